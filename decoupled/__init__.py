@@ -1,0 +1,30 @@
+"""decoupled: trains a neural network in which each layer is a worker process and no layer waits for another.
+
+from decoupled import Run, train
+report = train(Run(data="digits", hidden=(256, 256, 256)))
+print(report.test_accuracy)
+answers = report.network.predict(images)
+"""
+
+from decoupled.api import evaluate, load_network, load_report, train
+from decoupled.config import Run
+from decoupled.errors import DecoupledError, RunFailed, UsageError
+from decoupled.nn.network import Network
+from decoupled.runtime.report import Report
+from decoupled.telemetry.board import Progress
+from decoupled.version import __version__
+
+__all__ = [
+    "DecoupledError",
+    "Network",
+    "Progress",
+    "Report",
+    "Run",
+    "RunFailed",
+    "UsageError",
+    "__version__",
+    "evaluate",
+    "load_network",
+    "load_report",
+    "train",
+]

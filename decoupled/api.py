@@ -1,0 +1,153 @@
+"""What a script or a notebook calls: train a run, coordinate one by hand, load and use what was trained."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decoupled import checkpoint, data
+from decoupled.config import Run, from_toml, to_toml
+from decoupled.data.dataset import Dataset
+from decoupled.errors import UsageError
+from decoupled.launch.conduct import conduct
+from decoupled.nn.network import Architecture, Network
+from decoupled.nn.parameters import Array
+from decoupled.runtime.blueprint import Blueprint, draw
+from decoupled.runtime.report import Report
+from decoupled.runtime.single import train_single
+from decoupled.telemetry.board import Progress
+from decoupled.telemetry.sinks import MetricsFile, record
+
+OnProgress = Callable[[Progress], None]
+OnWaiting = Callable[[str, int, int], None]
+
+
+def load_data(run: Run) -> Dataset:
+    """The dataset that the run names. Raises UsageError when it is missing or malformed."""
+    directory = Path(run.dataset.directory) if run.dataset.directory else None
+    return data.load(run.data, directory, run.dataset.bits)
+
+
+def train(
+    run: Run,
+    out: str | Path | None = None,
+    on_progress: OnProgress | None = None,
+    address: str | None = None,
+    on_waiting: OnWaiting | None = None,
+) -> Report:
+    """Trains a run and gives its report, with the trained network in it.
+
+    With `out` the run is kept in that new folder: run.toml, metrics.jsonl, report.json and model.safetensors. The worker
+    processes are started and ended here; with `address` the run waits there for workers started by hand instead.
+    Raises UsageError for what the caller can mend and RunFailed when the run ended early.
+    """
+    folder = _new_folder(Path(out)) if out is not None else None
+    blueprint = draw(run, load_data(run))
+    listeners = [on_progress] if on_progress is not None else []
+    with ExitStack() as stack:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "run.toml").write_text(to_toml(blueprint.run), encoding="utf-8")
+            metrics = stack.enter_context(MetricsFile(folder / "metrics.jsonl"))
+            listeners.append(lambda progress: metrics.write(record(progress)))
+
+        def tell(progress: Progress) -> None:
+            for listener in listeners:
+                listener(progress)
+
+        report = _perform(blueprint, tell, address, on_waiting)
+    return report if folder is None else _keep(report, folder)
+
+
+def _perform(blueprint: Blueprint, tell: OnProgress, address: str | None, on_waiting: OnWaiting | None) -> Report:
+    if blueprint.run.schedule == "single":
+        return train_single(blueprint, tell)
+    return conduct(blueprint, tell, address, on_waiting or (lambda where, joined, wanted: None))
+
+
+def _new_folder(folder: Path) -> Path:
+    if (folder / "run.toml").exists() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise UsageError(f"{folder} already holds something. Choose another folder for the run, or remove this one.")
+    return folder
+
+
+def fresh_folder(run: Run) -> Path:
+    """A folder of its own for a run that was given none."""
+    name = Path(run.data_name).stem
+    return Path("runs") / f"{name}-{run.schedule}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _keep(report: Report, folder: Path) -> Report:
+    """Writes what the run came to; the report is the last file, so its presence says that the run is whole."""
+    about = {"architecture": asdict(report.network.architecture)}
+    checkpoint.save_arrays(folder / "model.safetensors", report.network.arrays, about)
+    checkpoint.write_whole(folder / "report.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
+    return report.within(folder)
+
+
+def load_network(folder: str | Path) -> Network:
+    """The network that a run trained. Raises UsageError when the folder holds none."""
+    path = Path(folder) / "model.safetensors"
+    arrays, about = checkpoint.load_arrays(path)
+    try:
+        architecture: dict[str, Any] = dict(about["architecture"])
+        return Network(Architecture(**architecture | {"widths": tuple(architecture["widths"])}), arrays)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UsageError(f"{path} is not a model that decoupled wrote: {error}") from None
+
+
+def load_report(folder: str | Path) -> dict[str, Any]:
+    """What a run's report.json holds. Raises UsageError when the folder holds no finished run."""
+    path = Path(folder) / "report.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{folder} holds no finished run: there is no {path}.") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(report, dict) or "schedule" not in report:
+        raise UsageError(f"{path} is not the report of a run.")
+    return report
+
+
+def predict(folder: str | Path, source: str | Path, target: str | Path) -> Array:
+    """Reads raw inputs from an .npy file, writes the network's answers to another, and gives them."""
+    network = load_network(folder)
+    try:
+        inputs = np.load(source, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{source} is not an .npy file of numbers: {error}.") from None
+    if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "buif" or inputs.ndim < 2:
+        raise UsageError(f"{source} must hold numbers of shape (samples, features).")
+    try:
+        answers = network.predict(inputs.reshape(len(inputs), -1))
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from None
+    try:
+        with open(target, "wb") as file:
+            np.save(file, answers)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
+    return answers
+
+
+def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = None) -> tuple[float, float | None, int]:
+    """Mean loss, accuracy (or None) and number of samples of a run's network on its test set, or that of `data_source`."""
+    network = load_network(folder)
+    run = Run(**from_toml(Path(folder) / "run.toml"))
+    if data_source is not None:
+        run = run.model_copy(update={"data": data_source})
+    elif run.data == "arrays":
+        raise UsageError(f"{folder} was trained on arrays that it does not hold. Give the data to evaluate on.")
+    dataset = load_data(run)
+    if (dataset.inputs, dataset.outputs) != (network.architecture.widths[0], network.architecture.widths[-1]):
+        raise UsageError(
+            f"{dataset.name} has {dataset.inputs} inputs and {dataset.outputs} outputs, but the network has other ones."
+        )
+    loss, accuracy = network.evaluate(dataset.x_test, dataset.y_test)
+    return loss, accuracy, len(dataset.x_test)

@@ -1,0 +1,39 @@
+"""Named arrays on disk: safetensors with a small header, written whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from decoupled.errors import UsageError
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name and renames it, so that no reader ever sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def save_arrays(path: Path, arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> None:
+    """Writes arrays and a description of them."""
+    write_whole(path, save(arrays, metadata={"about": json.dumps(about)}))
+
+
+def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """The arrays and their description. Raises UsageError when the file is missing or is not one of ours."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {})["about"])
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118 (not a mapping)
+    except FileNotFoundError:
+        raise UsageError(f"There is no file {path}.") from None
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UsageError(f"{path} is not a model that decoupled wrote: {error}.") from None

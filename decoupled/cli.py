@@ -1,0 +1,249 @@
+"""The command line: parse, call, exit code; nothing else."""
+
+import functools
+import inspect
+import json
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from decoupled import api
+from decoupled.config import Run, assignments, from_toml, merged
+from decoupled.console import Display, comparison, scored, summary, timeline
+from decoupled.errors import DecoupledError, UsageError
+from decoupled.schedules.catalogue import NAMES, make
+from decoupled.schedules.dni import Feedback
+from decoupled.schedules.simulator import Costs
+from decoupled.schedules.simulator import simulate as run_on_paper
+from decoupled.transport.address import listening
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Trains a neural network in which each layer is a worker process of its own and no layer waits for another.",
+)
+
+
+class Terminated(BaseException):
+    """SIGTERM came. It unwinds the stack as Ctrl-C does, so that everything is put away."""
+
+
+def main() -> None:
+    """The command `decoupled`."""
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    app()
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Makes a command of a function, in which what a user can mend becomes a sentence and an exit code."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except DecoupledError as error:
+            _fail(f"error: {error}", error.exit_code)
+        except KeyboardInterrupt:
+            _fail("Interrupted; no process is left.", 130)
+        except Terminated:
+            _fail("Terminated; no process is left.", 143)
+
+    app.command()(guarded)
+    return guarded
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def run_options(
+    data: Annotated[str | None, typer.Option(help="digits, addition, mnist, or the path of an .npz file.")] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
+    ] = None,
+    hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers, such as 256,256,256.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="dni, lockstep, or single: plain backprop in one process.")
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="readout, linear, linear-label or mlp-label.")] = None,
+    feedback_every: Annotated[int | None, typer.Option(help="Send a gradient back for every n-th microbatch.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples in a microbatch.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides the initial weights and the order of batches.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes; with fewer than layers they hold blocks of layers.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any of the run's values.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other value. Repeatable.")
+    ] = None,
+) -> Run:
+    """The run that the options describe: the file first, then the options over it, then --set."""
+    named = {
+        "data": data,
+        "hidden": _widths(hidden) if hidden is not None else None,
+        "schedule": schedule,
+        "head": head,
+        "feedback_every": feedback_every,
+        "epochs": epochs,
+        "batch": batch,
+        "lr": lr,
+        "seed": seed,
+        "workers": workers,
+        "dataset": {"directory": data_dir} if data_dir is not None else None,
+    }
+    values = from_toml(config) if config is not None else {}
+    values = merged(values, {name: value for name, value in named.items() if value is not None})
+    return Run(**merged(values, assignments(settings or [])))
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in text.split(",") if width.strip())
+    except ValueError:
+        raise UsageError(f"--hidden takes widths such as 256,256,256, not {text!r}.") from None
+
+
+def takes_run(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command all of `run_options`; what they describe reaches it as `run`."""
+    options = inspect.signature(run_options).parameters
+    own = [p for p in inspect.signature(function).parameters.values() if p.name != "run"]
+
+    @functools.wraps(function)
+    def with_run(**values: Any) -> None:
+        run = run_options(**{name: values.pop(name) for name in options})
+        function(run=run, **values)
+
+    parameters = [
+        *(p.replace(kind=p.KEYWORD_ONLY) for p in options.values()),
+        *(p.replace(kind=p.KEYWORD_ONLY) for p in own),
+    ]
+    vars(with_run)["__signature__"] = inspect.Signature(parameters)
+    with_run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_run
+
+
+Out = Annotated[Path | None, typer.Option(help="New folder for the run. [default: one in runs/]")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Listen for other hosts, although nothing is encrypted.")]
+
+
+@command
+@takes_run
+def train(run: Run, out: Out = None, json_file: JsonFile = None) -> None:
+    """Train a network, by default with one worker process per layer, all on this machine."""
+    _train(run, out, json_file, None)
+
+
+@command
+@takes_run
+def coordinator(
+    run: Run,
+    bind: Annotated[str, typer.Option(help="Where to wait for the workers.")] = "tcp://127.0.0.1:5555",
+    insecure: Insecure = False,
+    out: Out = None,
+    json_file: JsonFile = None,
+) -> None:
+    """The same by hand: wait for workers that are started with `decoupled worker`."""
+    if run.schedule == "single":
+        raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
+    _train(run, out, json_file, listening(bind, insecure))
+
+
+def _train(run: Run, out: Path | None, json_file: Path | None, address: str | None) -> None:
+    folder = out if out is not None else api.fresh_folder(run)
+    with Display(run) as display:
+        report = api.train(run, folder, display.progress, address, display.waiting)
+    if json_file is not None:
+        _write_json(json_file, report.to_json())
+    summary(report)
+
+
+@command
+def worker(
+    join: Annotated[str, typer.Option(help="The coordinator's address, such as tcp://127.0.0.1:5555.")],
+    host: Annotated[
+        str, typer.Option(help="This host's address, as the worker before this one reaches it.")
+    ] = "127.0.0.1",
+    insecure: Insecure = False,
+) -> None:
+    """One worker: it asks the coordinator which stage it is. May be started before the coordinator."""
+    from decoupled.launch.work import work
+
+    work(join, host, insecure, say=functools.partial(print, flush=True))
+
+
+@command
+def eval(  # the name of the command
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    data: Annotated[str | None, typer.Option(help="Other data than the run's own: a name or an .npz file.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Evaluate a trained network on the whole test set, without workers."""
+    loss, accuracy, samples = api.evaluate(folder, data)
+    if json_file is not None:
+        _write_json(json_file, {"test_loss": loss, "test_accuracy": accuracy, "samples": samples})
+    print(f"test loss {loss:.4f}, {scored(accuracy)}, on {samples:,} samples")
+
+
+@command
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    input: Annotated[Path, typer.Option(help="Raw inputs, one row a sample, as .npy.")],
+    output: Annotated[Path, typer.Option(help="Where to write the answers, as .npy.")],
+) -> None:
+    """Write a trained network's answers for new inputs, without workers."""
+    answers = api.predict(folder, input, output)
+    print(f"{output}: {len(answers):,} answers of shape {answers.shape[1:] or '()'}")
+
+
+@command
+def compare(folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")]) -> None:
+    """Print finished runs side by side; speed-up is against the lockstep run among them, or else the first."""
+    comparison([api.load_report(folder) for folder in folders])
+
+
+@command
+def simulate(
+    schedule: Annotated[str, typer.Option(help="dni or lockstep.")] = "dni",
+    stages: Annotated[int, typer.Option(min=1, max=64)] = 4,
+    microbatches: Annotated[int, typer.Option(min=1, max=100_000)] = 8,
+    forward: Annotated[float, typer.Option(min=0, help="Time of a forward pass, in any unit.")] = 1.0,
+    backward: Annotated[float, typer.Option(min=0, help="Time of a backward pass.")] = 2.0,
+    update: Annotated[float, typer.Option(min=0, help="Time of an optimiser's step.")] = 0.0,
+    refine: Annotated[float, typer.Option(min=0, help="Time to refine a head.")] = 0.0,
+    latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
+    feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
+    feedback: Annotated[Feedback, typer.Option(help="dni: which gradient goes up.")] = "chained",
+    stash_max: Annotated[int, typer.Option(min=1, help="dni: microbatches whose gradient is out.")] = 8,
+    window: Annotated[int, typer.Option(min=1, help="Microbatches that fit a stage's inbox.")] = 4,
+    json_file: JsonFile = None,
+) -> None:
+    """Run a schedule on paper: its timeline, bubble, utilisation and peak stash."""
+    if schedule not in NAMES:
+        raise UsageError(f"There is no schedule {schedule!r} to simulate. Choose {' or '.join(NAMES)}.")
+    costs = Costs(forward, backward, update, refine, latency)
+    forecast = run_on_paper(
+        lambda place: make(schedule, place, feedback_every, stash_max, feedback), stages, microbatches, costs, window
+    )
+    if json_file is not None:
+        _write_json(json_file, forecast.to_json())
+    timeline(forecast, schedule)
+
+
+def _write_json(path: Path, value: object) -> None:
+    try:
+        path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from None

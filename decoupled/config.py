@@ -1,0 +1,192 @@
+"""A run as one frozen, checked value. It comes from keywords, options or TOML, and goes back to TOML whole.
+
+The plain fields are those of the command line; the sections hold the rest. No behaviour lives here.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from decoupled.errors import UsageError
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NetworkOptions(_Frozen):
+    """What the hidden layers are made of."""
+
+    activation: Literal["relu", "sigmoid", "tanh", "identity"] = "relu"
+    batch_norm: bool = True
+    loss: Literal["softmax", "sigmoid", "squared"] | None = None  # None: the one that suits the targets
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class OptimiserOptions(_Frozen):
+    """How weights move; the learning rate itself is `lr`."""
+
+    name: Literal["adam", "sgd"] = "adam"
+    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
+    decay: Literal["constant", "linear", "cosine"] = "linear"  # of the learning rate, to 0 at the end of the run
+
+
+class HeadOptions(_Frozen):
+    """How the heads learn; which form they have is `head`."""
+
+    lr: float | None = Field(None, gt=0)  # None: the run's
+    width: int = Field(32, ge=0, le=65_536)  # of the readout's narrow ReLU layer; 0: none
+    hidden: int = Field(1024, ge=1, le=65_536)  # of mlp-label's ReLU layer
+    feedback_weight: float = Field(4.0, ge=0)  # of the returned gradient beside the readout's own loss
+
+
+class DniOptions(_Frozen):
+    """What the decoupled schedule does with the gradients that come back, and what bounds it."""
+
+    feedback: Literal["chained", "bootstrapped"] | None = None  # None: the one that suits the head
+    stash_max: int = Field(8, ge=1, le=4096)  # microbatches whose gradient is still out
+    patience_s: float = Field(60.0, gt=0)  # before one of them is given up
+
+
+class LinkOptions(_Frozen):
+    """What the links between workers hold."""
+
+    window: int = Field(4, ge=1, le=4096)  # microbatches in a stage's inbox
+    high_water_mark: int = Field(64, ge=1)  # messages in a socket's queue
+    message_bytes_max: int = Field(1 << 30, ge=1 << 10)
+    silence_s: float = Field(30.0, gt=0)  # before a silent host is taken for dead
+
+
+class RuntimeOptions(_Frozen):
+    """How the processes behave."""
+
+    threads: int = Field(1, ge=1, le=1024)  # BLAS threads of each worker
+    evaluate_every: int = Field(0, ge=0)  # epochs; 0: only at the end
+    report_every_s: float = Field(0.25, gt=0)
+
+
+class DatasetOptions(_Frozen):
+    """Where a dataset is, or how it is made."""
+
+    directory: str | None = None  # of mnist's files; None: $DECOUPLED_DATA, or a download
+    bits: int = Field(8, ge=2, le=16)  # of addition
+
+
+class Run(_Frozen):
+    """All that decides a training run. `data` is a name, an .npz path, or a mapping of four arrays."""
+
+    data: str | dict[str, Any] = "digits"
+    hidden: tuple[int, ...] = (256, 256, 256)
+    schedule: Literal["dni", "lockstep", "single"] = "dni"
+    head: Literal["readout", "linear", "linear-label", "mlp-label"] = "readout"
+    feedback_every: int | None = Field(None, ge=1)  # None: the one that suits the head
+    epochs: int = Field(20, ge=1)
+    batch: int = Field(64, ge=1)
+    lr: float = Field(3e-3, gt=0)
+    seed: int = Field(0, ge=0)
+    workers: int | None = Field(None, ge=1)  # None: one per layer
+    stages: tuple[tuple[int, ...], ...] | None = None  # which layers each worker has; None: cut evenly
+    network: NetworkOptions = NetworkOptions()
+    optimiser: OptimiserOptions = OptimiserOptions()
+    heads: HeadOptions = HeadOptions()
+    dni: DniOptions = DniOptions()
+    link: LinkOptions = LinkOptions()
+    runtime: RuntimeOptions = RuntimeOptions()
+    dataset: DatasetOptions = DatasetOptions()
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UsageError(_sentence(error)) from None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Run":
+        if any(not 1 <= width <= 65_536 for width in self.hidden):
+            raise ValueError(f"every hidden layer is 1 to 65536 wide, not {self.hidden}")
+        layers = len(self.hidden) + 1
+        if self.stages is not None:
+            if [layer for stage in self.stages for layer in stage] != list(range(layers)) or not all(self.stages):
+                raise ValueError(
+                    f"stages must hold the layers 0 to {layers - 1} in order, each once, and none may be empty"
+                )
+            if self.workers not in (None, len(self.stages)):
+                raise ValueError(
+                    f"there are {len(self.stages)} stages but {self.workers} workers; leave one of the two out"
+                )
+        elif self.workers is not None and self.workers > layers:
+            raise ValueError(f"{self.workers} workers cannot share {layers} layers")
+        return self
+
+    @property
+    def data_name(self) -> str:
+        return self.data if isinstance(self.data, str) else "arrays"
+
+
+def from_toml(path: Path) -> dict[str, Any]:
+    """The values in a TOML file, unchecked. Raises UsageError when it cannot be read as TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} cannot be read as a run: {error}.") from None
+
+
+def assignments(settings: list[str]) -> dict[str, Any]:
+    """Values given as `section.key=value`, each value in TOML or as bare text. Raises UsageError for another form."""
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"--set takes section.key=value, not {setting!r}.")
+        *sections, key = name.strip().split(".")
+        inner = values
+        for section in sections:
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
+                raise UsageError(f"--set {setting}: {section} is a value, not a section.")
+        inner[key] = _value(text)
+    return values
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` in their places, section by section."""
+    result = dict(base)
+    for key, value in over.items():
+        mine = result.get(key)
+        result[key] = merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def to_toml(run: Run) -> str:
+    """Every value that the run uses, as TOML; values that are None are left out. Arrays are named, not written."""
+    values = run.model_dump(mode="python", exclude={"data"})
+    return tomli_w.dumps({"data": run.data_name} | _plain(values))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that is wrong, as a sentence."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return f"There is no setting {where}."
+    return f"{where}: {what}, not {first['input']!r}." if where else f"{what[0].upper()}{what[1:]}."

@@ -1,0 +1,183 @@
+"""What a person reads in a terminal: a live table while training, tables and timelines after. In a pipe, plain lines."""
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+from rich.text import Text
+
+from decoupled.config import Run
+from decoupled.runtime.report import Report
+from decoupled.schedules.simulator import Forecast
+from decoupled.telemetry.board import Progress
+
+LINE_EVERY_S = 2.0  # in a pipe
+
+
+class Display:
+    """Shows a run while it goes on."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._console = Console()
+        self._live: Live | None = None
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("samples"),
+            TimeRemainingColumn(),
+        )
+        self._task = self._bar.add_task(f"{run.schedule} on {run.data_name}", total=None)
+        self._next_line_s = 0.0
+        self._evaluations_shown = 0
+
+    def __enter__(self) -> "Display":
+        if self._console.is_terminal:
+            self._live = Live(self._bar, console=self._console, auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def waiting(self, address: str, joined: int, wanted: int) -> None:
+        """Where workers are awaited, and how many have come."""
+        if address.startswith("tcp://"):
+            self._console.print(f"{joined} of {wanted} workers have joined at {address}", highlight=False)
+
+    def progress(self, progress: Progress) -> None:
+        """The run as it is now."""
+        for evaluation in progress.evaluations[self._evaluations_shown :]:
+            self._console.print(
+                f"after epoch {evaluation.epoch}: test loss {evaluation.loss:.4f}, {scored(evaluation.accuracy)}",
+                highlight=False,
+            )
+        self._evaluations_shown = len(progress.evaluations)
+        if self._live is not None:
+            self._bar.update(self._task, total=progress.samples_total, completed=progress.samples)
+            self._live.update(Group(self._bar, _workers(progress)), refresh=True)
+        elif progress.seconds >= self._next_line_s:
+            self._next_line_s = progress.seconds + LINE_EVERY_S
+            print(_line(progress), flush=True)
+
+
+def _line(progress: Progress) -> str:
+    loss = "" if progress.loss is None else f", loss {progress.loss:.4f}"
+    return f"{progress.seconds:6.1f} s  epoch {progress.epoch}/{progress.epochs}, {progress.samples_per_s:,.0f} samples/s{loss}"
+
+
+def _workers(progress: Progress) -> Table:
+    table = Table(
+        "stage",
+        "layers",
+        "samples/s",
+        "busy %",
+        "wait %",
+        "staleness",
+        "head cosine",
+        "loss",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for view in progress.workers:
+        counters = view.counters
+        table.add_row(
+            str(view.stage),
+            ",".join(map(str, view.layers)),
+            f"{view.samples_per_s:,.0f}",
+            f"{view.busy:.0%}"[:-1],
+            f"{view.wait:.0%}"[:-1],
+            f"{counters.staleness.mean:.1f}",
+            _number(counters.head_cosine.value, ".2f"),
+            _number(counters.loss.value, ".4f"),
+        )
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def scored(accuracy: float | None) -> str:
+    """A test accuracy in words."""
+    return "no accuracy (the targets are values)" if accuracy is None else f"test accuracy {accuracy:.2%}"
+
+
+def summary(report: Report) -> None:
+    """The end of a run."""
+    print(
+        f"{report.schedule} on {report.data}: {scored(report.test_accuracy)}, test loss {report.test_loss:.4f}; "
+        f"{report.samples_per_s:,.0f} samples/s, {report.seconds:.1f} s, overlap {report.overlap:.2f}"
+    )
+    if report.folder is not None:
+        print(f"The run is in {report.folder}")
+
+
+def comparison(reports: list[dict[str, Any]]) -> None:
+    """Finished runs side by side, from their report.json."""
+    reference = next((report for report in reports if report["schedule"] == "lockstep"), reports[0])
+    table = Table(
+        "schedule",
+        "workers",
+        "samples/s",
+        "speed-up",
+        "overlap",
+        "test accuracy",
+        "seconds",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for report in reports:
+        accuracy = report["test_accuracy"]
+        table.add_row(
+            report["schedule"],
+            str(report["workers"]),
+            f"{report['samples_per_s']:,.0f}",
+            f"{report['samples_per_s'] / reference['samples_per_s']:.2f} x",
+            f"{report['overlap']:.2f}",
+            "-" if accuracy is None else f"{accuracy:.2%}",
+            f"{report['seconds']:.1f}",
+        )
+    Console().print(table)
+
+
+STYLES = {"F": "blue", "B": "green", "S": "magenta", "U": "cyan", "R": "yellow", "E": "white", ".": "dim"}
+
+
+def timeline(forecast: Forecast, schedule: str) -> None:
+    """A simulated run: a row per stage, then the figures."""
+    console = Console()
+    width = max(min(console.width - 10, 110), 20)
+    print(f"{schedule}: {forecast.stages} stages, {forecast.makespan:g} units of time")
+    for stage in range(forecast.stages):
+        row = Text(f"stage {stage:<3}", style="bold")
+        for letter in _bins(forecast, stage, width):
+            row.append(letter, STYLES[letter])
+        console.print(row, no_wrap=True, crop=False)
+    print("F forward  B backward  S backward from a synthetic gradient  U update  R refine  . wait")
+    print(
+        f"bubble {forecast.bubble:.3f}, utilisation {forecast.utilisation:.3f}, peak stash per stage {', '.join(map(str, forecast.peak_stash))}"
+    )
+
+
+def _bins(forecast: Forecast, stage: int, width: int) -> str:
+    """What the stage does at the middle of each of `width` equal parts of the time."""
+    letters = ["."] * width
+    scale = width / forecast.makespan if forecast.makespan else 0.0
+    for slot in forecast.slots:
+        if slot.stage == stage:
+            for i in range(max(round(slot.start * scale), 0), min(round(slot.end * scale), width)):
+                letters[i] = str(slot.action)[0]
+    return "".join(letters)

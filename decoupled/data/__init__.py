@@ -1,0 +1,41 @@
+"""The data room: datasets by name or from the user's arrays, checked, and the order of their batches.
+
+May know: files, downloads with a checksum, numpy.
+Must never know: networks, processes, schedules. Files from strangers are data, never code: nothing here unpickles.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from decoupled.data.addition import addition
+from decoupled.data.arrays import from_mapping, from_npz
+from decoupled.data.dataset import Dataset
+from decoupled.data.digits import digits
+from decoupled.data.mnist import mnist
+from decoupled.errors import UsageError
+
+NAMES = ("digits", "addition", "mnist")
+
+
+def load(data: str | Mapping[str, Any], directory: Path | None = None, bits: int = 8) -> Dataset:
+    """The dataset of that name, in that .npz file, or of these arrays (x_train, y_train, x_test, y_test).
+
+    `directory` is where mnist is looked for; `bits` is the width of the numbers in addition. Raises UsageError when
+    there is no such dataset or it is malformed.
+    """
+    if not isinstance(data, str):
+        return from_mapping(data, "arrays")
+    match data:
+        case "digits":
+            return digits()
+        case "addition":
+            return addition(bits)
+        case "mnist":
+            return mnist(directory)
+        case _ if data.endswith(".npz"):
+            return from_npz(Path(data))
+        case _:
+            raise UsageError(
+                f"There is no dataset {data!r}. Choose {', '.join(NAMES)}, or give the path of an .npz file."
+            )

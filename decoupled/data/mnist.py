@@ -1,0 +1,87 @@
+"""mnist: 70,000 handwritten digits of 28 x 28 pixels (LeCun et al. 1998), from IDX files or a checked download."""
+
+import gzip
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pooch
+
+from decoupled.data.dataset import Array, Dataset, whole_scale
+from decoupled.errors import UsageError
+
+FILES = {  # name: the sha256 of the compressed file that is downloaded
+    "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "train-labels-idx1-ubyte": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "t10k-images-idx3-ubyte": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+}
+SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+IDX_BYTES_MAX = 1 << 28
+
+
+def mnist(directory: Path | None = None) -> Dataset:
+    """60,000 training and 10,000 test images.
+
+    Looks in `directory`, or else in $DECOUPLED_DATA, for the four IDX files, gzipped or not, also in a folder `mnist`;
+    without either it downloads them once. Raises UsageError when a file is missing, malformed or cannot be had.
+    """
+    given = directory or (Path(os.environ["DECOUPLED_DATA"]) if os.environ.get("DECOUPLED_DATA") else None)
+    images, labels, test_images, test_labels = (
+        _read(_find(given, name) if given else _download(name)) for name in FILES
+    )
+    for x, y, where in ((images, labels, "training"), (test_images, test_labels, "test")):
+        if x.ndim != 3 or y.ndim != 1 or len(x) != len(y):
+            raise UsageError(
+                f"The {where} files of mnist do not fit together: images of shape {x.shape}, labels of shape {y.shape}."
+            )
+    x_train, x_test = images.reshape(len(images), -1), test_images.reshape(len(test_images), -1)
+    mean, deviation = whole_scale(x_train)
+    return Dataset(
+        "mnist", x_train, labels.astype(np.int64), x_test, test_labels.astype(np.int64), "softmax", 10, mean, deviation
+    )
+
+
+def _find(directory: Path, name: str) -> Path:
+    for folder in (directory, directory / "mnist"):
+        for candidate in (folder / name, folder / f"{name}.gz"):
+            if candidate.is_file():
+                return candidate
+    raise UsageError(
+        f"{directory} holds no {name} or {name}.gz. Give the folder of mnist's four IDX files, or none to download them."
+    )
+
+
+def _download(name: str) -> Path:
+    try:
+        return Path(
+            pooch.retrieve(
+                url=f"{SOURCE}{name}.gz",
+                known_hash=f"sha256:{FILES[name]}",
+                fname=f"{name}.gz",
+                path=pooch.os_cache("decoupled") / "mnist",
+                progressbar=False,
+            )
+        )
+    except (OSError, ValueError) as error:  # no network, or a wrong checksum
+        reason = str(error).splitlines()[0][:150]
+        raise UsageError(
+            f"mnist could not be downloaded ({reason}). Put its four IDX files in a folder and give it as --data-dir."
+        ) from None
+
+
+def _read(path: Path) -> Array:
+    """An IDX file of unsigned bytes: a magic number, the sizes, the data, all checked before use."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(IDX_BYTES_MAX + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from None
+    ndim = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(ndim))
+    start = 4 + 4 * ndim
+    expected = int(np.prod(shape, dtype=np.float64)) if ndim else -1
+    if len(content) - start != expected:
+        raise UsageError(f"{path} is not a whole IDX file of unsigned bytes.")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -1,0 +1,52 @@
+"""Conducting: drives a coordinator from the arrival of its workers to the report, with or without workers of its own."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from decoupled.launch.local import LocalWorkers
+from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.coordinator import Coordinator
+from decoupled.runtime.report import Report
+from decoupled.telemetry.board import Progress
+from decoupled.transport.interface import Limits
+from decoupled.transport.zeromq import ZeroMQ
+
+POLL_S = 0.05
+
+
+def conduct(
+    blueprint: Blueprint,
+    on_progress: Callable[[Progress], None],
+    address: str | None = None,
+    on_waiting: Callable[[str, int, int], None] = lambda address, joined, wanted: None,
+) -> Report:
+    """Runs a blueprint over worker processes: its own, or those that come to `address`.
+
+    `on_waiting` hears where workers are awaited, how many have joined and how many are wanted. Raises RunFailed when a
+    worker dies or the address is taken. Whatever happens, no process of its own is left.
+    """
+    run = blueprint.run
+    limits = Limits(run.link.high_water_mark, run.link.message_bytes_max, run.link.silence_s)
+    with ExitStack() as stack:
+        workers = (
+            stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if address is None else None
+        )
+        transport = ZeroMQ(limits)
+        stack.callback(transport.close)
+        where = transport.bind(workers.address if workers is not None else address or "")
+        coordinator = Coordinator(blueprint, transport)
+        stack.callback(coordinator.stop)  # runs first, whether the run ended well or not
+        next_report_s, joined = 0.0, -1
+        while not coordinator.is_done:
+            if workers is not None:
+                workers.check()
+            coordinator.step(POLL_S)
+            if len(coordinator.rendezvous.seats) != joined:
+                joined = len(coordinator.rendezvous.seats)
+                on_waiting(where, joined, len(blueprint.stages))
+            progress = coordinator.progress()
+            if coordinator.is_training and progress.seconds >= next_report_s:
+                next_report_s = progress.seconds + run.runtime.report_every_s
+                on_progress(progress)
+        on_progress(coordinator.progress())
+        return coordinator.report()

@@ -1,0 +1,92 @@
+"""Local workers: processes on this machine, started together, watched, and all ended when their owner leaves."""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+from decoupled.errors import RunFailed
+from decoupled.launch.plan import worker_command, worker_environment
+
+PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
+LOOK_EVERY_S = 0.05
+
+
+class LocalWorkers:
+    """A context in which `count` workers run and join the coordinator at `address`, a socket file in a private folder."""
+
+    def __init__(self, count: int, threads: int) -> None:
+        self._count, self._threads = count, threads
+        self._folder = tempfile.TemporaryDirectory(prefix="decoupled-")  # readable by this user alone
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._looked_at = 0.0
+
+    @property
+    def address(self) -> str:
+        return f"ipc://{self._folder.name}/coordinator"
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
+
+    def __enter__(self) -> "LocalWorkers":
+        environment = worker_environment(os.environ, self._threads)
+        try:
+            for number in range(self._count):
+                with self._log(number).open("wb") as log:
+                    # A group of its own, so that Ctrl-C reaches the coordinator alone, which then ends the workers.
+                    process = subprocess.Popen(
+                        worker_command(self.address),
+                        env=environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        process_group=0,
+                    )
+                self._processes.append(process)
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise RunFailed(f"A worker process could not be started: {error}.") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._wait(PATIENCE_S if error is None else PATIENCE_S / 6)
+        finally:
+            for process in self._processes:
+                process.kill()
+            for process in self._processes:
+                process.wait()
+            self._folder.cleanup()
+
+    def check(self) -> None:
+        """Raises RunFailed when a worker has ended, which none does before it is told to."""
+        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        for number, process in enumerate(self._processes):
+            if process.poll() is not None:
+                how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
+                said = self._last_words(number)
+                raise RunFailed(
+                    f"Worker process {process.pid} died ({how}), so the run was stopped.{f' It said: {said}' if said else ''}"
+                )
+
+    def _wait(self, patience_s: float) -> None:
+        """Gives the workers, who have been told to stop, time to do so."""
+        deadline = time.monotonic() + patience_s
+        for process in self._processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(deadline - time.monotonic(), 0))
+
+    def _log(self, number: int) -> Path:
+        return Path(self._folder.name) / f"worker-{number}.log"
+
+    def _last_words(self, number: int) -> str:
+        lines = self._log(number).read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""

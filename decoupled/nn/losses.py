@@ -1,0 +1,92 @@
+"""Losses: each gives the mean loss, the per-sample gradient, and what counts as a right answer.
+
+Every loss is a sum over outputs and a mean over samples. With its own link function (softmax, sigmoid, identity) the
+gradient with respect to the network's outputs has the one form p - y; the readout head relies on it.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from decoupled.nn.layers import sigmoid
+from decoupled.nn.parameters import Array
+
+
+class Loss(Protocol):
+    """What the last stage minimises, and what a readout head minimises on its own."""
+
+    def value_and_gradient(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        """The mean loss and its per-sample gradient, B x C."""
+
+    def predict(self, outputs: Array) -> Array:
+        """The answers that these outputs stand for: class numbers, bits or values."""
+
+    def correct(self, outputs: Array, targets: Array) -> int | None:
+        """How many samples are wholly right, or None where right and wrong mean nothing."""
+
+    def encode(self, targets: Array, outputs: int) -> Array:
+        """Targets as B x C features, for heads that look at the label."""
+
+
+class SoftmaxCrossEntropy:
+    """-log softmax(z)[y] for class numbers y of shape B and logits z of B x C."""
+
+    def value_and_gradient(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        rows = np.arange(len(outputs))
+        shifted = outputs - outputs.max(axis=1, keepdims=True)  # so that exp cannot overflow
+        p = np.exp(shifted)
+        total = p.sum(axis=1, keepdims=True)
+        value = float(np.mean(np.log(total[:, 0]) - shifted[rows, targets]))
+        p /= total
+        p[rows, targets] -= 1
+        return value, p
+
+    def predict(self, outputs: Array) -> Array:
+        return np.asarray(outputs.argmax(axis=1))
+
+    def correct(self, outputs: Array, targets: Array) -> int | None:
+        return int(np.count_nonzero(outputs.argmax(axis=1) == targets))
+
+    def encode(self, targets: Array, outputs: int) -> Array:
+        return np.eye(outputs, dtype=np.float32)[targets]
+
+
+class SigmoidCrossEntropy:
+    """The sum over outputs of log(1 + exp(z)) - y z, for bits y and logits z, both B x C."""
+
+    def value_and_gradient(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        value = float(np.mean(np.sum(np.logaddexp(0, outputs) - targets * outputs, axis=1)))
+        return value, sigmoid(outputs) - targets
+
+    def predict(self, outputs: Array) -> Array:
+        return (outputs > 0).astype(np.uint8)
+
+    def correct(self, outputs: Array, targets: Array) -> int | None:
+        return int(np.count_nonzero(np.all((outputs > 0) == (targets > 0.5), axis=1)))
+
+    def encode(self, targets: Array, outputs: int) -> Array:
+        return targets.astype(np.float32)
+
+
+class SquaredError:
+    """Half the sum over outputs of (z - y)^2, for values y and outputs z, both B x C."""
+
+    def value_and_gradient(self, outputs: Array, targets: Array) -> tuple[float, Array]:
+        difference = outputs - targets
+        return float(np.sum(difference * difference) / (2 * len(outputs))), difference
+
+    def predict(self, outputs: Array) -> Array:
+        return outputs
+
+    def correct(self, outputs: Array, targets: Array) -> int | None:
+        return None
+
+    def encode(self, targets: Array, outputs: int) -> Array:
+        return targets.astype(np.float32)
+
+
+LOSSES: dict[str, type[SoftmaxCrossEntropy] | type[SigmoidCrossEntropy] | type[SquaredError]] = {
+    "softmax": SoftmaxCrossEntropy,
+    "sigmoid": SigmoidCrossEntropy,
+    "squared": SquaredError,
+}

@@ -1,0 +1,101 @@
+"""A stage: consecutive layers with one optimiser and, unless it is the last, a head. It is what one worker trains."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from decoupled.nn.heads import Head
+from decoupled.nn.layers import Layer
+from decoupled.nn.losses import Loss
+from decoupled.nn.optimisers import LearningRate, Optimiser
+from decoupled.nn.parameters import Array, pack
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pass:
+    """What a forward pass leaves behind: the stage's output and each layer's cache."""
+
+    output: Array
+    caches: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How well a synthetic gradient matched the gradient that came back."""
+
+    cosine: float
+    norm_ratio: float  # of the synthetic gradient to the returned one
+    relative_error: float  # norm of their difference over the norm of the returned one
+
+    @classmethod
+    def of(cls, synthetic: Array, returned: Array) -> "Quality":
+        norm, target = float(np.linalg.norm(synthetic)), float(np.linalg.norm(returned))
+        if target == 0:
+            return cls(0.0, 0.0, 0.0)
+        dot = float(np.vdot(synthetic, returned))
+        apart = max(norm * norm - 2 * dot + target * target, 0.0) ** 0.5
+        return cls(dot / (norm * target) if norm else 0.0, norm / target, apart / target)
+
+
+class Stage:
+    """Forward, backward, update and refine over a block of layers, for any number of microbatches in flight."""
+
+    def __init__(
+        self,
+        layers: list[Layer],
+        optimiser: Optimiser,
+        rate: float,
+        learning_rate: LearningRate,
+        loss: Loss,
+        head: Head | None = None,
+    ) -> None:
+        self.layers, self.loss, self.head = layers, loss, head
+        self.weight_version = 0  # updates made so far
+        self._optimiser, self._rate, self._learning_rate = optimiser, rate, learning_rate
+        self._pack = pack(p for layer in layers for p in layer.parameters)
+
+    def forward(self, x: Array, training: bool = True) -> Pass:
+        """The pass of x (B x D) through the layers; batch norm uses, and follows, the microbatch only in training."""
+        caches = []
+        for layer in self.layers:
+            x, cache = layer.forward(x, training)
+            caches.append(cache)
+        return Pass(x, tuple(caches))
+
+    def synthesize(self, passed: Pass, targets: Array) -> Array:
+        """The head's guess of the gradient of this pass's output (per sample, B x H)."""
+        assert self.head is not None, "the last stage has the true gradient and no head"
+        return self.head.synthesize(passed.output, targets)
+
+    def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
+        """Sets the parameters' gradients, with the weights as they are now; gives the input's gradient if wanted."""
+        flowing: Array | None = gradient
+        for depth in reversed(range(len(self.layers))):
+            assert flowing is not None
+            wanted = want_dx or any(layer.parameters for layer in self.layers[:depth])
+            flowing = self.layers[depth].backward(flowing, passed.caches[depth], wanted)
+            if not wanted:
+                return None
+        return flowing
+
+    def update(self, samples: int) -> None:
+        """The optimiser's step on the layers, and the head's on what it saw of its own loss."""
+        decay = self._learning_rate.factor(self.weight_version)
+        self._optimiser.step(self._pack, samples, self._rate * decay)
+        if self.head is not None:
+            self.head.update(samples, decay)
+        self.weight_version += 1
+
+    def refine(self, passed: Pass, targets: Array, gradient: Array) -> Quality:
+        """Fits the head to the gradient that the downstream stage sent back for this pass."""
+        assert self.head is not None, "the last stage has the true gradient and no head"
+        decay = self._learning_rate.factor(self.weight_version)
+        return Quality.of(self.head.refine(passed.output, targets, gradient, decay), gradient)
+
+    def arrays(self) -> dict[str, Array]:
+        """Copies of all that evaluation needs, by name: parameters and running statistics."""
+        named = {p.name: p.value for layer in self.layers for p in layer.parameters}
+        for layer in self.layers:
+            named |= layer.state
+        return {name: value.copy() for name, value in named.items()}

@@ -1,0 +1,5 @@
+"""Where the rooms meet: workers that hold a stage, a schedule and a transport, and the coordinator that feeds them.
+
+May know: everything below. Rendezvous and feed are pure: what has joined, and what comes next.
+Must never know: how processes are started, the command line, or what a person looks at.
+"""

@@ -1,0 +1,113 @@
+"""An assignment: all that a worker needs to become a stage. It travels in one message."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from decoupled.config import Run
+from decoupled.nn.heads import MLP, Head, Linear, Readout
+from decoupled.nn.layers import Layer, Standardize
+from decoupled.nn.losses import LOSSES
+from decoupled.nn.network import Architecture, build_layer
+from decoupled.nn.optimisers import SGD, Adam, LearningRate, Optimiser
+from decoupled.nn.parameters import Array
+from decoupled.nn.stage import Stage
+from decoupled.runtime.blueprint import Blueprint
+from decoupled.schedules.catalogue import make
+from decoupled.schedules.interface import Place, Schedule
+from decoupled.wire.messages import Kind, Message
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Assignment:
+    """Which stage of which run, where the next stage listens, and how the inputs are scaled."""
+
+    run_id: str
+    place: Place
+    layers: tuple[int, ...]
+    run: Run
+    architecture: Architecture
+    steps_total: int
+    downstream: str | None  # its address; None for the last stage
+    scaling: tuple[Array, Array]
+
+    def to_message(self) -> Message:
+        body = {
+            "stages": self.place.stages,
+            "layers": list(self.layers),
+            "run": self.run.model_dump(mode="json", exclude={"data"}),
+            "architecture": asdict(self.architecture),
+            "steps_total": self.steps_total,
+            "downstream": self.downstream,
+        }
+        return Message(Kind.ASSIGN, run=self.run_id, stage=self.place.stage, body=body, tensors=self.scaling)
+
+    @classmethod
+    def from_message(cls, message: Message) -> "Assignment":
+        """Raises KeyError, TypeError or UsageError when the message is not a whole assignment."""
+        body = message.body
+        architecture: dict[str, Any] = body["architecture"] | {"widths": tuple(body["architecture"]["widths"])}
+        return cls(
+            run_id=message.run,
+            place=Place(message.stage, body["stages"]),
+            layers=tuple(body["layers"]),
+            run=Run(**body["run"]),
+            architecture=Architecture(**architecture),
+            steps_total=body["steps_total"],
+            downstream=body["downstream"],
+            scaling=(message.tensors[0], message.tensors[1]),
+        )
+
+
+def assign(blueprint: Blueprint, stage: int, run_id: str = "", downstream: str | None = None) -> Assignment:
+    """The assignment of one stage of a blueprint."""
+    return Assignment(
+        run_id=run_id,
+        place=Place(stage, len(blueprint.stages)),
+        layers=blueprint.stages[stage],
+        run=blueprint.run,
+        architecture=blueprint.architecture,
+        steps_total=blueprint.steps_total,
+        downstream=downstream,
+        scaling=blueprint.dataset.scaling,
+    )
+
+
+def build_stage(assignment: Assignment) -> Stage:
+    """The stage with its initial weights: the same for a seed, whatever the partition."""
+    run, architecture = assignment.run, assignment.architecture
+    layers: list[Layer] = []
+    if assignment.place.is_first:
+        mean, deviation = (scale.astype(architecture.dtype) for scale in assignment.scaling)
+        layers.append(Standardize(mean, deviation))
+    for index in assignment.layers:
+        layers += build_layer(architecture, index, run.seed)
+    optimiser: Optimiser = Adam() if run.optimiser.name == "adam" else SGD(run.optimiser.momentum)
+    head = None if assignment.place.is_last or run.schedule != "dni" else _head(assignment)
+    rate = LearningRate(run.optimiser.decay, assignment.steps_total)
+    return Stage(layers, optimiser, run.lr, rate, LOSSES[architecture.loss](), head)
+
+
+def _head(assignment: Assignment) -> Head:
+    run, architecture = assignment.run, assignment.architecture
+    last = assignment.layers[-1]
+    inputs, outputs = architecture.widths[last + 1], architecture.widths[-1]
+    loss, dtype, rate = LOSSES[architecture.loss](), np.dtype(architecture.dtype).type, run.heads.lr or run.lr
+    rng = np.random.default_rng([run.seed, last, 0x4EAD])
+    match run.head:
+        case "readout":
+            return Readout(inputs, outputs, loss, run.heads.width, rate, run.heads.feedback_weight, rng, dtype)
+        case "mlp-label":
+            return MLP(inputs, outputs, loss, run.heads.hidden, rate, rng, dtype)
+        case _:
+            return Linear(inputs, outputs, loss, run.head == "linear-label", rate, dtype)
+
+
+def build_schedule(assignment: Assignment) -> Schedule:
+    """The schedule that drives this stage."""
+    run = assignment.run
+    name = "lockstep" if run.schedule == "single" else run.schedule  # single is lockstep with one stage
+    assert run.feedback_every is not None
+    assert run.dni.feedback is not None
+    return make(name, assignment.place, run.feedback_every, run.dni.stash_max, run.dni.feedback)

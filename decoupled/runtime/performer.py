@@ -1,0 +1,142 @@
+"""The performer: carries out a schedule's actions on a stage, and says what is to be sent because of them.
+
+It holds what the schedule only names: arrived activations, the stash of passes, returned gradients. No sockets, no clock.
+"""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from decoupled.nn.parameters import Array
+from decoupled.nn.stage import Pass, Stage
+from decoupled.schedules.actions import Action, Backward, Evaluate, Evict, Forward, Refine, Source, Update
+from decoupled.schedules.interface import Place
+from decoupled.telemetry.counters import Counters
+from decoupled.wire.messages import Kind, Message
+
+UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
+
+Outgoing: TypeAlias = tuple[str, Message]
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A microbatch between its forward pass and the end of its use."""
+
+    passed: Pass
+    targets: Array
+    weight_version: int  # of the forward pass
+    gradient: Array | None = None  # of the output: the loss's, or the returned one
+
+
+class Performer:
+    """One stage at work."""
+
+    def __init__(self, stage: Stage, place: Place, counters: Counters) -> None:
+        self.stage, self.counters = stage, counters
+        self._place = place
+        self._arrived: dict[int, tuple[Array, Array]] = {}
+        self._held: dict[int, Held] = {}
+        self._samples = 0  # in the last backward pass
+
+    def accept(self, microbatch: int, x: Array, targets: Array) -> None:
+        """Puts an activation and its targets into the inbox."""
+        self._arrived[microbatch] = x, targets
+
+    def accept_gradient(self, microbatch: int, gradient: Array) -> bool:
+        """Keeps a returned gradient if its microbatch still waits for one; says whether it does."""
+        held = self._held.get(microbatch)
+        if held is None or held.gradient is not None or gradient.shape != held.passed.output.shape:
+            self.counters.unmatched_gradients += 1
+            return False
+        held.gradient = gradient
+        return True
+
+    def holds(self, microbatch: int) -> bool:
+        """Whether the microbatch's forward pass is still needed."""
+        return microbatch in self._held
+
+    def perform(self, action: Action) -> list[Outgoing]:
+        """Does what the schedule decided; gives the messages that follow from it."""
+        outgoing = self._perform(action)
+        self.counters.stash = len(self._held)
+        return outgoing
+
+    def _perform(self, action: Action) -> list[Outgoing]:
+        match action:
+            case Forward(m):
+                return self._forward(m)
+            case Backward(m, source, send, keep):
+                return self._backward(m, source, send, keep)
+            case Update():
+                self.stage.update(self._samples)
+                self.counters.updates += 1
+                self.counters.samples += self._samples
+                return []
+            case Refine(m):
+                self._refine(self._held.pop(m))
+                return []
+            case Evaluate(m):
+                return self._evaluate(m)
+            case Evict(m):
+                del self._held[m]
+                self.counters.evicted += 1
+                return []
+
+    def _forward(self, m: int) -> list[Outgoing]:
+        x, targets = self._arrived.pop(m)
+        held = Held(self.stage.forward(x), targets, self.stage.weight_version)
+        self._held[m] = held
+        credit = (UPSTREAM, Message(Kind.CREDIT, body={"count": 1}))
+        if not self._place.is_last:
+            return [
+                (
+                    DOWNSTREAM,
+                    Message(
+                        Kind.ACTIVATION, microbatch=m, body={"training": True}, tensors=(held.passed.output, targets)
+                    ),
+                ),
+                credit,
+            ]
+        loss, held.gradient = self.stage.loss.value_and_gradient(held.passed.output, targets)
+        self.counters.loss.add(loss)
+        if (correct := self.stage.loss.correct(held.passed.output, targets)) is not None:
+            self.counters.accuracy.add(correct / len(targets))
+        return [credit]
+
+    def _backward(self, m: int, source: Source, send: bool, keep: bool) -> list[Outgoing]:
+        held = self._held[m]
+        if source is Source.SYNTHETIC:
+            gradient = self.stage.synthesize(held.passed, held.targets)
+        else:
+            assert held.gradient is not None, f"microbatch {m} has no gradient yet"
+            gradient = held.gradient
+            self.counters.staleness.add(self.stage.weight_version - held.weight_version)
+        dx = self.stage.backward(held.passed, gradient, want_dx=send)
+        self._samples = len(held.targets)
+        if not keep:
+            del self._held[m]
+        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, tensors=(dx,)))] if dx is not None and send else []
+
+    def _refine(self, held: Held) -> None:
+        assert held.gradient is not None, "a head is refined with a gradient that came back"
+        quality = self.stage.refine(held.passed, held.targets, held.gradient)
+        self.counters.refined += 1
+        self.counters.head_cosine.add(quality.cosine)
+        self.counters.head_norm_ratio.add(quality.norm_ratio)
+        self.counters.head_relative_error.add(quality.relative_error)
+
+    def _evaluate(self, m: int) -> list[Outgoing]:
+        x, targets = self._arrived.pop(m)
+        output = self.stage.forward(x, training=False).output
+        credit = (UPSTREAM, Message(Kind.CREDIT, body={"count": 1}))
+        if not self._place.is_last:
+            return [
+                (
+                    DOWNSTREAM,
+                    Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=(output, targets)),
+                ),
+                credit,
+            ]
+        loss, _ = self.stage.loss.value_and_gradient(output, targets)
+        found = {"loss": loss, "correct": self.stage.loss.correct(output, targets), "samples": len(targets)}
+        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found)), credit]

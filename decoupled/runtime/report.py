@@ -1,0 +1,124 @@
+"""The report: what a run came to. Its names are an interface that other tools read."""
+
+import platform
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+from threadpoolctl import threadpool_info
+
+from decoupled.config import Run
+from decoupled.nn.network import Network
+from decoupled.telemetry.board import Board
+from decoupled.telemetry.evaluations import Evaluation
+from decoupled.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDetail:
+    """One worker over the whole run."""
+
+    stage: int
+    layers: list[int]
+    busy: float  # share of the training time in which it computed
+    wait: float  # the rest
+    samples: int  # trained on
+    staleness_mean: float  # updates between a forward pass and the use of its returned gradient
+    staleness_max: int
+    head_cosine: float | None  # between the synthetic and the returned gradient, over the last few; None without a head
+    unmatched_gradients: int
+    evicted: int
+    peak_rss_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished run. The fields up to `versions` are what report.json holds."""
+
+    schedule: str
+    workers: int
+    data: str
+    samples_per_s: float
+    seconds: float  # of training: from the first microbatch's start to the last update's end
+    epochs: int
+    updates: int  # made by every stage
+    test_accuracy: float | None  # None where right and wrong mean nothing
+    test_loss: float
+    overlap: float  # share of `seconds` in which at least two workers computed
+    workers_detail: list[WorkerDetail]
+    seed: int
+    versions: dict[str, str]
+    run: Run
+    network: Network
+    evaluations: tuple[Evaluation, ...]
+    folder: Path | None = None
+
+    def within(self, folder: Path) -> "Report":
+        """The same report, kept in a folder."""
+        return replace(self, folder=folder)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that report.json holds."""
+        beyond = {"run", "network", "evaluations", "folder"}
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in beyond}
+        return plain | {"workers_detail": [asdict(detail) for detail in self.workers_detail]}
+
+
+def conclude(run: Run, board: Board, network: Network) -> Report:
+    """The report of a run whose stages have all finished."""
+    final = board.evaluations.done[-1]
+    return Report(
+        schedule=run.schedule,
+        workers=len(board.stages),
+        data=run.data_name,
+        samples_per_s=round(board.samples_total / board.seconds, 1) if board.seconds else 0.0,
+        seconds=round(board.seconds, 3),
+        epochs=run.epochs,
+        updates=min(counters.updates for counters in board.counters),
+        test_accuracy=None if final.accuracy is None else round(final.accuracy, 6),
+        test_loss=round(final.loss, 6),
+        overlap=round(board.overlap, 4),
+        workers_detail=[_detail(board, stage, layers) for stage, layers in enumerate(board.stages)],
+        seed=run.seed,
+        versions=versions(),
+        run=run,
+        network=network,
+        evaluations=board.evaluations.done,
+    )
+
+
+def _detail(board: Board, stage: int, layers: tuple[int, ...]) -> WorkerDetail:
+    counters, busy = board.counters[stage], board.busy(stage)
+    cosine = counters.head_cosine.value
+    return WorkerDetail(
+        stage=stage,
+        layers=list(layers),
+        busy=round(busy, 4),
+        wait=round(1 - busy, 4),
+        samples=counters.samples,
+        staleness_mean=round(counters.staleness.mean, 3),
+        staleness_max=int(counters.staleness.maximum),
+        head_cosine=None if cosine is None else round(cosine, 4),
+        unmatched_gradients=counters.unmatched_gradients,
+        evicted=counters.evicted,
+        peak_rss_mb=round(counters.peak_rss_mb, 1),
+    )
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What made the figures: the versions of all that they depend on."""
+    blas = next(
+        (f"{info['internal_api']} {info['version']}" for info in threadpool_info() if info["user_api"] == "blas"),
+        "unknown",
+    )
+    return {
+        "decoupled": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pyzmq": zmq.pyzmq_version(),
+        "blas": blas,
+    }

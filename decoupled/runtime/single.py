@@ -1,0 +1,55 @@
+"""single: plain backprop in this process, without workers or messages. The reference for every schedule.
+
+The whole network is one stage that is first and last. The code that trains it is the workers' own: the lockstep schedule
+decides and a performer acts, with nothing in between.
+"""
+
+from collections.abc import Callable
+
+from threadpoolctl import threadpool_limits
+
+from decoupled.nn.network import Network
+from decoupled.runtime import feed
+from decoupled.runtime.assignment import assign, build_schedule, build_stage
+from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.performer import Performer
+from decoupled.runtime.report import Report, conclude
+from decoupled.schedules.events import ActivationArrived
+from decoupled.telemetry.board import Board, Progress
+from decoupled.telemetry.clock import now_ns
+from decoupled.telemetry.counters import Counters, peak_rss_mb
+from decoupled.telemetry.spans import Spans
+from decoupled.wire.messages import Kind
+
+
+def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) -> Report:
+    """Trains the blueprint's network in this process, with the run's number of BLAS threads."""
+    run, dataset = blueprint.run, blueprint.dataset
+    assignment = assign(blueprint, 0)
+    counters, spans = Counters(stage=0), Spans()
+    schedule, performer = build_schedule(assignment), Performer(build_stage(assignment), assignment.place, counters)
+    board = Board(blueprint.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
+    started = reported = now_ns()
+
+    def report(now: int) -> None:
+        counters.peak_rss_mb = peak_rss_mb()
+        board.report(counters, spans.take(), now)
+
+    with threadpool_limits(run.runtime.threads, user_api="blas"):
+        for item in feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every):
+            performer.accept(item.microbatch, item.x, item.y)
+            schedule.receive(ActivationArrived(item.microbatch, item.training))
+            while (action := schedule.next_action()) is not None:
+                begun = now_ns()
+                outgoing = performer.perform(action)
+                spans.add(type(action).__name__.lower(), item.microbatch, begun, now_ns())
+                for _, message in outgoing:
+                    if message.kind is Kind.EVALUATED:
+                        board.evaluations.add(message.body, item.epoch, (now_ns() - started) / 1e9)
+            if now_ns() - reported >= run.runtime.report_every_s * 1e9:
+                reported = now_ns()
+                report(reported)
+                on_progress(board.progress((reported - started) / 1e9, item.epoch))
+    report(now_ns())
+    on_progress(board.progress((now_ns() - started) / 1e9, run.epochs))
+    return conclude(run, board, Network(blueprint.architecture, performer.stage.arrays()))

@@ -1,0 +1,206 @@
+"""The worker: joins a coordinator, becomes a stage, and from then on lets a schedule decide and a performer act.
+
+A synchronous loop: take in what has arrived, do the one thing the schedule says, send what follows, look again. What
+arrives during a computation can thus change the next choice.
+"""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import replace
+
+from threadpoolctl import threadpool_limits
+
+from decoupled.errors import RunFailed
+from decoupled.runtime.assignment import Assignment, build_schedule, build_stage
+from decoupled.runtime.performer import COORDINATOR, DOWNSTREAM, UPSTREAM, Performer
+from decoupled.schedules.actions import Action
+from decoupled.schedules.events import (
+    ActivationArrived,
+    CreditGranted,
+    Event,
+    Expired,
+    FeedEnded,
+    GradientArrived,
+    PeerJoined,
+    PeerLost,
+    Side,
+)
+from decoupled.schedules.interface import Schedule
+from decoupled.telemetry.clock import now_ns
+from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.spans import Spans
+from decoupled.transport.interface import Received, Transport
+from decoupled.version import __version__
+from decoupled.wire.messages import Kind, Message
+
+
+class Worker:
+    """One worker process, or one of several in a simulated cluster: `step` is all it takes to drive it."""
+
+    def __init__(
+        self, transport: Transport, clock_ns: Callable[[], int] = now_ns, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._transport, self._clock_ns, self._say = transport, clock_ns, say
+        self._life: Life | None = None
+        self.is_done = False
+
+    def join(self, coordinator: str, inbox: str, name: str) -> None:
+        """Opens the inbox at `inbox` and tells the coordinator, which may start later."""
+        address = self._transport.bind(inbox)
+        self._transport.connect(COORDINATOR, coordinator, name)
+        about = {"address": address, "version": __version__, "host": platform.node(), "pid": os.getpid()}
+        self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about))
+
+    def run(self) -> None:
+        """Works until the coordinator says stop. Raises RunFailed when it is refused or the coordinator has gone."""
+        while not self.is_done:
+            self.step()
+
+    def step(self) -> bool:
+        """Takes in what has come and does at most one action; says whether it did one."""
+        timeout = 0.0 if self._life is not None and self._life.acted else 0.05
+        for arrival in self._transport.poll(timeout):
+            self._receive(arrival.peer, arrival.message if isinstance(arrival, Received) else None)
+            if self.is_done:
+                return False
+        return self._life.act() if self._life is not None else False
+
+    def fail(self, error: BaseException) -> None:
+        """Tells the coordinator why this worker cannot go on."""
+        self._transport.send(COORDINATOR, Message(Kind.FAILED, body={"reason": f"{type(error).__name__}: {error}"}))
+
+    def _receive(self, peer: str, message: Message | None) -> None:
+        if message is None and peer == COORDINATOR:
+            raise RunFailed("The coordinator has gone, so this worker stops. Look there for the reason.")
+        kind = message.kind if message is not None else None
+        if peer == COORDINATOR and message is not None and kind is Kind.ASSIGN and self._life is None:
+            self._become(Assignment.from_message(message))
+        elif peer == COORDINATOR and message is not None and kind is Kind.REFUSE:
+            raise RunFailed(f"The coordinator refused this worker: {message.body.get('reason', 'no reason given')}.")
+        elif peer == COORDINATOR and kind is Kind.STOP:
+            self.is_done = True
+        elif self._life is not None:
+            self._life.receive(peer, message)
+
+    def _become(self, assignment: Assignment) -> None:
+        threadpool_limits(assignment.run.runtime.threads, user_api="blas")
+        layers = ", ".join(map(str, assignment.layers))
+        self._say(f"stage {assignment.place.stage} of {assignment.place.stages}, with layer {layers}")
+        self._life = Life(assignment, self._transport, self._clock_ns)
+
+
+class Life:
+    """A worker's time as a stage, from its assignment to the end of the run."""
+
+    def __init__(self, assignment: Assignment, transport: Transport, clock_ns: Callable[[], int]) -> None:
+        self._assignment, self._transport, self._clock_ns = assignment, transport, clock_ns
+        self._place = assignment.place
+        self._schedule: Schedule = build_schedule(assignment)
+        self._counters = Counters(self._place.stage)
+        self._performer = Performer(build_stage(assignment), self._place, self._counters)
+        self._spans = Spans()
+        self._deadlines: dict[int, int] = {}  # when the patience with a microbatch's gradient runs out, oldest first
+        self._last_report_ns = clock_ns()
+        self._has_finished = False
+        self.acted = False  # in the last turn
+        if assignment.downstream is not None:
+            transport.connect(DOWNSTREAM, assignment.downstream, UPSTREAM)
+            self._send(DOWNSTREAM, Message(Kind.HELLO))
+        self._send(COORDINATOR, Message(Kind.READY))
+
+    def receive(self, peer: str, message: Message | None) -> None:
+        """Turns a message, or the loss of a neighbour (None), into an event for the schedule."""
+        if message is not None and message.run != self._assignment.run_id:
+            return  # of another run, or from a stranger
+        try:
+            event = self._event(peer, message)
+        except (KeyError, IndexError, TypeError):
+            return  # well-formed frames, but not what such a message holds
+        if event is not None:
+            self._schedule.receive(event)
+
+    def _event(self, peer: str, message: Message | None) -> Event | None:
+        if message is None:
+            return PeerLost(Side.DOWNSTREAM) if peer == DOWNSTREAM else None
+        m = message.microbatch
+        match peer, message.kind:
+            case "upstream", Kind.HELLO:
+                self._send(UPSTREAM, Message(Kind.WINDOW, body={"count": self._assignment.run.link.window}))
+            case "upstream", Kind.ACTIVATION:
+                self._performer.accept(m, message.tensors[0], message.tensors[1])
+                return ActivationArrived(m, bool(message.body["training"]))
+            case "upstream", Kind.FEED_ENDED:
+                if not self._place.is_last:
+                    self._send(DOWNSTREAM, message)
+                return FeedEnded(m)
+            case "downstream", Kind.WINDOW:
+                return PeerJoined(Side.DOWNSTREAM, message.body["count"])
+            case "downstream", Kind.CREDIT:
+                return CreditGranted(message.body["count"])
+            case "downstream", Kind.GRADIENT:
+                return GradientArrived(m) if self._performer.accept_gradient(m, message.tensors[0]) else None
+            case "downstream", Kind.FINISHED:
+                return PeerLost(Side.DOWNSTREAM)
+        return None
+
+    def act(self) -> bool:
+        """One turn: at most one action, and a report when one is due."""
+        self._expire()
+        action = self._schedule.next_action()
+        self.acted = action is not None
+        if action is not None:
+            self._perform(action)
+        elif self._schedule.finished and not self._has_finished:
+            self._finish()
+        if self._clock_ns() - self._last_report_ns >= self._assignment.run.runtime.report_every_s * 1e9:
+            self._report()
+        return self.acted
+
+    def _perform(self, action: Action) -> None:
+        microbatch: int = getattr(action, "microbatch", -1)
+        start_ns = self._clock_ns()
+        outgoing = self._performer.perform(action)
+        end_ns = self._clock_ns()
+        self._counters.busy_ns += end_ns - start_ns
+        self._spans.add(type(action).__name__.lower(), microbatch, start_ns, end_ns)
+        for peer, message in outgoing:
+            self._send(peer, message, cause=str(action))
+        if self._performer.holds(microbatch):
+            self._deadlines.setdefault(microbatch, end_ns + int(self._assignment.run.dni.patience_s * 1e9))
+        else:
+            self._deadlines.pop(microbatch, None)
+
+    def _expire(self) -> None:
+        now = self._clock_ns()
+        while self._deadlines:
+            oldest, deadline = next(iter(self._deadlines.items()))
+            if deadline > now:
+                return
+            del self._deadlines[oldest]
+            self._schedule.receive(Expired(oldest))
+
+    def _finish(self) -> None:
+        self._has_finished = True
+        if not self._place.is_first:
+            self._send(UPSTREAM, Message(Kind.FINISHED))
+        self._report()
+        arrays = self._performer.stage.arrays()
+        self._send(COORDINATOR, Message(Kind.RESULT, body={"names": list(arrays)}, tensors=tuple(arrays.values())))
+
+    def _report(self) -> None:
+        self._last_report_ns = self._clock_ns()
+        self._counters.bytes_sent = self._transport.bytes_sent
+        self._counters.bytes_received = self._transport.bytes_received
+        body = {"counters": self._counters.to_body(), "at_ns": self._last_report_ns}
+        self._send(COORDINATOR, Message(Kind.REPORT, body=body, tensors=(self._spans.take(),)))
+
+    def _send(self, peer: str, message: Message, cause: str = "") -> None:
+        stamped = replace(
+            message,
+            run=self._assignment.run_id,
+            stage=self._place.stage,
+            weight_version=self._performer.stage.weight_version,
+            cause=cause,
+        )
+        self._transport.send(peer, stamped)

@@ -1,0 +1,76 @@
+"""Actions: what a stage is to do, in the imperative; `str()` gives the short form used in transcripts and timelines."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+
+class Source(Enum):
+    """Which gradient a backward pass starts from."""
+
+    TRUE = "true"  # the loss's, or the one that came back from downstream
+    SYNTHETIC = "synthetic"  # the head's
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Compute and stash the output; send it downstream and grant one credit upstream."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"F{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """Compute the weights' gradients and, if `send`, the input's, which goes upstream; if `keep`, the stash stays."""
+
+    microbatch: int
+    source: Source
+    send: bool
+    keep: bool = False
+
+    def __str__(self) -> str:
+        return f"{'B' if self.source is Source.TRUE else 'S'}{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Make the optimiser's step with the gradients of the last backward pass."""
+
+    def __str__(self) -> str:
+        return "U"
+
+
+@dataclass(frozen=True, slots=True)
+class Refine:
+    """Fit the head to the gradient that arrived, and drop the stash."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"R{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Compute the output in evaluation mode and pass it on; grant one credit upstream."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"E{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Give up waiting for a microbatch's gradient, and drop the stash."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"X{self.microbatch}"
+
+
+Action: TypeAlias = Forward | Backward | Update | Refine | Evaluate | Evict

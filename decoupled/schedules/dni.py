@@ -1,0 +1,93 @@
+"""dni: forward, update at once from the head, and refine the head whenever the gradient comes (arXiv 1608.05343).
+
+Nothing here waits for a gradient. Two limits bound the memory: credit (room in the downstream inbox) and `stash_max`
+(microbatches of one's own whose gradient is still out). Refining goes first: otherwise a busy stage would never refine,
+and its stash would only grow.
+
+Every `feedback_every`-th microbatch has its gradient sent back. What that gradient is, is the kind of feedback:
+- bootstrapped: a stage back-propagates its own synthetic gradient at once and sends that up (the paper's rule);
+- chained: a stage keeps such a microbatch until the gradient from downstream is here, makes the update with it, and
+  only then sends its own up. So the true gradient comes down the whole chain, late, and at no extra cost.
+"""
+
+from collections import deque
+from typing import Literal, TypeAlias
+
+from decoupled.schedules.actions import Action, Backward, Evaluate, Evict, Forward, Refine, Source, Update
+from decoupled.schedules.events import Event, Expired, GradientArrived, PeerLost, Side
+from decoupled.schedules.inbox import Credit, Inbox
+from decoupled.schedules.interface import Place
+
+Feedback: TypeAlias = Literal["chained", "bootstrapped"]
+
+
+class Dni:
+    """The decoupled schedule of one stage."""
+
+    def __init__(
+        self, place: Place, feedback_every: int = 1, stash_max: int = 8, feedback: Feedback = "bootstrapped"
+    ) -> None:
+        self._place, self._feedback_every, self._stash_max = place, feedback_every, stash_max
+        self._chained = feedback == "chained"
+        self._inbox, self._credit = Inbox(), Credit(unlimited=place.is_last)
+        self._due: deque[Action] = deque()  # decided, not yet performed
+        self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
+
+    @property
+    def finished(self) -> bool:
+        return self._inbox.exhausted and not self._due and not self._stash
+
+    def receive(self, event: Event) -> None:
+        self._inbox.receive(event)
+        self._credit.receive(event)
+        match event:
+            case GradientArrived(microbatch=m) if m in self._stash:
+                self._settle(m)
+            case Expired(microbatch=m) if m in self._stash:
+                self._give_up(m)
+            case PeerLost(side=Side.DOWNSTREAM):
+                for m in list(self._stash):
+                    self._give_up(m)
+
+    def next_action(self) -> Action | None:
+        if self._due:
+            return self._due.popleft()
+        waiting = self._inbox.head
+        if waiting is None or not self._credit.available:
+            return None
+        if waiting.training and self._awaits_gradient(waiting.microbatch) and len(self._stash) >= self._stash_max:
+            return None
+        self._credit.spend()
+        self._inbox.take()
+        return self._start(waiting.microbatch) if waiting.training else Evaluate(waiting.microbatch)
+
+    def _start(self, m: int) -> Action:
+        if self._place.is_last:
+            self._due += (Backward(m, Source.TRUE, send=self._has_feedback(m) and not self._place.is_first), Update())
+        elif not self._has_feedback(m):
+            self._due += (Backward(m, Source.SYNTHETIC, send=False), Update())
+        else:
+            self._stash[m] = None
+            if not self._chained:
+                self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
+        return Forward(m)
+
+    def _settle(self, m: int) -> None:
+        """The gradient of m is here."""
+        del self._stash[m]
+        if self._chained:
+            self._due += (Backward(m, Source.TRUE, send=not self._place.is_first, keep=True), Update())
+        self._due.append(Refine(m))
+
+    def _give_up(self, m: int) -> None:
+        """The gradient of m will not come; if the update was waiting for it, the head's guess takes its place."""
+        del self._stash[m]
+        if self._chained:
+            self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
+        self._due.append(Evict(m))
+
+    def _has_feedback(self, m: int) -> bool:
+        return m % self._feedback_every == 0
+
+    def _awaits_gradient(self, m: int) -> bool:
+        return self._has_feedback(m) and not self._place.is_last

@@ -1,0 +1,185 @@
+"""The simulator: runs real schedules on paper, with costs for compute and latency, and says what they would achieve.
+
+Event by event, no arrays, no clock. A stage is one server: while it computes, what arrives waits, and can still change
+what the stage does next.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from decoupled.schedules.actions import Action, Backward, Evaluate, Evict, Forward, Refine, Update
+from decoupled.schedules.events import (
+    ActivationArrived,
+    CreditGranted,
+    Event,
+    FeedEnded,
+    GradientArrived,
+    PeerJoined,
+    PeerLost,
+    Side,
+)
+from decoupled.schedules.interface import Place, Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """How long each action takes, and a message's way to a neighbour, in any one unit of time."""
+
+    forward: float = 1.0
+    backward: float = 2.0
+    update: float = 0.0
+    refine: float = 0.0
+    latency: float = 0.0
+
+    def of(self, action: Action) -> float:
+        match action:
+            case Forward() | Evaluate():
+                return self.forward
+            case Backward():
+                return self.backward
+            case Update():
+                return self.update
+            case Refine():
+                return self.refine
+            case Evict():
+                return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One action of one stage on the timeline."""
+
+    stage: int
+    action: Action
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a simulated run came to."""
+
+    slots: tuple[Slot, ...]
+    stages: int
+    makespan: float
+    peak_stash: tuple[int, ...]  # per stage: most microbatches held at once
+
+    @property
+    def utilisation(self) -> float:
+        """The share of all stages' time that is spent computing."""
+        return sum(slot.end - slot.start for slot in self.slots) / (self.stages * self.makespan or 1)
+
+    @property
+    def bubble(self) -> float:
+        """The share of all stages' time that is spent waiting."""
+        return 1 - self.utilisation
+
+    def to_json(self) -> dict[str, object]:
+        """The forecast as plain values."""
+        slots = [{"stage": s.stage, "action": str(s.action), "start": s.start, "end": s.end} for s in self.slots]
+        figures = {
+            "makespan": self.makespan,
+            "utilisation": self.utilisation,
+            "bubble": self.bubble,
+            "peak_stash": list(self.peak_stash),
+        }
+        return {"stages": self.stages} | figures | {"timeline": slots}
+
+    def actions(self, stage: int) -> str:
+        """The stage's actions in order, in short form: `F0 B0 U ...`."""
+        return " ".join(str(slot.action) for slot in self.slots if slot.stage == stage)
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One stage's state in the simulation."""
+
+    schedule: Schedule
+    free_at: float = 0.0
+    held: set[int] = field(default_factory=set)
+    peak: int = 0
+    said_finished: bool = False
+
+
+class Deadlock(Exception):
+    """The schedule stopped before its work was done; the text says which stages were stuck."""
+
+
+def simulate(
+    make: Callable[[Place], Schedule], stages: int, microbatches: int, costs: Costs | Sequence[Costs], window: int = 4
+) -> Forecast:
+    """Runs `microbatches` through `stages` stages, with the same costs for all stages or one set for each.
+
+    The feed is instant and keeps the first stage's inbox full. Raises Deadlock when a schedule gets stuck.
+    """
+    return _Simulation(make, stages, [costs] * stages if isinstance(costs, Costs) else list(costs), window).run(
+        microbatches
+    )
+
+
+class _Simulation:
+    def __init__(self, make: Callable[[Place], Schedule], stages: int, costs: list[Costs], window: int) -> None:
+        self._seats = [_Seat(make(Place(i, stages))) for i in range(stages)]
+        self._costs, self._window = costs, window
+        self._agenda: list[tuple[float, int, int, Event | None]] = []  # when, order, stage, what (None: look for work)
+        self._order = count()
+        self._slots: list[Slot] = []
+
+    def run(self, microbatches: int) -> Forecast:
+        for stage, _ in enumerate(self._seats[:-1]):
+            self._post(0.0, stage, PeerJoined(Side.DOWNSTREAM, self._window))
+        for m in range(microbatches):
+            self._post(0.0, 0, ActivationArrived(m))
+        for stage in range(len(self._seats)):
+            self._post(0.0, stage, FeedEnded(microbatches - 1))
+        while self._agenda:
+            now, _, stage, event = heapq.heappop(self._agenda)
+            if event is not None:
+                self._seats[stage].schedule.receive(event)
+            if not (self._agenda and self._agenda[0][0] == now and self._agenda[0][2] == stage):
+                self._work(stage, now)
+        if stuck := [i for i, seat in enumerate(self._seats) if not seat.schedule.finished]:
+            raise Deadlock(f"stages {stuck} still had work when nothing more could happen.")
+        makespan = max((slot.end for slot in self._slots), default=0.0)
+        return Forecast(tuple(self._slots), len(self._seats), makespan, tuple(seat.peak for seat in self._seats))
+
+    def _post(self, when: float, stage: int, event: Event | None) -> None:
+        if 0 <= stage < len(self._seats):
+            heapq.heappush(self._agenda, (when, next(self._order), stage, event))
+
+    def _work(self, stage: int, now: float) -> None:
+        seat = self._seats[stage]
+        if seat.free_at > now:
+            return
+        action = seat.schedule.next_action()
+        if action is None:
+            if seat.schedule.finished and not seat.said_finished:
+                seat.said_finished = True
+                self._post(now + self._costs[stage].latency, stage - 1, PeerLost(Side.DOWNSTREAM))
+            return
+        seat.free_at = now + self._costs[stage].of(action)
+        self._slots.append(Slot(stage, action, now, seat.free_at))
+        self._tell(stage, action, seat, seat.free_at)
+        self._post(seat.free_at, stage, None)
+
+    def _tell(self, stage: int, action: Action, seat: _Seat, done: float) -> None:
+        """What the worker's fixed rules send when an action is done, and what it holds meanwhile."""
+        there = done + self._costs[stage].latency
+        match action:
+            case Forward(m):
+                seat.held.add(m)
+                seat.peak = max(seat.peak, len(seat.held))
+                self._post(there, stage + 1, ActivationArrived(m))
+                self._post(there, stage - 1, CreditGranted(1))
+            case Evaluate(m):
+                self._post(there, stage + 1, ActivationArrived(m, training=False))
+                self._post(there, stage - 1, CreditGranted(1))
+            case Backward(m, _, send, keep):
+                if send:
+                    self._post(there, stage - 1, GradientArrived(m))
+                if not keep:
+                    seat.held.discard(m)
+            case Refine(m) | Evict(m):
+                seat.held.discard(m)

@@ -1,0 +1,115 @@
+"""The board: all workers' reports of a run put together, for whoever watches and for the final report."""
+
+from dataclasses import dataclass
+
+from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.evaluations import Evaluation, Evaluations
+from decoupled.telemetry.overlap import Overlap
+from decoupled.telemetry.spans import Rows, training
+
+RATE_OVER_NS = 1_000_000_000  # rates are averages over the last second or so
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One worker as it is now."""
+
+    stage: int
+    layers: tuple[int, ...]
+    counters: Counters
+    samples_per_s: float
+    busy: float  # share of the time it computes
+
+    @property
+    def wait(self) -> float:
+        return 1 - self.busy
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A run as it is now."""
+
+    seconds: float
+    epoch: int  # the one being trained, from 1
+    epochs: int
+    samples: int  # trained on by the last stage
+    samples_total: int
+    samples_per_s: float
+    loss: float | None
+    accuracy: float | None  # on the last training batches
+    overlap: float
+    workers: tuple[WorkerView, ...]
+    evaluations: tuple[Evaluation, ...]
+
+
+class Board:
+    """Takes reports in, and gives views."""
+
+    def __init__(self, stages: tuple[tuple[int, ...], ...], epochs: int, train_samples: int, test_samples: int) -> None:
+        self.stages = stages
+        self.samples_total = epochs * train_samples
+        self.evaluations = Evaluations(test_samples)
+        self._epochs = epochs
+        self._overlap = Overlap(len(stages))
+        self._busy_ns = [0] * len(stages)
+        self._past: list[list[tuple[int, int, int]]] = [[] for _ in stages]  # (at, samples, busy_ns) of late
+        self.counters = [Counters(stage) for stage in range(len(stages))]
+
+    def report(self, counters: Counters, rows: Rows, at_ns: int) -> None:
+        """A worker's totals at `at_ns`, and its spans since its last report."""
+        stage = counters.stage
+        self.counters[stage] = counters
+        spans = training(rows)
+        self._busy_ns[stage] += int((spans[:, 3] - spans[:, 2]).sum())
+        self._overlap.add(stage, rows, at_ns)
+        past = self._past[stage]
+        past.append((at_ns, counters.samples, self._busy_ns[stage]))
+        while len(past) > 2 and past[1][0] < at_ns - RATE_OVER_NS:
+            past.pop(0)
+
+    @property
+    def seconds(self) -> float:
+        """From the first training span to the end of the last."""
+        first, last = self._overlap.window_ns
+        return (last - first) / 1e9
+
+    @property
+    def overlap(self) -> float:
+        return self._overlap.share
+
+    def progress(self, seconds: float, epoch: int) -> Progress:
+        """The run as it is now, `seconds` after its start."""
+        views = self.views()
+        last = views[-1]
+        return Progress(
+            seconds=seconds,
+            epoch=epoch,
+            epochs=self._epochs,
+            samples=last.counters.samples,
+            samples_total=self.samples_total,
+            samples_per_s=last.samples_per_s,
+            loss=last.counters.loss.value,
+            accuracy=last.counters.accuracy.value,
+            overlap=self.overlap,
+            workers=views,
+            evaluations=self.evaluations.done,
+        )
+
+    def views(self) -> tuple[WorkerView, ...]:
+        """Every worker of late."""
+        return tuple(self._view(stage) for stage in range(len(self.stages)))
+
+    def busy(self, stage: int) -> float:
+        """The share of the whole training time in which the stage computed."""
+        return min(self._busy_ns[stage] / 1e9 / self.seconds, 1.0) if self.seconds else 0.0
+
+    def _view(self, stage: int) -> WorkerView:
+        past = self._past[stage]
+        if len(past) < 2:
+            return WorkerView(stage, self.stages[stage], self.counters[stage], 0.0, 0.0)
+        (since, samples_then, busy_then), (now, samples_now, busy_now) = past[0], past[-1]
+        span = max(now - since, 1)
+        rate = (samples_now - samples_then) / span * 1e9
+        return WorkerView(
+            stage, self.stages[stage], self.counters[stage], rate, min((busy_now - busy_then) / span, 1.0)
+        )

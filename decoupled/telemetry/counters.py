@@ -1,0 +1,85 @@
+"""Counters: one worker's running totals, reported whole each time so that a lost report loses nothing."""
+
+import resource
+import sys
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass(slots=True)
+class Mean:
+    """A running mean with a maximum."""
+
+    count: int = 0
+    total: float = 0.0
+    maximum: float = 0.0
+
+    def add(self, value: float) -> None:
+        self.count += 1
+        self.total += value
+        self.maximum = max(self.maximum, value)
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count if self.count else 0.0
+
+
+@dataclass(slots=True)
+class Recent:
+    """An exponential average of the last `horizon` or so values; None before the first."""
+
+    horizon: int = 50
+    value: float | None = None
+
+    def add(self, value: float) -> None:
+        weight = 1 / self.horizon
+        self.value = value if self.value is None else self.value + weight * (value - self.value)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a stage has done so far."""
+
+    stage: int
+    samples: int = 0  # trained on
+    updates: int = 0
+    refined: int = 0
+    evicted: int = 0
+    unmatched_gradients: int = 0  # came for a microbatch that did not wait for one
+    busy_ns: int = 0
+    stash: int = 0  # microbatches held now
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    staleness: Mean = field(default_factory=Mean)  # updates between a forward pass and the use of its returned gradient
+    head_cosine: Recent = field(default_factory=Recent)
+    head_norm_ratio: Recent = field(default_factory=Recent)
+    head_relative_error: Recent = field(default_factory=Recent)
+    loss: Recent = field(default_factory=Recent)  # last stage only
+    accuracy: Recent = field(default_factory=Recent)  # last stage only
+    peak_rss_mb: float = 0.0
+
+    def to_body(self) -> dict[str, Any]:
+        """As plain values, for a message."""
+        self.peak_rss_mb = peak_rss_mb()
+        return asdict(self)
+
+    @classmethod
+    def from_body(cls, body: dict[str, Any]) -> "Counters":
+        """The counters in a message's body. Raises KeyError or TypeError when they are not there."""
+        nested = {
+            "staleness": Mean,
+            "head_cosine": Recent,
+            "head_norm_ratio": Recent,
+            "head_relative_error": Recent,
+            "loss": Recent,
+            "accuracy": Recent,
+        }
+        return cls(
+            **{f.name: nested[f.name](**body[f.name]) if f.name in nested else body[f.name] for f in fields(cls)}
+        )
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has had resident, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # the one counts bytes, the other KiB

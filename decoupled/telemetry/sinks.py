@@ -1,0 +1,64 @@
+"""Sinks: where records go. A run's own is metrics.jsonl, one JSON object a line, whole after every line."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from decoupled.telemetry.board import Progress, WorkerView
+
+
+class MetricsFile:
+    """Appends records to a file; a reader may follow it while the run goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", buffering=1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record) + "\n")
+
+    def __enter__(self) -> "MetricsFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def record(progress: Progress) -> dict[str, Any]:
+    """A moment of a run as a flat record, for metrics.jsonl."""
+    return {
+        "seconds": round(progress.seconds, 3),
+        "epoch": progress.epoch,
+        "samples": progress.samples,
+        "samples_per_s": round(progress.samples_per_s, 1),
+        "loss": progress.loss,
+        "accuracy": progress.accuracy,
+        "overlap": round(progress.overlap, 4),
+        "evaluations": [asdict(evaluation) for evaluation in progress.evaluations],
+        "workers": [_worker(view) for view in progress.workers],
+    }
+
+
+def _worker(view: WorkerView) -> dict[str, Any]:
+    counters = view.counters
+    return {
+        "stage": view.stage,
+        "samples_per_s": round(view.samples_per_s, 1),
+        "busy": round(view.busy, 4),
+        "samples": counters.samples,
+        "updates": counters.updates,
+        "stash": counters.stash,
+        "staleness_mean": round(counters.staleness.mean, 3),
+        "staleness_max": counters.staleness.maximum,
+        "head_cosine": counters.head_cosine.value,
+        "head_norm_ratio": counters.head_norm_ratio.value,
+        "head_relative_error": counters.head_relative_error.value,
+        "unmatched_gradients": counters.unmatched_gradients,
+        "evicted": counters.evicted,
+        "bytes_sent": counters.bytes_sent,
+        "bytes_received": counters.bytes_received,
+        "peak_rss_mb": round(counters.peak_rss_mb, 1),
+    }

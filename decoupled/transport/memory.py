@@ -1,0 +1,117 @@
+"""The in-process twin of the ZeroMQ transport: a simulated network with its own clock and seeded faults.
+
+A whole cluster runs in one process and one thread, the same way for the same seed. Messages pass through the codec, so
+what arrives is read-only and whole, as it would be from a socket.
+"""
+
+import heapq
+import random
+from dataclasses import dataclass, field
+from itertools import count
+
+from decoupled.transport.interface import Arrival, Received
+from decoupled.wire.codec import decode, encode
+from decoupled.wire.messages import Kind, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """What the network does to messages. Loss, duplication and jitter strike gradients only: they are hints."""
+
+    latency_s: float = 0.0
+    jitter_s: float = 0.0
+    drop: float = 0.0  # probability
+    duplicate: float = 0.0  # probability
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Parcel:
+    """A message on its way; parcels sort by when they are due, then by when they were sent."""
+
+    due: float
+    order: int
+    sender: str = field(compare=False)  # its address
+    name: str = field(compare=False)  # what the receiver calls the sender
+    message: Message = field(compare=False)
+
+
+class MemoryNetwork:
+    """The clock, the wires and the faults that all endpoints share."""
+
+    def __init__(self, seed: int = 0, faults: Faults | None = None) -> None:
+        self.now = 0.0
+        self.partitioned: set[frozenset[str]] = set()  # pairs of addresses whose messages wait until it heals
+        self._faults, self._random = faults or Faults(), random.Random(seed)
+        self._order = count()
+        self._wires: dict[str, list[_Parcel]] = {}  # by the receiver's address
+        self._names: dict[
+            tuple[str, str], tuple[str, str]
+        ] = {}  # (address, peer there): where that peer is, our name there
+
+    def endpoint(self) -> "Memory":
+        """A new, unbound endpoint on this network."""
+        return Memory(self)
+
+    def link(self, caller: str, peer: str, address: str, name: str) -> None:
+        """Makes `peer` at `address` reachable from `caller`, and `caller`, there called `name`, from `address`."""
+        self._names[caller, peer] = address, name
+        self._names[address, name] = caller, peer
+
+    def carry(self, sender: str, peer: str, message: Message) -> None:
+        """Puts a message on the wire, unless chance takes it; a hint may be late or come twice."""
+        address, name = self._names[sender, peer]
+        for _ in range(self._copies(message)):
+            jitter = self._random.random() * self._faults.jitter_s if message.kind is Kind.GRADIENT else 0.0
+            due = self.now + self._faults.latency_s + jitter
+            heapq.heappush(self._wires.setdefault(address, []), _Parcel(due, next(self._order), sender, name, message))
+
+    def _copies(self, message: Message) -> int:
+        if message.kind is not Kind.GRADIENT:
+            return 1
+        if self._random.random() < self._faults.drop:
+            return 0
+        return 2 if self._random.random() < self._faults.duplicate else 1
+
+    def deliver(self, address: str) -> list[Arrival]:
+        """What is due at `address` now; what would cross a partition stays on the wire."""
+        wire = self._wires.get(address, [])
+        held, arrivals = list[_Parcel](), list[Arrival]()
+        while wire and wire[0].due <= self.now:
+            parcel = heapq.heappop(wire)
+            if frozenset((address, parcel.sender)) in self.partitioned:
+                held.append(parcel)
+            else:
+                frames = [memoryview(frame).tobytes() for frame in encode(parcel.message)]
+                arrivals.append(Received(parcel.name, decode(frames)))
+        for parcel in held:
+            heapq.heappush(wire, parcel)
+        return arrivals
+
+    def next_due(self) -> float | None:
+        """When the next message is due, if any is on its way."""
+        return min((wire[0].due for wire in self._wires.values() if wire), default=None)
+
+
+class Memory:
+    """A Transport on a MemoryNetwork. `poll` never waits: the clock moves only when the network's owner moves it."""
+
+    bytes_sent = bytes_received = 0
+
+    def __init__(self, network: MemoryNetwork) -> None:
+        self._network, self._address = network, ""
+
+    def bind(self, address: str) -> str:
+        self._address = address
+        return address
+
+    def connect(self, peer: str, address: str, name: str) -> None:
+        self._network.link(self._address, peer, address, name)
+
+    def send(self, peer: str, message: Message) -> None:
+        self._network.carry(self._address, peer, message)
+
+    def poll(self, timeout_s: float) -> list[Arrival]:
+        return self._network.deliver(self._address)
+
+    def close(self) -> None:
+        """Nothing to release."""

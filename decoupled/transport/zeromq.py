@@ -1,0 +1,165 @@
+"""ZeroMQ links: one ROUTER inbox per process, and one DEALER for each peer it connects to.
+
+A connecting side chooses the name it is known by (its routing id), so a name is all that is needed to answer. Sockets
+are watched for lost connections through libzmq's monitors; heartbeats run in its own thread.
+"""
+
+import contextlib
+from collections import deque
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from decoupled.errors import RunFailed, UsageError
+from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
+from decoupled.wire.codec import Frame, WireError, decode, encode
+from decoupled.wire.messages import Kind, Message
+
+BURST = 64  # messages taken from one socket before the others get their turn
+
+
+class ZeroMQ:
+    """A Transport over ZeroMQ sockets (tcp:// or ipc:// addresses)."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._context = zmq.Context()
+        self._inbox: zmq.Socket[bytes] | None = None
+        self._links: dict[str, zmq.Socket[bytes]] = {}
+        self._watches: dict[zmq.Socket[bytes], str] = {}  # monitor socket: the peer it watches, "" for the inbox
+        self._callers: set[str] = set()  # peers that have written to the inbox
+        self._outbox: dict[str, deque[list[Frame]]] = {}
+        self._poller = zmq.Poller()
+        self.refused = 0  # messages that the codec refused
+        self.bytes_sent = 0
+        self.bytes_received = 0
+
+    def bind(self, address: str) -> str:
+        inbox = self._socket(zmq.ROUTER)
+        inbox.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        try:
+            inbox.bind(address)
+        except zmq.ZMQError as error:
+            inbox.close()
+            raise _bind_error(address, error) from None
+        self._inbox = inbox
+        self._register(inbox, "")
+        return inbox.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def connect(self, peer: str, address: str, name: str) -> None:
+        link = self._socket(zmq.DEALER)
+        link.setsockopt_string(zmq.ROUTING_ID, name)
+        try:
+            link.connect(address)
+        except zmq.ZMQError as error:
+            link.close()
+            raise UsageError(
+                f"Cannot connect to {address}: {error.strerror}. Give an address like tcp://HOST:PORT."
+            ) from None
+        self._links[peer] = link
+        self._register(link, peer)
+
+    def send(self, peer: str, message: Message) -> None:
+        frames = encode(message)
+        self.bytes_sent += sum(memoryview(frame).nbytes for frame in frames)
+        if self._outbox.get(peer) or not self._try(peer, frames):
+            self._outbox.setdefault(peer, deque()).append(frames)
+
+    def poll(self, timeout_s: float) -> list[Arrival]:
+        self._flush()
+        arrivals: list[Arrival] = []
+        lost: list[str] = []
+        for socket, _ in self._poller.poll(timeout_s * 1000):
+            if socket in self._watches:
+                lost += self._lost(socket)
+            else:
+                arrivals += self._drain(socket)
+        return [*arrivals, *map(Disconnected, lost)]  # what was said before a link broke comes before the news of it
+
+    def close(self) -> None:
+        for socket in (*self._watches, *self._links.values(), self._inbox):
+            if socket is not None:
+                socket.close()
+        self._context.term()
+
+    def _socket(self, kind: int) -> "zmq.Socket[bytes]":
+        socket: zmq.Socket[bytes] = self._context.socket(kind)
+        socket.setsockopt(zmq.LINGER, 1000)  # ms that closing may take to hand over the last messages
+        socket.setsockopt(zmq.SNDHWM, self._limits.high_water_mark)
+        socket.setsockopt(zmq.RCVHWM, self._limits.high_water_mark)
+        socket.setsockopt(zmq.MAXMSGSIZE, self._limits.message_bytes_max)  # refused before it is allocated
+        socket.setsockopt(zmq.HEARTBEAT_IVL, int(self._limits.silence_s * 1000 / 4))
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(self._limits.silence_s * 1000))
+        return socket
+
+    def _register(self, socket: "zmq.Socket[bytes]", peer: str) -> None:
+        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._watches[monitor] = peer
+        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(monitor, zmq.POLLIN)
+
+    def _try(self, peer: str, frames: list[Frame]) -> bool:
+        """Sends now and gives True, or False when the queue is full."""
+        link = self._links.get(peer)
+        parts: list[Any] = frames if link is not None else [peer.encode(), *frames]
+        socket = link or self._inbox
+        assert socket is not None, f"no link to {peer}"
+        try:
+            socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:  # a caller that has gone; poll() tells
+                raise
+        return True
+
+    def _flush(self) -> None:
+        for peer, waiting in self._outbox.items():
+            while waiting and self._try(peer, waiting[0]):
+                waiting.popleft()
+
+    def _drain(self, socket: "zmq.Socket[bytes]") -> list[Arrival]:
+        peer = next((name for name, link in self._links.items() if link is socket), None)
+        arrivals: list[Arrival] = []
+        with contextlib.suppress(zmq.Again):
+            for _ in range(BURST):
+                frames = [frame.buffer for frame in socket.recv_multipart(zmq.DONTWAIT, copy=False)]
+                self.bytes_received += sum(frame.nbytes for frame in frames)
+                try:
+                    sender = peer if peer is not None else bytes(frames.pop(0)).decode()
+                    arrivals.append(Received(sender, decode(frames, self._limits.message_bytes_max)))
+                except (WireError, UnicodeDecodeError):
+                    self.refused += 1
+                    continue
+                if peer is None:
+                    self._callers.add(sender)
+        return arrivals
+
+    def _lost(self, monitor: "zmq.Socket[bytes]") -> list[str]:
+        """The peers that a lost connection cut off."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                recv_monitor_message(monitor, zmq.DONTWAIT)
+        if peer := self._watches[monitor]:
+            return [peer]
+        # libzmq does not say which caller it was; a caller that has gone cannot be routed to.
+        gone = [caller for caller in sorted(self._callers) if not self._reaches(caller)]
+        self._callers.difference_update(gone)
+        return gone
+
+    def _reaches(self, caller: str) -> bool:
+        assert self._inbox is not None
+        try:
+            self._inbox.send_multipart([caller.encode(), *encode(Message(Kind.PING))], zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            return error.errno != zmq.EHOSTUNREACH
+        return True
+
+
+def _bind_error(address: str, error: zmq.ZMQError) -> Exception:
+    if error.errno == zmq.EADDRINUSE:
+        return RunFailed(f"{address} is in use by another process. Stop it, or choose another port.")
+    return UsageError(
+        f"Cannot listen on {address}: {error.strerror}. Give an address of this machine, like tcp://127.0.0.1:5555."
+    )

@@ -1,0 +1,139 @@
+"""The codec: a message to frames, and frames to a message or a WireError.
+
+Frame 0 is a msgpack header; frames 1 to n are the raw arrays, C-contiguous and little-endian. Everything a stranger may
+have written is checked before anything of its size is allocated.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgpack
+import numpy as np
+
+from decoupled.errors import DecoupledError
+from decoupled.wire.messages import Array, Kind, Message
+
+VERSION = 1
+HEADER_BYTES_MAX = 1 << 20
+MESSAGE_BYTES_MAX = 1 << 30
+TENSORS_MAX = 1024
+NDIM_MAX = 8
+DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float64", "uint8", "int32", "int64")}
+
+Frame: TypeAlias = bytes | memoryview | Array
+
+_FIELDS = {
+    "type": str,
+    "version": int,
+    "run": str,
+    "generation": int,
+    "stage": int,
+    "microbatch": int,
+    "weight_version": int,
+    "cause": str,
+}
+
+
+class WireError(DecoupledError):
+    """Frames that are not a message of this protocol and version."""
+
+
+def encode(message: Message) -> list[Frame]:
+    """The frames of a message. The arrays are passed on as they are, without a copy where they are contiguous."""
+    arrays = [np.ascontiguousarray(tensor) for tensor in message.tensors]
+    header = {
+        "type": message.kind.value,
+        "version": VERSION,
+        "run": message.run,
+        "generation": message.generation,
+        "stage": message.stage,
+        "microbatch": message.microbatch,
+        "weight_version": message.weight_version,
+        "cause": message.cause,
+        "body": message.body,
+        "tensors": [[_name(array), list(array.shape)] for array in arrays],
+    }
+    return [msgpack.packb(header), *arrays]
+
+
+def decode(frames: Sequence[bytes | memoryview], bytes_max: int = MESSAGE_BYTES_MAX) -> Message:
+    """The message in these frames; its arrays are read-only views of them. Raises WireError for anything else."""
+    if not frames:
+        raise WireError("a message without frames.")
+    if sum(memoryview(frame).nbytes for frame in frames) > bytes_max:
+        raise WireError(f"a message of more than {bytes_max} bytes.")
+    header = _header(frames[0])
+    shapes = _shapes(header["tensors"])
+    if len(shapes) != len(frames) - 1:
+        raise WireError(f"a header that announces {len(shapes)} arrays, with {len(frames) - 1} frames.")
+    return Message(
+        kind=_kind(header["type"]),
+        run=header["run"],
+        generation=header["generation"],
+        stage=header["stage"],
+        microbatch=header["microbatch"],
+        weight_version=header["weight_version"],
+        cause=header["cause"],
+        body=header["body"],
+        tensors=tuple(_tensor(frame, *shape) for frame, shape in zip(frames[1:], shapes, strict=True)),
+    )
+
+
+def _name(array: Array) -> str:
+    if array.dtype.name not in DTYPES:
+        raise WireError(f"an array of {array.dtype}; only {', '.join(DTYPES)} travel.")
+    return array.dtype.name
+
+
+def _header(frame: bytes | memoryview) -> dict[str, Any]:
+    if memoryview(frame).nbytes > HEADER_BYTES_MAX:
+        raise WireError(f"a header of more than {HEADER_BYTES_MAX} bytes.")
+    try:
+        header = msgpack.unpackb(frame, max_str_len=HEADER_BYTES_MAX, max_bin_len=HEADER_BYTES_MAX, max_ext_len=0)
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise WireError(f"a header that is not msgpack: {type(error).__name__}.") from None
+    if not isinstance(header, dict) or header.keys() != {*_FIELDS, "body", "tensors"}:
+        raise WireError("a header without the fields of this protocol.")
+    for name, kind in _FIELDS.items():
+        if type(header[name]) is not kind:
+            raise WireError(f"a header whose {name} is not {kind.__name__}.")
+    if header["version"] != VERSION:
+        raise WireError(f"a message of protocol version {header['version']}; this is version {VERSION}.")
+    if not isinstance(header["body"], dict):
+        raise WireError("a header whose body is not a map.")
+    return header
+
+
+def _kind(name: str) -> Kind:
+    try:
+        return Kind(name)
+    except ValueError:
+        raise WireError(f"a message of unknown type {name[:40]!r}.") from None
+
+
+def _shapes(announced: Any) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
+    if not isinstance(announced, list) or len(announced) > TENSORS_MAX:
+        raise WireError(f"a header whose tensors are not a list of at most {TENSORS_MAX}.")
+    shapes = []
+    for entry in announced:
+        match entry:
+            case [str(name), list(shape)] if (
+                name in DTYPES and len(shape) <= NDIM_MAX and all(_is_size(n) for n in shape)
+            ):
+                shapes.append((DTYPES[name], tuple(shape)))
+            case _:
+                raise WireError("a header that announces an array of an unknown type or shape.")
+    return shapes
+
+
+def _is_size(n: Any) -> bool:
+    return type(n) is int and 0 <= n <= MESSAGE_BYTES_MAX
+
+
+def _tensor(frame: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    if memoryview(frame).nbytes != math.prod(shape) * dtype.itemsize:
+        raise WireError(f"an array frame of {memoryview(frame).nbytes} bytes announced as {dtype} {shape}.")
+    array = np.frombuffer(frame, dtype).reshape(shape)
+    array.flags.writeable = False  # a view of a received frame can come back writeable
+    return array

@@ -1,0 +1,54 @@
+"""Messages: one frozen form for everything that travels between processes."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+
+class Kind(Enum):
+    """What a message is. The value is what stands in the header."""
+
+    # between neighbouring stages
+    HELLO = "hello"  # upstream to downstream: I am your upstream
+    WINDOW = "window"  # downstream to upstream: you may send `count` microbatches
+    ACTIVATION = "activation"  # tensors: the output and its targets
+    GRADIENT = "gradient"  # tensors: the gradient of the receiver's output
+    CREDIT = "credit"  # room for `count` more
+    FEED_ENDED = "feed-ended"  # `microbatch` was the last
+    FINISHED = "finished"  # downstream to upstream: no gradient will come any more
+    # between a worker and the coordinator
+    JOIN = "join"  # here I am, and where my inbox is
+    ASSIGN = "assign"  # you are this stage, these are your neighbours, this is the run
+    REFUSE = "refuse"  # you cannot take part, and why
+    READY = "ready"  # the stage is built and its links are made
+    REPORT = "report"  # counters and spans since the last report
+    EVALUATED = "evaluated"  # what the last stage found for one evaluation microbatch
+    RESULT = "result"  # the trained arrays of a stage
+    FAILED = "failed"  # the worker cannot go on, and why
+    STOP = "stop"  # the run is over, or was given up
+    # between any two
+    PING = "ping"  # nothing; sending it shows whether the peer can be reached
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """A message: who says what about which microbatch, small facts in `body`, arrays in `tensors`.
+
+    `generation` counts a stage's incarnations, so that messages of a dead one can be told apart. `weight_version` is the
+    sender's number of updates. `cause` names what led to the message. Sent arrays are never written again; received ones
+    are read-only.
+    """
+
+    kind: Kind
+    run: str = ""
+    generation: int = 0
+    stage: int = -1
+    microbatch: int = -1
+    weight_version: int = 0
+    cause: str = ""
+    body: dict[str, Any] = field(default_factory=dict)
+    tensors: tuple[Array, ...] = ()
