@@ -55,7 +55,7 @@ class DniOptions(_Frozen):
 class LinkOptions(_Frozen):
     """What the links between workers hold."""
 
-    window: int = Field(4, ge=1, le=4096)  # microbatches in a stage's inbox
+    window: int = Field(8, ge=1, le=4096)  # microbatches in a stage's inbox
     high_water_mark: int = Field(64, ge=1)  # messages in a socket's queue
     message_bytes_max: int = Field(1 << 30, ge=1 << 10)
     silence_s: float = Field(30.0, gt=0)  # before a silent host is taken for dead

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 
+BLOCK = 1024  # rows
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
@@ -37,7 +39,10 @@ class Dataset:
 
 def whole_scale(x: Array) -> tuple[Array, Array]:
     """One mean and one deviation for all features: for pixels, some of which never change."""
-    return np.array([x.mean()], np.float32), np.array([x.std() or 1.0], np.float32)
+    mean = x.mean(dtype=np.float64)
+    blocks = (x[start : start + BLOCK] for start in range(0, len(x), BLOCK))  # so that no copy of all of x is made
+    variance = sum(float(np.square(block - mean).sum()) for block in blocks) / x.size
+    return np.array([mean], np.float32), np.array([np.sqrt(variance) or 1.0], np.float32)
 
 
 def feature_scale(x: Array) -> tuple[Array, Array]:

@@ -34,6 +34,8 @@ from decoupled.transport.interface import Received, Transport
 from decoupled.version import __version__
 from decoupled.wire.messages import Kind, Message
 
+EARLY_MAX = 64  # messages kept for the time before the assignment
+
 
 class Worker:
     """One worker process, or one of several in a simulated cluster: `step` is all it takes to drive it."""
@@ -43,6 +45,7 @@ class Worker:
     ) -> None:
         self._transport, self._clock_ns, self._say = transport, clock_ns, say
         self._life: Life | None = None
+        self._early: list[tuple[str, Message | None]] = []  # said by a neighbour that was assigned sooner
         self.is_done = False
 
     def join(self, coordinator: str, inbox: str, name: str) -> None:
@@ -82,12 +85,17 @@ class Worker:
             self.is_done = True
         elif self._life is not None:
             self._life.receive(peer, message)
+        elif len(self._early) < EARLY_MAX:
+            self._early.append((peer, message))
 
     def _become(self, assignment: Assignment) -> None:
         threadpool_limits(assignment.run.runtime.threads, user_api="blas")
         layers = ", ".join(map(str, assignment.layers))
         self._say(f"stage {assignment.place.stage} of {assignment.place.stages}, with layer {layers}")
         self._life = Life(assignment, self._transport, self._clock_ns)
+        for peer, message in self._early:
+            self._life.receive(peer, message)
+        self._early.clear()
 
 
 class Life:
@@ -160,12 +168,11 @@ class Life:
     def _perform(self, action: Action) -> None:
         microbatch: int = getattr(action, "microbatch", -1)
         start_ns = self._clock_ns()
-        outgoing = self._performer.perform(action)
+        for peer, message in self._performer.perform(action):
+            self._send(peer, message, cause=str(action))
         end_ns = self._clock_ns()
         self._counters.busy_ns += end_ns - start_ns
         self._spans.add(type(action).__name__.lower(), microbatch, start_ns, end_ns)
-        for peer, message in outgoing:
-            self._send(peer, message, cause=str(action))
         if self._performer.holds(microbatch):
             self._deadlines.setdefault(microbatch, end_ns + int(self._assignment.run.dni.patience_s * 1e9))
         else:

@@ -1,9 +1,11 @@
 """Counters: one worker's running totals, reported whole each time so that a lost report loses nothing."""
 
 import resource
-import sys
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
+
+_STATUS = Path("/proc/self/status")
 
 
 @dataclass(slots=True)
@@ -80,6 +82,11 @@ class Counters:
 
 
 def peak_rss_mb() -> float:
-    """The most memory this process has had resident, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # the one counts bytes, the other KiB
+    """The most memory this process has had resident, in MB.
+
+    On Linux getrusage would also count what the parent held when it forked, so the kernel's own mark is read.
+    """
+    if _STATUS.exists():
+        mark = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(mark.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -16,6 +16,7 @@ from decoupled.transport.interface import Arrival, Disconnected, Limits, Receive
 from decoupled.wire.codec import Frame, WireError, decode, encode
 from decoupled.wire.messages import Kind, Message
 
+RETRY_S = 0.001  # between tries to send what a full queue refused
 BURST = 64  # messages taken from one socket before the others get their turn
 
 
@@ -67,7 +68,8 @@ class ZeroMQ:
             self._outbox.setdefault(peer, deque()).append(frames)
 
     def poll(self, timeout_s: float) -> list[Arrival]:
-        self._flush()
+        if not self._flush():
+            timeout_s = min(timeout_s, RETRY_S)
         arrivals: list[Arrival] = []
         lost: list[str] = []
         for socket, _ in self._poller.poll(timeout_s * 1000):
@@ -106,7 +108,7 @@ class ZeroMQ:
         socket = link or self._inbox
         assert socket is not None, f"no link to {peer}"
         try:
-            socket.send_multipart(parts, zmq.DONTWAIT, copy=False)
+            socket.send_multipart(parts, zmq.DONTWAIT)  # copies: below a megabyte that is cheaper than lending
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -114,10 +116,12 @@ class ZeroMQ:
                 raise
         return True
 
-    def _flush(self) -> None:
+    def _flush(self) -> bool:
+        """Sends what waits in the outboxes; says whether they are empty now."""
         for peer, waiting in self._outbox.items():
             while waiting and self._try(peer, waiting[0]):
                 waiting.popleft()
+        return not any(self._outbox.values())
 
     def _drain(self, socket: "zmq.Socket[bytes]") -> list[Arrival]:
         peer = next((name for name, link in self._links.items() if link is socket), None)
