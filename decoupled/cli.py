@@ -72,9 +72,7 @@ def run_options(
         str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
     ] = None,
     hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers, such as 256,256,256.")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="dni, lockstep, or single: plain backprop in one process.")
-    ] = None,
+    schedule: Annotated[str | None, typer.Option(help="dni, lockstep, or single: plain backprop in one process.")] = None,
     head: Annotated[str | None, typer.Option(help="readout, linear, linear-label or mlp-label.")] = None,
     feedback_every: Annotated[int | None, typer.Option(help="Send a gradient back for every n-th microbatch.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
@@ -173,9 +171,7 @@ def _train(run: Run, out: Path | None, json_file: Path | None, address: str | No
 @command
 def worker(
     join: Annotated[str, typer.Option(help="The coordinator's address, such as tcp://127.0.0.1:5555.")],
-    host: Annotated[
-        str, typer.Option(help="This host's address, as the worker before this one reaches it.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="This host's address, as the worker before this one reaches it.")] = "127.0.0.1",
     insecure: Insecure = False,
 ) -> None:
     """One worker: it asks the coordinator which stage it is. May be started before the coordinator."""

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from decoupled.errors import UsageError
 
+WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
+QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -56,16 +59,16 @@ class LinkOptions(_Frozen):
     """What the links between workers hold."""
 
     window: int = Field(8, ge=1, le=4096)  # microbatches in a stage's inbox
-    high_water_mark: int = Field(64, ge=1)  # messages in a socket's queue
-    message_bytes_max: int = Field(1 << 30, ge=1 << 10)
-    silence_s: float = Field(30.0, gt=0)  # before a silent host is taken for dead
+    high_water_mark: int = Field(64, ge=1, le=QUEUE_MAX)  # messages in a socket's queue
+    message_bytes_max: int = Field(1 << 30, ge=1 << 10, le=WHOLE_MAX)
+    silence_s: float = Field(30.0, ge=0.1, le=86_400)  # before a silent host is taken for dead
 
 
 class RuntimeOptions(_Frozen):
     """How the processes behave."""
 
     threads: int = Field(1, ge=1, le=1024)  # BLAS threads of each worker
-    evaluate_every: int = Field(0, ge=0)  # epochs; 0: only at the end
+    evaluate_every: int = Field(0, ge=0, le=WHOLE_MAX)  # epochs; 0: only at the end
     report_every_s: float = Field(0.25, gt=0)
 
 
@@ -83,11 +86,11 @@ class Run(_Frozen):
     hidden: tuple[int, ...] = (256, 256, 256)
     schedule: Literal["dni", "lockstep", "single"] = "dni"
     head: Literal["readout", "linear", "linear-label", "mlp-label"] = "readout"
-    feedback_every: int | None = Field(None, ge=1)  # None: the one that suits the head
-    epochs: int = Field(20, ge=1)
-    batch: int = Field(64, ge=1)
+    feedback_every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # None: the one that suits the head
+    epochs: int = Field(20, ge=1, le=WHOLE_MAX)
+    batch: int = Field(64, ge=1, le=WHOLE_MAX)
     lr: float = Field(3e-3, gt=0)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=WHOLE_MAX)
     workers: int | None = Field(None, ge=1)  # None: one per layer
     stages: tuple[tuple[int, ...], ...] | None = None  # which layers each worker has; None: cut evenly
     network: NetworkOptions = NetworkOptions()
@@ -111,13 +114,9 @@ class Run(_Frozen):
         layers = len(self.hidden) + 1
         if self.stages is not None:
             if [layer for stage in self.stages for layer in stage] != list(range(layers)) or not all(self.stages):
-                raise ValueError(
-                    f"stages must hold the layers 0 to {layers - 1} in order, each once, and none may be empty"
-                )
+                raise ValueError(f"stages must hold the layers 0 to {layers - 1} in order, each once, and none may be empty")
             if self.workers not in (None, len(self.stages)):
-                raise ValueError(
-                    f"there are {len(self.stages)} stages but {self.workers} workers; leave one of the two out"
-                )
+                raise ValueError(f"there are {len(self.stages)} stages but {self.workers} workers; leave one of the two out")
         elif self.workers is not None and self.workers > layers:
             raise ValueError(f"{self.workers} workers cannot share {layers} layers")
         return self

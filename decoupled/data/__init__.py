@@ -36,6 +36,4 @@ def load(data: str | Mapping[str, Any], directory: Path | None = None, bits: int
         case _ if data.endswith(".npz"):
             return from_npz(Path(data))
         case _:
-            raise UsageError(
-                f"There is no dataset {data!r}. Choose {', '.join(NAMES)}, or give the path of an .npz file."
-            )
+            raise UsageError(f"There is no dataset {data!r}. Choose {', '.join(NAMES)}, or give the path of an .npz file.")

@@ -1,6 +1,7 @@
 """A user's own arrays, in memory or in an .npz file, checked and classified by their targets."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,18 @@ import numpy as np
 from decoupled.data.dataset import Array, Dataset, feature_scale, whole_scale
 from decoupled.errors import UsageError
 
+CLASSES_MAX = 65_536
 NEEDED = ("x_train", "y_train", "x_test", "y_test")
 
 
 def from_npz(path: Path) -> Dataset:
     """The dataset in an .npz file. Raises UsageError when it is missing or is not one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in NEEDED if name in archive}
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{path} is not an .npz file of plain arrays: {error}.") from None
     return from_mapping(arrays, str(path))
 
@@ -34,13 +36,12 @@ def from_mapping(arrays: Mapping[str, Any], name: str) -> Dataset:
     missing = [needed for needed in NEEDED if needed not in arrays]
     if missing:
         raise UsageError(f"{name} lacks {', '.join(missing)}; a dataset has {', '.join(NEEDED)}.")
-    x_train, x_test = (_inputs(np.asarray(arrays[k]), k, name) for k in ("x_train", "x_test"))
-    loss, (y_train, y_test) = _targets(np.asarray(arrays["y_train"]), np.asarray(arrays["y_test"]), name)
+    given = {key: _array(arrays[key], key, name) for key in NEEDED}
+    x_train, x_test = (_inputs(given[key], key, name) for key in ("x_train", "x_test"))
+    loss, (y_train, y_test) = _targets(given["y_train"], given["y_test"], name)
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if len(x) != len(y) or not len(x):
-            raise UsageError(
-                f"{name} has {len(x)} rows in x_{part} and {len(y)} in y_{part}; they must be as many, and some."
-            )
+        if len(x) != len(y):
+            raise UsageError(f"{name} has {len(x)} rows in x_{part} and {len(y)} in y_{part}; they must be as many.")
     if x_train.shape[1] != x_test.shape[1] or y_train.shape[1:] != y_test.shape[1:]:
         raise UsageError(f"{name} has different columns for training and for testing.")
     outputs = int(max(y_train.max(), y_test.max())) + 1 if loss == "softmax" else y_train.shape[1]
@@ -48,15 +49,24 @@ def from_mapping(arrays: Mapping[str, Any], name: str) -> Dataset:
     return Dataset(name, x_train, y_train, x_test, y_test, loss, outputs, mean, deviation)
 
 
+def _array(value: Any, key: str, name: str) -> Array:
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise UsageError(f"{name}: the rows of {key} differ in length.") from None
+    if not array.size:
+        raise UsageError(f"{name}: {key} is empty.")
+    return array
+
+
 def _inputs(x: Array, key: str, name: str) -> Array:
     if x.dtype.kind not in "buif" or x.ndim < 2:
-        raise UsageError(
-            f"{name}: {key} must be numbers of shape (samples, features), not {x.dtype} of shape {x.shape}."
-        )
-    flat = np.ascontiguousarray(x.reshape(len(x), -1) if len(x) else x.reshape(0, 1))
+        raise UsageError(f"{name}: {key} must be numbers of shape (samples, features), not {x.dtype} of shape {x.shape}.")
+    flat = np.ascontiguousarray(x.reshape(len(x), -1))
     if flat.dtype.kind in "bu" and flat.dtype.itemsize == 1:
         return flat.astype(np.uint8)
-    flat = flat.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        flat = flat.astype(np.float32)
     if not np.isfinite(flat).all():
         raise UsageError(f"{name}: {key} holds values that are not finite.")
     return flat
@@ -67,12 +77,14 @@ def _targets(train: Array, test: Array, name: str) -> tuple[str, tuple[Array, Ar
     if any(y.dtype.kind not in "buif" or y.ndim not in (1, 2) for y in both):
         raise UsageError(f"{name}: y must be numbers of shape (samples,) or (samples, outputs).")
     if all(y.dtype.kind in "bui" and y.ndim == 1 for y in both):
-        if any(len(y) and y.min() < 0 for y in both):
-            raise UsageError(f"{name}: class numbers start at 0; y holds {min(y.min() for y in both)}.")
+        for number in (n for y in both for n in (int(y.min()), int(y.max()))):
+            if not 0 <= number < CLASSES_MAX:
+                raise UsageError(f"{name}: class numbers are 0 to {CLASSES_MAX - 1}; y holds {number}.")
         return "softmax", (train.astype(np.int64), test.astype(np.int64))
     if all(y.ndim == 2 and np.isin(y, (0, 1)).all() for y in both):
         return "sigmoid", (train.astype(np.uint8), test.astype(np.uint8))
-    columns = tuple(y.reshape(len(y), -1).astype(np.float32) for y in both)
+    with np.errstate(over="ignore"):
+        columns = tuple(y.reshape(len(y), -1).astype(np.float32) for y in both)
     if not all(np.isfinite(y).all() for y in columns):
         raise UsageError(f"{name}: y holds values that are not finite.")
     return "squared", (columns[0], columns[1])

@@ -1,6 +1,7 @@
 """mnist: 70,000 handwritten digits of 28 x 28 pixels (LeCun et al. 1998), from IDX files or a checked download."""
 
 import gzip
+import math
 import os
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ FILES = {  # name: the sha256 of the compressed file that is downloaded
     "t10k-labels-idx1-ubyte": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
 SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+CLASSES = 10
 IDX_BYTES_MAX = 1 << 28
 
 
@@ -28,18 +30,17 @@ def mnist(directory: Path | None = None) -> Dataset:
     without either it downloads them once. Raises UsageError when a file is missing, malformed or cannot be had.
     """
     given = directory or (Path(os.environ["DECOUPLED_DATA"]) if os.environ.get("DECOUPLED_DATA") else None)
-    images, labels, test_images, test_labels = (
-        _read(_find(given, name) if given else _download(name)) for name in FILES
-    )
-    for x, y, where in ((images, labels, "training"), (test_images, test_labels, "test")):
-        if x.ndim != 3 or y.ndim != 1 or len(x) != len(y):
-            raise UsageError(
-                f"The {where} files of mnist do not fit together: images of shape {x.shape}, labels of shape {y.shape}."
-            )
+    images, labels, test_images, test_labels = (_read(_find(given, name) if given else _download(name)) for name in FILES)
+    names = list(FILES)
+    for x, y, pair in ((images, labels, names[:2]), (test_images, test_labels, names[2:])):
+        if x.ndim != 3 or y.ndim != 1 or len(x) != len(y) or x.shape[1:] != images.shape[1:]:
+            raise UsageError(f"{' and '.join(pair)} do not fit: images {x.shape}, labels {y.shape}. Fetch mnist's files anew.")
+        if y.max() >= CLASSES:
+            raise UsageError(f"{pair[1]} holds a label of {y.max()}; mnist's are 0 to {CLASSES - 1}. Fetch mnist's files anew.")
     x_train, x_test = images.reshape(len(images), -1), test_images.reshape(len(test_images), -1)
     mean, deviation = whole_scale(x_train)
     return Dataset(
-        "mnist", x_train, labels.astype(np.int64), x_test, test_labels.astype(np.int64), "softmax", 10, mean, deviation
+        "mnist", x_train, labels.astype(np.int64), x_test, test_labels.astype(np.int64), "softmax", CLASSES, mean, deviation
     )
 
 
@@ -78,10 +79,9 @@ def _read(path: Path) -> Array:
             content = file.read(IDX_BYTES_MAX + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from None
-    ndim = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0
+    ndim = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0  # 0: not such a file
     shape = tuple(int.from_bytes(content[4 + 4 * i : 8 + 4 * i], "big") for i in range(ndim))
     start = 4 + 4 * ndim
-    expected = int(np.prod(shape, dtype=np.float64)) if ndim else -1
-    if len(content) - start != expected:
+    if not ndim or not all(shape) or len(content) - start != math.prod(shape):
         raise UsageError(f"{path} is not a whole IDX file of unsigned bytes.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

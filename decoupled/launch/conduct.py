@@ -28,9 +28,7 @@ def conduct(
     run = blueprint.run
     limits = Limits(run.link.high_water_mark, run.link.message_bytes_max, run.link.silence_s)
     with ExitStack() as stack:
-        workers = (
-            stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if address is None else None
-        )
+        workers = stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if address is None else None
         transport = ZeroMQ(limits)
         stack.callback(transport.close)
         where = transport.bind(workers.address if workers is not None else address or "")

@@ -52,9 +52,7 @@ class LocalWorkers:
             raise RunFailed(f"A worker process could not be started: {error}.") from None
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self._wait(PATIENCE_S if error is None else PATIENCE_S / 6)
         finally:

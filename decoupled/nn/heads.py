@@ -62,14 +62,19 @@ class Readout:
         self._adam = Adam()
         self._has_seen = False  # a microbatch whose own loss has not been learnt from yet
 
-    def _learn(self, h: Array, targets: Array) -> Array:
-        """Sets the gradients of the head's own loss; gives q (e where there is no narrow layer)."""
+    def read(self, h: Array) -> tuple[Array, Array]:
+        """u (h itself where there is no narrow layer), and the head's reading of the network's output, B x C."""
         u = h
         if self._narrow is not None:
             u = h @ self._narrow[0].value
             u += self._narrow[1].value
             np.maximum(u, 0, out=u)
-        error = self._loss.value_and_gradient(u @ self._weight.value + self._bias.value, targets)[1]
+        return u, u @ self._weight.value + self._bias.value
+
+    def _learn(self, h: Array, targets: Array) -> Array:
+        """Sets the gradients of the head's own loss; gives q (e where there is no narrow layer)."""
+        u, reading = self.read(h)
+        error = self._loss.value_and_gradient(reading, targets)[1]
         np.matmul(u.T, error, out=self._weight.gradient)
         np.sum(error, axis=0, out=self._bias.gradient)
         if self._narrow is None:
@@ -131,11 +136,7 @@ class Linear:
         self._scale, self._adam = _Scale(), Adam()
 
     def _features(self, h: Array, targets: Array) -> Array:
-        return (
-            np.concatenate([h, self._loss.encode(targets, self._outputs)], axis=1, dtype=h.dtype)
-            if self._sees_label
-            else h
-        )
+        return np.concatenate([h, self._loss.encode(targets, self._outputs)], axis=1, dtype=h.dtype) if self._sees_label else h
 
     def synthesize(self, h: Array, targets: Array) -> Array:
         return (self._features(h, targets) @ self._weight.value + self._bias.value) * self._scale.value

@@ -96,7 +96,7 @@ class BatchNorm:
         np.sum(dy, axis=0, out=self.shift.gradient)
         if not want_dx:
             return None
-        dx = normal * (self.scale.gradient / -len(dy))
+        dx: Array = normal * (self.scale.gradient / -len(dy))
         dx += dy
         dx -= self.shift.gradient / len(dy)
         dx *= self.scale.value * inverse

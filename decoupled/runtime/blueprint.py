@@ -29,9 +29,7 @@ def draw(run: Run, dataset: Dataset) -> Blueprint:
     run = _decided(run, dataset)
     assert run.network.loss is not None
     widths = (dataset.inputs, *run.hidden, dataset.outputs)
-    architecture = Architecture(
-        widths, run.network.activation, run.network.batch_norm, run.network.loss, run.network.dtype
-    )
+    architecture = Architecture(widths, run.network.activation, run.network.batch_norm, run.network.loss, run.network.dtype)
     return Blueprint(run, dataset, architecture, _stages(run, architecture))
 
 

@@ -153,9 +153,7 @@ class Coordinator:
             self.rendezvous.leave(peer)
         elif stage not in self._arrays:
             seat = self.rendezvous.seats[stage]
-            raise RunFailed(
-                f"The worker of stage {stage} (process {seat.pid} on {seat.host}) was lost, so the run was stopped."
-            )
+            raise RunFailed(f"The worker of stage {stage} (process {seat.pid} on {seat.host}) was lost, so the run was stopped.")
 
     def _seconds(self) -> float:
         return self._clock() - self._started_at if self._started_at is not None else 0.0

@@ -91,9 +91,7 @@ class Performer:
             return [
                 (
                     DOWNSTREAM,
-                    Message(
-                        Kind.ACTIVATION, microbatch=m, body={"training": True}, tensors=(held.passed.output, targets)
-                    ),
+                    Message(Kind.ACTIVATION, microbatch=m, body={"training": True}, tensors=(held.passed.output, targets)),
                 ),
                 credit,
             ]

@@ -48,6 +48,11 @@ class Worker:
         self._early: list[tuple[str, Message | None]] = []  # said by a neighbour that was assigned sooner
         self.is_done = False
 
+    @property
+    def counters(self) -> Counters | None:
+        """What this worker has done so far; None before its assignment."""
+        return self._life.counters if self._life is not None else None
+
     def join(self, coordinator: str, inbox: str, name: str) -> None:
         """Opens the inbox at `inbox` and tells the coordinator, which may start later."""
         address = self._transport.bind(inbox)
@@ -105,8 +110,8 @@ class Life:
         self._assignment, self._transport, self._clock_ns = assignment, transport, clock_ns
         self._place = assignment.place
         self._schedule: Schedule = build_schedule(assignment)
-        self._counters = Counters(self._place.stage)
-        self._performer = Performer(build_stage(assignment), self._place, self._counters)
+        self.counters = Counters(self._place.stage)
+        self._performer = Performer(build_stage(assignment), self._place, self.counters)
         self._spans = Spans()
         self._deadlines: dict[int, int] = {}  # when the patience with a microbatch's gradient runs out, oldest first
         self._last_report_ns = clock_ns()
@@ -171,7 +176,7 @@ class Life:
         for peer, message in self._performer.perform(action):
             self._send(peer, message, cause=str(action))
         end_ns = self._clock_ns()
-        self._counters.busy_ns += end_ns - start_ns
+        self.counters.busy_ns += end_ns - start_ns
         self._spans.add(type(action).__name__.lower(), microbatch, start_ns, end_ns)
         if self._performer.holds(microbatch):
             self._deadlines.setdefault(microbatch, end_ns + int(self._assignment.run.dni.patience_s * 1e9))
@@ -197,9 +202,9 @@ class Life:
 
     def _report(self) -> None:
         self._last_report_ns = self._clock_ns()
-        self._counters.bytes_sent = self._transport.bytes_sent
-        self._counters.bytes_received = self._transport.bytes_received
-        body = {"counters": self._counters.to_body(), "at_ns": self._last_report_ns}
+        self.counters.bytes_sent = self._transport.bytes_sent
+        self.counters.bytes_received = self._transport.bytes_received
+        body = {"counters": self.counters.to_body(), "at_ns": self._last_report_ns}
         self._send(COORDINATOR, Message(Kind.REPORT, body=body, tensors=(self._spans.take(),)))
 
     def _send(self, peer: str, message: Message, cause: str = "") -> None:

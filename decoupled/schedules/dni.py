@@ -24,9 +24,7 @@ Feedback: TypeAlias = Literal["chained", "bootstrapped"]
 class Dni:
     """The decoupled schedule of one stage."""
 
-    def __init__(
-        self, place: Place, feedback_every: int = 1, stash_max: int = 8, feedback: Feedback = "bootstrapped"
-    ) -> None:
+    def __init__(self, place: Place, feedback_every: int = 1, stash_max: int = 8, feedback: Feedback = "bootstrapped") -> None:
         self._place, self._feedback_every, self._stash_max = place, feedback_every, stash_max
         self._chained = feedback == "chained"
         self._inbox, self._credit = Inbox(), Credit(unlimited=place.is_last)
@@ -57,6 +55,8 @@ class Dni:
             return None
         if waiting.training and self._awaits_gradient(waiting.microbatch) and len(self._stash) >= self._stash_max:
             return None
+        if not waiting.training and self._chained and self._stash:
+            return None  # an evaluation sees every update of the microbatches before it, also the postponed ones
         self._credit.spend()
         self._inbox.take()
         return self._start(waiting.microbatch) if waiting.training else Evaluate(waiting.microbatch)

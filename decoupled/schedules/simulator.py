@@ -114,9 +114,7 @@ def simulate(
 
     The feed is instant and keeps the first stage's inbox full. Raises Deadlock when a schedule gets stuck.
     """
-    return _Simulation(make, stages, [costs] * stages if isinstance(costs, Costs) else list(costs), window).run(
-        microbatches
-    )
+    return _Simulation(make, stages, [costs] * stages if isinstance(costs, Costs) else list(costs), window).run(microbatches)
 
 
 class _Simulation:

@@ -110,6 +110,4 @@ class Board:
         (since, samples_then, busy_then), (now, samples_now, busy_now) = past[0], past[-1]
         span = max(now - since, 1)
         rate = (samples_now - samples_then) / span * 1e9
-        return WorkerView(
-            stage, self.stages[stage], self.counters[stage], rate, min((busy_now - busy_then) / span, 1.0)
-        )
+        return WorkerView(stage, self.stages[stage], self.counters[stage], rate, min((busy_now - busy_then) / span, 1.0))

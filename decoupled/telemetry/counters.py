@@ -76,9 +76,7 @@ class Counters:
             "loss": Recent,
             "accuracy": Recent,
         }
-        return cls(
-            **{f.name: nested[f.name](**body[f.name]) if f.name in nested else body[f.name] for f in fields(cls)}
-        )
+        return cls(**{f.name: nested[f.name](**body[f.name]) if f.name in nested else body[f.name] for f in fields(cls)})
 
 
 def peak_rss_mb() -> float:

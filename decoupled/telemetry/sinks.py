@@ -1,6 +1,7 @@
 """Sinks: where records go. A run's own is metrics.jsonl, one JSON object a line, whole after every line."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -16,15 +17,22 @@ class MetricsFile:
         self._file = path.open("w", encoding="utf-8", buffering=1)
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(json.dumps(_finite(record), allow_nan=False) + "\n")
 
     def __enter__(self) -> "MetricsFile":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what JSON has no number for: a loss that went to infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def record(progress: Progress) -> dict[str, Any]:

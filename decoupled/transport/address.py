@@ -15,7 +15,7 @@ def listening(address: str, insecure: bool) -> str:
     if scheme == "ipc" and rest:
         return address
     host, colon, port = rest.rpartition(":")
-    if scheme != "tcp" or not colon or not (port == "*" or port.isdecimal()):
+    if scheme != "tcp" or not colon or not _is_port(port):
         raise UsageError(f"{address} is not an address. Give one like tcp://127.0.0.1:5555.")
     number = _number(host.strip("[]"), address)
     if not number.is_loopback and not insecure:
@@ -24,6 +24,10 @@ def listening(address: str, insecure: bool) -> str:
             "If every host on that network is trusted, add --insecure."
         )
     return f"tcp://[{number}]:{port}" if number.version == 6 else f"tcp://{number}:{port}"
+
+
+def _is_port(text: str) -> bool:
+    return text == "*" or (text.isdecimal() and len(text) <= 5 and int(text) < 1 << 16)
 
 
 def _number(host: str, address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -44,9 +44,7 @@ class MemoryNetwork:
         self._faults, self._random = faults or Faults(), random.Random(seed)
         self._order = count()
         self._wires: dict[str, list[_Parcel]] = {}  # by the receiver's address
-        self._names: dict[
-            tuple[str, str], tuple[str, str]
-        ] = {}  # (address, peer there): where that peer is, our name there
+        self._names: dict[tuple[str, str], tuple[str, str]] = {}  # (address, peer there): where that peer is, our name there
 
     def endpoint(self) -> "Memory":
         """A new, unbound endpoint on this network."""
@@ -78,7 +76,7 @@ class MemoryNetwork:
         held, arrivals = list[_Parcel](), list[Arrival]()
         while wire and wire[0].due <= self.now:
             parcel = heapq.heappop(wire)
-            if frozenset((address, parcel.sender)) in self.partitioned:
+            if self._is_cut(address, parcel.sender):
                 held.append(parcel)
             else:
                 frames = [memoryview(frame).tobytes() for frame in encode(parcel.message)]
@@ -88,8 +86,12 @@ class MemoryNetwork:
         return arrivals
 
     def next_due(self) -> float | None:
-        """When the next message is due, if any is on its way."""
-        return min((wire[0].due for wire in self._wires.values() if wire), default=None)
+        """When the next message is due, if any is on its way and not held by a partition."""
+        dues = (p.due for address, wire in self._wires.items() for p in wire if not self._is_cut(address, p.sender))
+        return min(dues, default=None)
+
+    def _is_cut(self, address: str, other: str) -> bool:
+        return frozenset((address, other)) in self.partitioned
 
 
 class Memory:

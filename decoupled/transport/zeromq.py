@@ -5,6 +5,7 @@ are watched for lost connections through libzmq's monitors; heartbeats run in it
 """
 
 import contextlib
+import time
 from collections import deque
 from typing import Any
 
@@ -18,6 +19,8 @@ from decoupled.wire.messages import Kind, Message
 
 RETRY_S = 0.001  # between tries to send what a full queue refused
 BURST = 64  # messages taken from one socket before the others get their turn
+SEARCH_S = 1.0  # for the caller whose connection broke
+SEARCH_EVERY_S = 0.02
 
 
 class ZeroMQ:
@@ -30,6 +33,8 @@ class ZeroMQ:
         self._links: dict[str, zmq.Socket[bytes]] = {}
         self._watches: dict[zmq.Socket[bytes], str] = {}  # monitor socket: the peer it watches, "" for the inbox
         self._callers: set[str] = set()  # peers that have written to the inbox
+        self._unexplained = 0  # connections to the inbox that broke, by a caller not found yet
+        self._search_at = self._search_until = 0.0
         self._outbox: dict[str, deque[list[Frame]]] = {}
         self._poller = zmq.Poller()
         self.refused = 0  # messages that the codec refused
@@ -37,7 +42,7 @@ class ZeroMQ:
         self.bytes_received = 0
 
     def bind(self, address: str) -> str:
-        inbox = self._socket(zmq.ROUTER)
+        inbox = self._socket(zmq.ROUTER, address)
         inbox.setsockopt(zmq.ROUTER_MANDATORY, 1)
         try:
             inbox.bind(address)
@@ -49,15 +54,13 @@ class ZeroMQ:
         return inbox.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def connect(self, peer: str, address: str, name: str) -> None:
-        link = self._socket(zmq.DEALER)
+        link = self._socket(zmq.DEALER, address)
         link.setsockopt_string(zmq.ROUTING_ID, name)
         try:
             link.connect(address)
         except zmq.ZMQError as error:
             link.close()
-            raise UsageError(
-                f"Cannot connect to {address}: {error.strerror}. Give an address like tcp://HOST:PORT."
-            ) from None
+            raise UsageError(f"Cannot connect to {address}: {error.strerror}. Give an address like tcp://HOST:PORT.") from None
         self._links[peer] = link
         self._register(link, peer)
 
@@ -70,13 +73,16 @@ class ZeroMQ:
     def poll(self, timeout_s: float) -> list[Arrival]:
         if not self._flush():
             timeout_s = min(timeout_s, RETRY_S)
+        if self._unexplained:
+            timeout_s = min(timeout_s, SEARCH_EVERY_S)
         arrivals: list[Arrival] = []
         lost: list[str] = []
-        for socket, _ in self._poller.poll(timeout_s * 1000):
+        for socket, _ in self._poller.poll(round(timeout_s * 1000)):
             if socket in self._watches:
                 lost += self._lost(socket)
             else:
                 arrivals += self._drain(socket)
+        lost += self._gone()
         return [*arrivals, *map(Disconnected, lost)]  # what was said before a link broke comes before the news of it
 
     def close(self) -> None:
@@ -85,8 +91,9 @@ class ZeroMQ:
                 socket.close()
         self._context.term()
 
-    def _socket(self, kind: int) -> "zmq.Socket[bytes]":
+    def _socket(self, kind: int, address: str) -> "zmq.Socket[bytes]":
         socket: zmq.Socket[bytes] = self._context.socket(kind)
+        socket.setsockopt(zmq.IPV6, "[" in address)  # only where it is asked for, or localhost may mean ::1 here and not there
         socket.setsockopt(zmq.LINGER, 1000)  # ms that closing may take to hand over the last messages
         socket.setsockopt(zmq.SNDHWM, self._limits.high_water_mark)
         socket.setsockopt(zmq.RCVHWM, self._limits.high_water_mark)
@@ -141,15 +148,31 @@ class ZeroMQ:
         return arrivals
 
     def _lost(self, monitor: "zmq.Socket[bytes]") -> list[str]:
-        """The peers that a lost connection cut off."""
+        """The peer that a lost connection cut off, if this side connected to it; callers are left to `_gone`."""
+        events = 0
         with contextlib.suppress(zmq.Again):
             while True:
                 recv_monitor_message(monitor, zmq.DONTWAIT)
+                events += 1
         if peer := self._watches[monitor]:
             return [peer]
-        # libzmq does not say which caller it was; a caller that has gone cannot be routed to.
+        self._unexplained += events
+        self._search_at, self._search_until = 0.0, time.monotonic() + SEARCH_S
+        return []
+
+    def _gone(self) -> list[str]:
+        """The callers that lost connections cut off.
+
+        libzmq does not say which caller it was. One that has gone cannot be routed to, but only some moments after the
+        news, so the search goes on until every lost connection is explained or must have been a stranger's.
+        """
+        now = time.monotonic()
+        if not self._unexplained or now < self._search_at:
+            return []
         gone = [caller for caller in sorted(self._callers) if not self._reaches(caller)]
         self._callers.difference_update(gone)
+        self._unexplained = max(self._unexplained - len(gone), 0) if now < self._search_until else 0
+        self._search_at = now + SEARCH_EVERY_S
         return gone
 
     def _reaches(self, caller: str) -> bool:

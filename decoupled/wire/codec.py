@@ -16,12 +16,13 @@ from decoupled.wire.messages import Array, Kind, Message
 
 VERSION = 1
 HEADER_BYTES_MAX = 1 << 20
+HEADER_ITEMS_MAX = 4096  # in any one list or map of a header; msgpack makes room for as many as a list announces
 MESSAGE_BYTES_MAX = 1 << 30
 TENSORS_MAX = 1024
 NDIM_MAX = 8
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float64", "uint8", "int32", "int64")}
 
-Frame: TypeAlias = bytes | memoryview | Array
+Frame: TypeAlias = bytes | memoryview
 
 _FIELDS = {
     "type": str,
@@ -41,7 +42,7 @@ class WireError(DecoupledError):
 
 def encode(message: Message) -> list[Frame]:
     """The frames of a message. The arrays are passed on as they are, without a copy where they are contiguous."""
-    arrays = [np.ascontiguousarray(tensor) for tensor in message.tensors]
+    arrays = [np.asarray(tensor, tensor.dtype.newbyteorder("<"), order="C") for tensor in message.tensors]
     header = {
         "type": message.kind.value,
         "version": VERSION,
@@ -54,10 +55,10 @@ def encode(message: Message) -> list[Frame]:
         "body": message.body,
         "tensors": [[_name(array), list(array.shape)] for array in arrays],
     }
-    return [msgpack.packb(header), *arrays]
+    return [msgpack.packb(header), *(array.data for array in arrays)]
 
 
-def decode(frames: Sequence[bytes | memoryview], bytes_max: int = MESSAGE_BYTES_MAX) -> Message:
+def decode(frames: Sequence[Frame], bytes_max: int = MESSAGE_BYTES_MAX) -> Message:
     """The message in these frames; its arrays are read-only views of them. Raises WireError for anything else."""
     if not frames:
         raise WireError("a message without frames.")
@@ -86,11 +87,18 @@ def _name(array: Array) -> str:
     return array.dtype.name
 
 
-def _header(frame: bytes | memoryview) -> dict[str, Any]:
+def _header(frame: Frame) -> dict[str, Any]:
     if memoryview(frame).nbytes > HEADER_BYTES_MAX:
         raise WireError(f"a header of more than {HEADER_BYTES_MAX} bytes.")
     try:
-        header = msgpack.unpackb(frame, max_str_len=HEADER_BYTES_MAX, max_bin_len=HEADER_BYTES_MAX, max_ext_len=0)
+        header = msgpack.unpackb(
+            frame,
+            max_str_len=HEADER_BYTES_MAX,
+            max_bin_len=HEADER_BYTES_MAX,
+            max_array_len=HEADER_ITEMS_MAX,
+            max_map_len=HEADER_ITEMS_MAX,
+            max_ext_len=0,
+        )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise WireError(f"a header that is not msgpack: {type(error).__name__}.") from None
     if not isinstance(header, dict) or header.keys() != {*_FIELDS, "body", "tensors"}:
@@ -118,9 +126,7 @@ def _shapes(announced: Any) -> list[tuple[np.dtype[Any], tuple[int, ...]]]:
     shapes = []
     for entry in announced:
         match entry:
-            case [str(name), list(shape)] if (
-                name in DTYPES and len(shape) <= NDIM_MAX and all(_is_size(n) for n in shape)
-            ):
+            case [str(name), list(shape)] if name in DTYPES and len(shape) <= NDIM_MAX and all(_is_size(n) for n in shape):
                 shapes.append((DTYPES[name], tuple(shape)))
             case _:
                 raise WireError("a header that announces an array of an unknown type or shape.")
@@ -131,9 +137,12 @@ def _is_size(n: Any) -> bool:
     return type(n) is int and 0 <= n <= MESSAGE_BYTES_MAX
 
 
-def _tensor(frame: bytes | memoryview, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+def _tensor(frame: Frame, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     if memoryview(frame).nbytes != math.prod(shape) * dtype.itemsize:
         raise WireError(f"an array frame of {memoryview(frame).nbytes} bytes announced as {dtype} {shape}.")
-    array = np.frombuffer(frame, dtype).reshape(shape)
+    try:
+        array = np.frombuffer(frame, dtype).reshape(shape)
+    except ValueError:  # no elements, and other sizes beyond what numpy can count
+        raise WireError(f"an array frame announced with the impossible shape {shape}.") from None
     array.flags.writeable = False  # a view of a received frame can come back writeable
     return array

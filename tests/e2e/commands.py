@@ -1,0 +1,61 @@
+"""Running the command line as a user would, in processes of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+DECOUPLED = [sys.executable, "-m", "decoupled"]
+SMALL = ["--hidden", "32,32,32", "--epochs", "3"]  # four workers, done in a second
+ENDLESS = ["--hidden", "32,32,32", "--epochs", "100000"]
+
+
+def decoupled(*arguments: str, cwd: Path, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    return subprocess.run(
+        [*DECOUPLED, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=seconds, check=False
+    )
+
+
+def started(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+    """Starts a command; its output can be read as it comes."""
+    return subprocess.Popen(
+        [*DECOUPLED, *arguments],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "TERM": "dumb"}
+
+
+def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The worker processes that a training command has started."""
+    return [child for child in psutil.Process(process.pid).children() if "worker" in child.cmdline()]
+
+
+def read_until(process: "subprocess.Popen[str]", text: str) -> str:
+    """The line of output that has `text` in it."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return line
+    raise AssertionError(f"the command ended without saying {text!r}: {process.communicate()[1]}")
+
+
+def is_one_sentence(text: str, starts: str = "error: ") -> bool:
+    """One line for a person, and no traceback."""
+    return text.startswith(starts) and text.count("\n") == 1 and "Traceback" not in text
+
+
+def gone(processes: Sequence[psutil.Process]) -> bool:
+    """Whether all of these processes have ended."""
+    return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -1,0 +1,156 @@
+"""A coordinator and workers started one by one, in any order, as a user would in several terminals."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import until
+from tests.e2e.commands import ENDLESS, SMALL, decoupled, environment, is_one_sentence, read_until, started
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_address() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("first", ["coordinator", "workers"])
+def test_workers_and_coordinator_may_start_in_any_order(first: str, tmp_path: Path) -> None:
+    address = free_address()
+
+    def coordinator() -> "subprocess.Popen[str]":
+        return started("coordinator", "--bind", address, *SMALL, "--out", "run", cwd=tmp_path)
+
+    if first == "coordinator":
+        main = coordinator()
+        read_until(main, "0 of 4 workers have joined")
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
+    if first == "workers":
+        for worker in workers:
+            read_until(worker, "waiting for the coordinator")
+        main = coordinator()
+    out, said = main.communicate(timeout=60)
+
+    assert main.returncode == 0, said
+    assert "test accuracy" in out
+    stages = []
+    for worker in workers:
+        spoken, complaint = worker.communicate(timeout=10)
+        assert worker.returncode == 0, complaint
+        stages += [line.split()[1] for line in spoken.splitlines() if line.startswith("stage")]
+    assert sorted(stages) == ["0", "1", "2", "3"]
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["workers"] == 4
+
+
+def test_one_worker_too_many_is_refused_with_the_reason(tmp_path: Path) -> None:
+    address = free_address()
+    main = started("coordinator", "--bind", address, *ENDLESS, "--workers", "2", "--out", "run", cwd=tmp_path)
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(2)]
+    read_until(main, "2 of 2 workers have joined")
+
+    refused = decoupled("worker", "--join", address, cwd=tmp_path)
+    main.send_signal(signal.SIGINT)
+
+    assert refused.returncode == 1
+    assert is_one_sentence(refused.stderr)
+    assert "all 2 stages of the run are taken" in refused.stderr
+    main.communicate(timeout=10)
+    for worker in workers:
+        worker.communicate(timeout=10)
+
+
+def test_a_worker_that_is_stopped_by_hand_ends_the_run_and_the_others(tmp_path: Path) -> None:
+    address = free_address()
+    main = started("coordinator", "--bind", address, *ENDLESS, "--out", "run", cwd=tmp_path)
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
+    read_until(main, "loss")
+
+    workers[2].send_signal(signal.SIGINT)
+    _, said = main.communicate(timeout=10)
+
+    assert main.returncode == 1
+    assert is_one_sentence(said)
+    assert f"process {workers[2].pid}" in said
+    codes = [(worker.communicate(timeout=10), worker.returncode)[1] for worker in workers]
+    assert codes[2] == 130
+
+
+def test_a_coordinator_that_dies_ends_its_workers_with_a_sentence(tmp_path: Path) -> None:
+    address = free_address()
+    main = started("coordinator", "--bind", address, *ENDLESS, "--out", "run", cwd=tmp_path)
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
+    read_until(main, "loss")
+
+    main.kill()
+
+    main.communicate()
+    for worker in workers:
+        _, said = worker.communicate(timeout=5)
+        assert worker.returncode == 1
+        assert is_one_sentence(said)
+        assert "The coordinator has gone" in said
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        done = decoupled("coordinator", "--bind", address, *SMALL, cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert is_one_sentence(done.stderr)
+    assert f"{address} is in use" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["coordinator", "--bind", "tcp://0.0.0.0:5555"], ["worker", "--join", "tcp://127.0.0.1:1", "--host", "0.0.0.0"]])
+def test_other_hosts_are_let_in_only_on_request(arguments: list[str], tmp_path: Path) -> None:
+    done = decoupled(*arguments, cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)
+    assert "add --insecure" in done.stderr
+
+
+def test_hostile_bytes_at_the_door_do_not_disturb_a_run(tmp_path: Path) -> None:
+    address = free_address()
+    host, port = address.removeprefix("tcp://").split(":")
+    main = started("coordinator", "--bind", address, "--hidden", "32,32,32", "--epochs", "200", "--out", "run", cwd=tmp_path)
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
+    read_until(main, "loss")
+
+    import zmq
+
+    for _ in range(20):
+        with socket.create_connection((host, int(port))) as raw:
+            raw.sendall(os.urandom(4096))
+    with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+        stranger.setsockopt(zmq.LINGER, 500)
+        stranger.connect(address)
+        for frames in ([b""], [os.urandom(100)], [b"\x81\xa4type\xa4join"], [b"x"] * 9):
+            stranger.send_multipart(frames)
+    out, said = main.communicate(timeout=60)
+
+    assert main.returncode == 0, said
+    assert "test accuracy" in out
+    for worker in workers:
+        worker.communicate(timeout=10)
+
+
+def test_scripts_launch_does_the_job(tmp_path: Path) -> None:
+    command = [str(ROOT / "scripts" / "launch"), "2", *SMALL, "--out", str(tmp_path / "run")]
+    settings = {**environment(), "ADDRESS": free_address(), "DECOUPLED": f"{sys.executable} -m decoupled"}
+
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["workers"] == 2
+    until("the report to be whole", lambda: (tmp_path / "run" / "model.safetensors").exists())

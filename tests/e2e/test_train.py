@@ -1,0 +1,160 @@
+"""The main job with real processes, from the command to the files it leaves."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from decoupled import Progress, Run, load_network, train
+from tests.e2e.commands import SMALL, decoupled
+
+FIELDS = {
+    "schedule", "workers", "data", "samples_per_s", "seconds", "epochs", "updates", "test_accuracy", "test_loss", "overlap",
+    "workers_detail", "seed", "versions",
+}  # fmt: skip
+DETAIL_FIELDS = {
+    "stage", "layers", "busy", "wait", "samples", "staleness_mean", "staleness_max", "head_cosine", "unmatched_gradients",
+    "evicted", "peak_rss_mb",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished dni run on the digits."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = decoupled("train", "--out", "run", "--json", "copy.json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_dni_learns_the_digits(digits_run: Path) -> None:
+    report = json.loads((digits_run / "report.json").read_text())
+
+    assert report["test_accuracy"] >= 0.97
+    assert report["workers"] == 4
+    assert report["updates"] == 20 * 23
+    assert [detail["samples"] for detail in report["workers_detail"]] == [20 * 1437] * 4
+    assert [detail["head_cosine"] is None for detail in report["workers_detail"]] == [False, False, False, True]
+
+
+def test_the_report_has_the_names_that_other_tools_read(digits_run: Path) -> None:
+    report = json.loads((digits_run / "report.json").read_text())
+
+    assert report.keys() == FIELDS
+    assert all(detail.keys() == DETAIL_FIELDS for detail in report["workers_detail"])
+    assert json.loads((digits_run.parent / "copy.json").read_text()) == report
+
+
+def test_the_run_folder_holds_every_value_that_was_used(digits_run: Path) -> None:
+    assert {path.name for path in digits_run.iterdir()} == {"run.toml", "metrics.jsonl", "report.json", "model.safetensors"}
+    values = tomllib.loads((digits_run / "run.toml").read_text())
+
+    assert (values["feedback_every"], values["dni"]["feedback"], values["heads"]["lr"]) == (4, "chained", 0.003)
+    assert values["network"]["loss"] == "softmax"
+    assert all(json.loads(line)["workers"] for line in (digits_run / "metrics.jsonl").read_text().splitlines())
+
+
+def test_eval_finds_what_the_workers_found(digits_run: Path) -> None:
+    report = json.loads((digits_run / "report.json").read_text())
+
+    done = decoupled("eval", "run", "--json", "eval.json", cwd=digits_run.parent)
+
+    assert done.returncode == 0, done.stderr
+    found = json.loads((digits_run.parent / "eval.json").read_text())
+    assert found["test_accuracy"] == pytest.approx(report["test_accuracy"], abs=1e-6)
+    assert found["test_loss"] == pytest.approx(report["test_loss"], rel=1e-4)
+    assert found["samples"] == 360
+
+
+def test_predict_answers_raw_inputs(digits_run: Path, tmp_path: Path) -> None:
+    from decoupled.data.digits import digits
+
+    data = digits()
+    np.save(tmp_path / "x.npy", data.x_test)
+
+    done = decoupled("predict", str(digits_run), "--input", "x.npy", "--output", "y.npy", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    answers = np.load(tmp_path / "y.npy")
+    assert np.mean(answers == data.y_test) >= 0.97
+
+
+def test_a_run_can_be_repeated_from_its_own_run_toml(digits_run: Path, tmp_path: Path) -> None:
+    done = decoupled("train", "--config", str(digits_run / "run.toml"), "--epochs", "1", "--out", "again", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    first, again = (tomllib.loads((folder / "run.toml").read_text()) for folder in (digits_run, tmp_path / "again"))
+    assert again == first | {"epochs": 1}
+
+
+def test_compare_prints_runs_side_by_side(digits_run: Path, tmp_path: Path) -> None:
+    decoupled("train", *SMALL, "--schedule", "lockstep", "--out", "lockstep", cwd=tmp_path)
+
+    done = decoupled("compare", str(digits_run), "lockstep", cwd=tmp_path)
+
+    header, dni, lockstep = done.stdout.strip().splitlines()
+    assert header.split("  ")[0] == "schedule"
+    assert dni.split()[0] == "dni"
+    assert lockstep.split()[:2] == ["lockstep", "4"]
+    assert "1.00 x" in lockstep
+
+
+def test_lockstep_over_processes_gives_the_weights_of_single_bit_for_bit() -> None:
+    reports = [train(Run(hidden=(64, 48, 32), epochs=2, batch=50, schedule=schedule)) for schedule in ("lockstep", "single")]
+
+    there, alone = (report.network.arrays for report in reports)
+    assert there.keys() == alone.keys()
+    for name, array in alone.items():
+        assert (array == there[name]).all(), name
+    assert reports[0].test_accuracy == reports[1].test_accuracy
+
+
+def test_dni_workers_compute_at_the_same_time_and_lockstep_workers_take_turns() -> None:
+    """The proof of asynchrony, from the spans of all workers."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (4000, 784), np.uint8), rng.integers(0, 10, 4000)
+    arrays = {"x_train": x, "y_train": y, "x_test": x[:256], "y_test": y[:256]}
+
+    overlaps = {
+        schedule: train(Run(data=arrays, epochs=4, batch=256, schedule=schedule)).overlap for schedule in ("dni", "lockstep")
+    }
+
+    assert overlaps["dni"] > 0.4
+    assert overlaps["lockstep"] < 0.3
+
+
+def test_from_python_with_arrays_a_callback_and_the_network_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((600, 8)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(int) + 2 * (x[:, 1] > 0)
+    seen: list[Progress] = []
+
+    report = train(
+        Run(data={"x_train": x[:500], "y_train": y[:500], "x_test": x[500:], "y_test": y[500:]}, hidden=(32, 32), epochs=40),
+        out=tmp_path / "run",
+        on_progress=seen.append,
+    )
+
+    assert report.test_accuracy is not None
+    assert report.test_accuracy > 0.85
+    assert seen[-1].samples == 40 * 500
+    assert len(seen[-1].workers) == 3
+    assert (report.network.predict(x[500:]) == load_network(tmp_path / "run").predict(x[500:])).all()
+
+
+@pytest.mark.parametrize("evaluate_every", [1, 2])
+def test_evaluations_on_the_way_are_recorded(evaluate_every: int) -> None:
+    report = train(Run(hidden=(32,), epochs=4, runtime={"evaluate_every": evaluate_every}))
+
+    assert [evaluation.epoch for evaluation in report.evaluations] == list(range(evaluate_every, 5, evaluate_every))
+    assert report.evaluations[-1].accuracy == pytest.approx(report.test_accuracy, abs=1e-6)
+
+
+def test_addition_is_really_solved(tmp_path: Path) -> None:
+    """Exact sums of pairs the network has never seen, which the tutorial's last listing never gets right."""
+    done = decoupled("train", "--data", "addition", "--out", "run", cwd=tmp_path, seconds=100)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["test_accuracy"] >= 0.99

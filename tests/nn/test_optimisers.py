@@ -1,0 +1,69 @@
+"""Optimisers against their textbook formulas, and learning rates over a run."""
+
+import numpy as np
+import pytest
+
+from decoupled.nn.optimisers import CHUNK, SGD, Adam, LearningRate
+from decoupled.nn.parameters import Pack, Parameter, pack
+
+rng = np.random.default_rng(2)
+
+
+def test_sgd_with_momentum_follows_its_formula() -> None:
+    w, v = rng.standard_normal(9), np.zeros(9)
+    packed, optimiser = Pack(w.copy(), np.empty(9)), SGD(momentum=0.9)
+
+    for _ in range(5):
+        g = rng.standard_normal(9)
+        packed.gradients[:] = g * 4  # the sum over four samples
+        optimiser.step(packed, samples=4, rate=0.1)
+        v = 0.9 * v + g
+        w = w - 0.1 * v
+
+    np.testing.assert_allclose(packed.values, w)
+
+
+def test_adam_follows_algorithm_1_across_chunks() -> None:
+    size = CHUNK + 17
+    w, m, v = rng.standard_normal(size), np.zeros(size), np.zeros(size)
+    packed, optimiser = Pack(w.copy(), np.empty(size)), Adam()
+
+    for t in range(1, 6):
+        g = rng.standard_normal(size)
+        packed.gradients[:] = g * 8
+        optimiser.step(packed, samples=8, rate=0.01)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        w = w - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+
+    np.testing.assert_allclose(packed.values, w, rtol=1e-10)
+
+
+def test_a_step_does_not_depend_on_how_often_samples_are_repeated() -> None:
+    """Gradients are sums over samples: twice the sum over twice the samples is the same step."""
+    once, twice = (Pack(np.ones(4), np.full(4, 3.0 * n)) for n in (1, 2))
+    Adam().step(once, samples=5, rate=0.1)
+    Adam().step(twice, samples=10, rate=0.1)
+
+    np.testing.assert_allclose(once.values, twice.values, rtol=1e-12)
+
+
+def test_packed_parameters_are_views_of_the_flat_arrays() -> None:
+    parameters = [Parameter.of("a", np.arange(6.0).reshape(2, 3)), Parameter.of("b", np.array([7.0]))]
+
+    packed = pack(parameters)
+    packed.values[:] += 1
+    parameters[1].gradient[:] = 5
+
+    assert parameters[0].value.tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert packed.gradients.tolist() == [0, 0, 0, 0, 0, 0, 5]
+
+
+@pytest.mark.parametrize(("decay", "factors"), [("constant", [1, 1, 1]), ("linear", [1, 0.5, 0]), ("cosine", [1, 0.5, 0])])
+def test_learning_rates_at_the_start_the_middle_and_the_end(decay: str, factors: list[float]) -> None:
+    rate = LearningRate(decay, steps_total=10)
+
+    assert [rate.factor(step) for step in (0, 5, 10)] == pytest.approx(factors)
+
+
+def test_a_learning_rate_stays_at_its_end_after_the_run() -> None:
+    assert LearningRate("linear", 10).factor(99) == 0

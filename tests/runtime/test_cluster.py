@@ -1,0 +1,160 @@
+"""A whole run on the simulated network: what is learnt, what is equal, and what faults do not break."""
+
+import numpy as np
+import pytest
+
+from decoupled.config import Run
+from decoupled.runtime.report import Report
+from decoupled.runtime.single import train_single
+from decoupled.transport.memory import Faults
+from decoupled.wire.messages import Kind
+from tests.cluster import Cluster
+from tests.datasets import blobs
+
+
+def a_run(**values: object) -> Run:
+    return Run(**{"hidden": (16, 16, 16), "epochs": 8, "batch": 20} | values)
+
+
+def trained(run: Run, seed: int = 0, faults: Faults | None = None) -> Report:
+    cluster = Cluster(run, blobs(), seed, faults)
+    cluster.run()
+    return cluster.coordinator.report()
+
+
+@pytest.mark.parametrize("stages", [None, ((0, 1), (2, 3)), ((0,), (1, 2, 3))])
+def test_lockstep_gives_the_same_weights_as_single_bit_for_bit(stages: tuple[tuple[int, ...], ...] | None) -> None:
+    cluster = Cluster(a_run(schedule="lockstep", stages=stages), blobs())
+    cluster.run()
+    alone = train_single(Cluster(a_run(schedule="single"), blobs()).blueprint, lambda progress: None)
+
+    there = cluster.coordinator.report().network.arrays
+    assert there.keys() == alone.network.arrays.keys()
+    for name, array in alone.network.arrays.items():
+        assert (array == there[name]).all(), name
+
+
+@pytest.mark.parametrize("head", ["readout", "linear", "linear-label", "mlp-label"])
+def test_every_head_trains_through_the_whole_pipeline(head: str) -> None:
+    report = trained(a_run(head=head, epochs=20))
+
+    assert report.test_accuracy is not None
+    assert report.test_accuracy >= 0.9
+    assert report.updates == 20 * 10
+    assert [detail.samples for detail in report.workers_detail] == [20 * 200] * 4
+
+
+@pytest.mark.parametrize("feedback", ["chained", "bootstrapped"])
+@pytest.mark.parametrize("width", [0, 16])
+def test_every_form_of_readout_and_feedback_learns(feedback: str, width: int) -> None:
+    report = trained(a_run(dni={"feedback": feedback}, heads={"width": width}, epochs=12))
+
+    assert report.test_accuracy is not None
+    assert report.test_accuracy >= 0.9
+    cosines = [detail.head_cosine for detail in report.workers_detail]
+    assert cosines[3] is None
+    assert all(cosine is not None and cosine > 0.1 for cosine in cosines[:3]), cosines
+
+
+def test_the_evaluation_by_the_workers_is_the_trained_networks_own() -> None:
+    cluster = Cluster(a_run(), blobs())
+    cluster.run()
+    report, data = cluster.coordinator.report(), cluster.blueprint.dataset
+
+    loss, accuracy = report.network.evaluate(data.x_test, data.y_test)
+
+    assert report.test_accuracy == accuracy
+    assert report.test_loss == pytest.approx(loss, rel=1e-4)
+
+
+def test_the_same_seed_gives_the_same_run_message_by_message() -> None:
+    first, again = (trained(a_run(), seed=3, faults=Faults(latency_s=0.01, jitter_s=0.05, drop=0.1)) for _ in range(2))
+
+    assert all((first.network.arrays[name] == again.network.arrays[name]).all() for name in first.network.arrays)
+    assert [d.staleness_mean for d in first.workers_detail] == [d.staleness_mean for d in again.workers_detail]
+
+
+@pytest.mark.parametrize("feedback", ["chained", "bootstrapped"])
+def test_lost_doubled_and_late_gradients_are_counted_and_stop_nothing(feedback: str) -> None:
+    run = a_run(feedback_every=1, dni={"feedback": feedback, "patience_s": 1.0}, epochs=12)
+    report = trained(run, seed=1, faults=Faults(latency_s=0.01, jitter_s=0.1, drop=0.3, duplicate=0.3))
+
+    assert report.test_accuracy is not None
+    assert report.test_accuracy >= 0.9
+    assert [detail.samples for detail in report.workers_detail] == [12 * 200] * 4
+    assert sum(detail.evicted for detail in report.workers_detail) > 0
+    assert sum(detail.unmatched_gradients for detail in report.workers_detail) > 0
+
+
+def test_a_partition_stops_what_depends_on_it_and_heals() -> None:
+    cluster = Cluster(a_run(feedback_every=1, dni={"feedback": "bootstrapped"}), blobs())
+    cut = frozenset(("inbox-1", "inbox-2"))
+    cluster.network.partitioned.add(cut)
+    cluster.settle()
+    updates = [worker.counters.updates for worker in cluster.workers if worker.counters]
+
+    assert updates[2:] == [0, 0]
+    cluster.network.partitioned.clear()
+    cluster.run()
+    assert cluster.coordinator.report().updates == 8 * 10
+
+
+def test_upstream_goes_on_until_its_stash_and_credit_are_used() -> None:
+    """With the last link cut, the first stage still trains on what the windows behind it hold."""
+    run = a_run(feedback_every=1, dni={"feedback": "bootstrapped", "stash_max": 6}, link={"window": 4})
+    cluster = Cluster(run, blobs())
+    cluster.network.partitioned.add(frozenset(("inbox-2", "inbox-3")))
+
+    cluster.settle()
+
+    updates = [worker.counters.updates for worker in cluster.workers if worker.counters]
+    assert updates[0] > updates[1] > updates[2] >= 0
+    assert updates[0] <= 6 + 4 + 4 + 4
+
+
+def test_blocks_of_layers_train_as_well() -> None:
+    report = trained(a_run(workers=2))
+
+    assert report.workers == 2
+    assert [detail.layers for detail in report.workers_detail] == [[0], [1, 2, 3]] or report.workers_detail[0].layers == [0, 1]
+    assert report.test_accuracy is not None
+    assert report.test_accuracy >= 0.9
+
+
+def test_messages_of_another_run_are_ignored() -> None:
+    cluster = Cluster(a_run(epochs=1), blobs())
+    cluster.settle()
+    cluster.run()
+    before = {name: array.copy() for name, array in cluster.coordinator.report().network.arrays.items()}
+
+    stranger = cluster.network.endpoint()
+    stranger.bind("stranger")
+    stranger.connect("victim", "inbox-1", "upstream")
+    from decoupled.wire.messages import Message
+
+    stranger.send("victim", Message(Kind.ACTIVATION, run="another", microbatch=10_000, body={"training": True}))
+    stranger.send("victim", Message(Kind.CREDIT, run="another"))
+    cluster.settle()
+
+    after = cluster.coordinator.report().network.arrays
+    assert all((before[name] == after[name]).all() for name in before)
+
+
+@pytest.mark.parametrize("targets", ["bits", "values"])
+def test_bits_and_values_are_learnt_as_well_as_classes(targets: str) -> None:
+    from decoupled.data.arrays import from_mapping
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 6)).astype(np.float32)
+    y = (x[:, :3] > 0).astype(np.uint8) if targets == "bits" else (x[:, :2] * 2 + 1).astype(np.float32)
+    data = from_mapping({"x_train": x[:300], "y_train": y[:300], "x_test": x[300:], "y_test": y[300:]}, targets)
+    cluster = Cluster(a_run(epochs=30), data)
+    cluster.run()
+    report = cluster.coordinator.report()
+
+    if targets == "bits":
+        assert report.test_accuracy is not None
+        assert report.test_accuracy > 0.75
+    else:
+        assert report.test_accuracy is None
+        assert report.test_loss < 0.5 * float(np.mean(np.sum((y - y.mean(axis=0)) ** 2, axis=1))) / 2

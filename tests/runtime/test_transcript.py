@@ -1,0 +1,44 @@
+"""A run that a person can read: what each worker told the others, in order, compared with the kept transcript.
+
+After a change that is meant to alter it: `python -m tests.runtime.test_transcript` writes it anew; read the difference.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from decoupled.config import Run
+from decoupled.transport.memory import MemoryNetwork
+from decoupled.wire.messages import Kind, Message
+from tests.cluster import Cluster
+from tests.datasets import blobs
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+SCHEDULES = ("dni", "lockstep")
+SPOKEN = {Kind.ACTIVATION, Kind.GRADIENT, Kind.FEED_ENDED, Kind.FINISHED, Kind.EVALUATED}
+
+
+def transcript(schedule: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    lines: list[str] = []
+    carry = MemoryNetwork.carry
+
+    def listen(network: MemoryNetwork, sender: str, peer: str, message: Message) -> None:
+        if message.kind in SPOKEN:
+            because = f" after {message.cause}" if message.cause else ""
+            lines.append(f"{network.now:4.1f}  {sender} to {peer}: {message.kind.value} {message.microbatch}{because}")
+        carry(network, sender, peer, message)
+
+    monkeypatch.setattr(MemoryNetwork, "carry", listen)
+    Cluster(Run(hidden=(8, 8), epochs=1, batch=10, schedule=schedule, feedback_every=2), blobs(train=40, test=10)).run()
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_run_goes_as_it_is_written(schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert transcript(schedule, monkeypatch) == (GOLDEN / f"{schedule}.txt").read_text()
+
+
+if __name__ == "__main__":
+    for name in SCHEDULES:
+        with pytest.MonkeyPatch.context() as patch:
+            (GOLDEN / f"{name}.txt").write_text(transcript(name, patch))

@@ -1,0 +1,155 @@
+"""dni, action by action: nothing waits, refining goes first, and both limits hold."""
+
+import pytest
+
+from decoupled.schedules.actions import Backward, Source
+from decoupled.schedules.dni import Dni
+from decoupled.schedules.events import (
+    ActivationArrived,
+    CreditGranted,
+    Event,
+    Expired,
+    FeedEnded,
+    GradientArrived,
+    PeerJoined,
+    PeerLost,
+    Side,
+)
+from decoupled.schedules.interface import Place
+from tests.schedules.driving import drain, tell
+
+FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)
+NEIGHBOUR = PeerJoined(Side.DOWNSTREAM, window=4)
+
+
+def arrivals(*microbatches: int) -> list[Event]:
+    return [ActivationArrived(m) for m in microbatches]
+
+
+def test_a_stage_updates_at_once_and_refines_when_the_gradient_comes() -> None:
+    schedule = tell(Dni(FIRST), NEIGHBOUR, *arrivals(0, 1))
+    assert drain(schedule) == "F0 S0 U F1 S1 U"
+
+    tell(schedule, GradientArrived(0))
+    assert drain(schedule) == "R0"
+
+
+def test_refining_goes_before_the_next_forward_pass() -> None:
+    schedule = tell(Dni(MIDDLE), NEIGHBOUR, *arrivals(0))
+    drain(schedule)
+    tell(schedule, *arrivals(1), GradientArrived(0))
+
+    assert drain(schedule) == "R0 F1 S1 U"
+
+
+def test_the_last_stage_has_the_true_gradient_and_no_head_to_refine() -> None:
+    schedule = tell(Dni(LAST), *arrivals(0, 1))
+
+    assert drain(schedule) == "F0 B0 U F1 B1 U"
+
+
+def test_only_every_nth_microbatch_waits_for_feedback() -> None:
+    schedule = tell(Dni(MIDDLE, feedback_every=2, stash_max=1), PeerJoined(Side.DOWNSTREAM, 9), *arrivals(0, 1, 2, 3))
+
+    assert drain(schedule) == "F0 S0 U F1 S1 U"  # 2 has feedback, and the stash is full
+    tell(schedule, GradientArrived(0))
+    assert drain(schedule) == "R0 F2 S2 U F3 S3 U"
+
+
+@pytest.mark.parametrize(("place", "sent"), [(FIRST, [False, False]), (MIDDLE, [True, False]), (LAST, [True, False])])
+def test_gradients_go_up_for_feedback_microbatches_only_and_never_from_the_first_stage(place: Place, sent: list[bool]) -> None:
+    schedule = tell(Dni(place, feedback_every=2), NEIGHBOUR, *arrivals(0, 1))
+    performed = []
+    while (action := schedule.next_action()) is not None:
+        performed.append(action)
+
+    assert [action.send for action in performed if isinstance(action, Backward)] == sent
+
+
+def test_chained_feedback_postpones_that_microbatchs_update_until_its_gradient_comes() -> None:
+    schedule = tell(Dni(MIDDLE, feedback_every=2, feedback="chained"), NEIGHBOUR, *arrivals(0, 1))
+    assert drain(schedule) == "F0 F1 S1 U"
+
+    tell(schedule, GradientArrived(0))
+    assert schedule.next_action() == Backward(0, Source.TRUE, send=True, keep=True)
+    assert drain(schedule) == "U R0"
+
+
+def test_chained_feedback_that_never_comes_is_replaced_by_the_heads_guess() -> None:
+    """Every sample is trained on, whatever gets lost."""
+    schedule = tell(Dni(MIDDLE, feedback="chained"), NEIGHBOUR, *arrivals(0))
+    assert drain(schedule) == "F0"
+
+    tell(schedule, Expired(0))
+    assert drain(schedule) == "S0 U X0"
+
+
+def test_credit_bounds_what_is_sent_downstream() -> None:
+    schedule = tell(Dni(FIRST), PeerJoined(Side.DOWNSTREAM, 1), *arrivals(0, 1))
+    assert drain(schedule) == "F0 S0 U"
+
+    tell(schedule, CreditGranted(1))
+    assert drain(schedule) == "F1 S1 U"
+
+
+def test_nothing_is_sent_before_the_downstream_has_joined() -> None:
+    assert drain(tell(Dni(FIRST), *arrivals(0))) == ""
+
+
+def test_a_full_stash_stops_the_stage_until_a_gradient_or_an_eviction_makes_room() -> None:
+    schedule = tell(Dni(FIRST, stash_max=2), NEIGHBOUR, *arrivals(0, 1, 2, 3))
+    assert drain(schedule) == "F0 S0 U F1 S1 U"
+
+    tell(schedule, Expired(0))
+    assert drain(schedule) == "X0 F2 S2 U"
+    tell(schedule, GradientArrived(1))
+    assert drain(schedule) == "R1 F3 S3 U"
+
+
+def test_a_lost_neighbour_frees_the_whole_stash() -> None:
+    schedule = tell(Dni(FIRST), NEIGHBOUR, *arrivals(0, 1))
+    drain(schedule)
+
+    assert drain(tell(schedule, PeerLost(Side.DOWNSTREAM))) == "X0 X1"
+
+
+def test_a_neighbour_that_joins_again_resets_credit_and_never_adds_to_it() -> None:
+    schedule = tell(Dni(FIRST), PeerJoined(Side.DOWNSTREAM, 2), PeerJoined(Side.DOWNSTREAM, 2), *arrivals(0, 1, 2, 3))
+
+    assert drain(schedule) == "F0 S0 U F1 S1 U"
+
+
+def test_duplicates_late_and_unknown_gradients_change_nothing() -> None:
+    schedule = tell(Dni(FIRST), NEIGHBOUR, *arrivals(0, 0), GradientArrived(7))
+    assert drain(schedule) == "F0 S0 U"
+
+    tell(schedule, GradientArrived(0), GradientArrived(0), Expired(0), *arrivals(0))
+    assert drain(schedule) == "R0"
+
+
+def test_evaluation_keeps_its_place_in_the_stream() -> None:
+    schedule = tell(Dni(MIDDLE), NEIGHBOUR, ActivationArrived(0), ActivationArrived(1, training=False), ActivationArrived(2))
+
+    assert drain(schedule) == "F0 S0 U E1 F2 S2 U"
+
+
+def test_a_stage_is_finished_when_the_feed_has_ended_and_every_gradient_is_settled() -> None:
+    schedule = tell(Dni(FIRST), NEIGHBOUR, *arrivals(0), FeedEnded(1))
+    drain(schedule)
+    assert not schedule.finished  # microbatch 1 is still on its way
+
+    drain(tell(schedule, *arrivals(1)))
+    assert not schedule.finished  # both gradients are out
+    drain(tell(schedule, GradientArrived(1), PeerLost(Side.DOWNSTREAM)))
+    assert schedule.finished
+
+
+def test_a_feed_that_ends_before_it_began_is_finished_at_once() -> None:
+    assert tell(Dni(FIRST), FeedEnded(-1)).finished
+
+
+def test_an_evaluation_sees_the_postponed_updates_of_what_came_before_it() -> None:
+    schedule = tell(Dni(MIDDLE, feedback="chained"), NEIGHBOUR, ActivationArrived(0), ActivationArrived(1, training=False))
+    assert drain(schedule) == "F0"
+
+    assert drain(tell(schedule, GradientArrived(0))) == "B0 U R0 E1"
