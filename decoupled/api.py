@@ -46,12 +46,11 @@ def train(
     processes are started and ended here; with `address` the run waits there for workers started by hand instead.
     Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
-    folder = _new_folder(Path(out)) if out is not None else None
     blueprint = draw(run, load_data(run))
+    folder = _new_folder(Path(out)) if out is not None else None
     listeners = [on_progress] if on_progress is not None else []
     with ExitStack() as stack:
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
             (folder / "run.toml").write_text(to_toml(blueprint.run), encoding="utf-8")
             metrics = stack.enter_context(MetricsFile(folder / "metrics.jsonl"))
             listeners.append(lambda progress: metrics.write(record(progress)))
@@ -73,6 +72,10 @@ def _perform(blueprint: Blueprint, tell: OnProgress, address: str | None, on_wai
 def _new_folder(folder: Path) -> Path:
     if (folder / "run.toml").exists() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UsageError(f"{folder} already holds something. Choose another folder for the run, or remove this one.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}. Choose another folder for the run.") from None
     return folder
 
 

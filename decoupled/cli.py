@@ -57,7 +57,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except Terminated:
             _fail("Terminated; no process is left.", 143)
 
-    app.command()(guarded)
+    app.command(function.__name__.rstrip("_"))(guarded)
     return guarded
 
 
@@ -160,6 +160,8 @@ def coordinator(
 
 
 def _train(run: Run, out: Path | None, json_file: Path | None, address: str | None) -> None:
+    if json_file is not None and not json_file.parent.is_dir():  # said before the work rather than after it
+        raise UsageError(f"{json_file} cannot be written: there is no folder {json_file.parent}.")
     folder = out if out is not None else api.fresh_folder(run)
     with Display(run) as display:
         report = api.train(run, folder, display.progress, address, display.waiting)
@@ -181,7 +183,7 @@ def worker(
 
 
 @command
-def eval(  # the name of the command
+def eval_(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     data: Annotated[str | None, typer.Option(help="Other data than the run's own: a name or an .npz file.")] = None,
     json_file: JsonFile = None,

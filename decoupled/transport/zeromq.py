@@ -82,8 +82,10 @@ class ZeroMQ:
                 lost += self._lost(socket)
             else:
                 arrivals += self._drain(socket)
-        lost += self._gone()
-        return [*arrivals, *map(Disconnected, lost)]  # what was said before a link broke comes before the news of it
+        if lost := lost + self._gone():
+            arrivals += self._rest()  # what was said before a link broke comes before the news of it
+            self._callers.difference_update(lost)
+        return [*arrivals, *map(Disconnected, lost)]
 
     def close(self) -> None:
         for socket in (*self._watches, *self._links.values(), self._inbox):
@@ -130,11 +132,17 @@ class ZeroMQ:
                 waiting.popleft()
         return not any(self._outbox.values())
 
-    def _drain(self, socket: "zmq.Socket[bytes]") -> list[Arrival]:
+    def _rest(self) -> list[Arrival]:
+        """All that every peer can have put into a queue by now."""
+        sockets = [socket for socket in (self._inbox, *self._links.values()) if socket is not None]
+        most = self._limits.high_water_mark * (len(self._callers) + 1)
+        return [arrival for socket in sockets for arrival in self._drain(socket, most)]
+
+    def _drain(self, socket: "zmq.Socket[bytes]", most: int = BURST) -> list[Arrival]:
         peer = next((name for name, link in self._links.items() if link is socket), None)
         arrivals: list[Arrival] = []
         with contextlib.suppress(zmq.Again):
-            for _ in range(BURST):
+            for _ in range(most):
                 frames = [frame.buffer for frame in socket.recv_multipart(zmq.DONTWAIT, copy=False)]
                 self.bytes_received += sum(frame.nbytes for frame in frames)
                 try:
@@ -170,7 +178,6 @@ class ZeroMQ:
         if not self._unexplained or now < self._search_at:
             return []
         gone = [caller for caller in sorted(self._callers) if not self._reaches(caller)]
-        self._callers.difference_update(gone)
         self._unexplained = max(self._unexplained - len(gone), 0) if now < self._search_until else 0
         self._search_at = now + SEARCH_EVERY_S
         return gone

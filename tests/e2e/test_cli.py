@@ -1,0 +1,122 @@
+"""The command line: what it prints, and how it refuses."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.e2e.commands import SMALL, decoupled, is_one_sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--data", "cats"], "There is no dataset 'cats'"),
+        (["train", "--data", "missing.npz"], "There is no file missing.npz"),
+        (["train", "--data", "mnist", "--data-dir", "nowhere"], "nowhere holds no train-images-idx3-ubyte"),
+        (["train", "--hidden", "many"], "--hidden takes widths"),
+        (["train", "--hidden", "0"], "every hidden layer is 1 to 65536 wide"),
+        (["train", "--schedule", "fast"], "schedule: Input should be 'dni'"),
+        (["train", "--head", "none"], "head: Input should be 'readout'"),
+        (["train", "--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
+        (["train", "--lr", "-1"], "lr: Input should be greater than 0"),
+        (["train", "--workers", "9"], "9 workers cannot share 4 layers"),
+        (["train", "--set", "network.colour=blue"], "There is no setting network.colour"),
+        (["train", "--set", "epochs"], "--set takes section.key=value"),
+        (["train", "--set", "network.batch_norm=perhaps"], "network.batch_norm: Input should be a valid boolean"),
+        (["train", "--set", "stages=[[0],[2]]"], "stages must hold the layers 0 to 3"),
+        (["train", "--set", "network.loss=squared"], "The loss squared does not fit the targets of digits"),
+        (["train", "--config", "missing.toml"], "missing.toml cannot be read as a run"),
+        (["train", "--out", "/proc/run"], "/proc/run cannot be made"),
+        (["train", *SMALL, "--json", "missing/report.json"], "missing/report.json cannot be written"),
+        (["coordinator", "--schedule", "single"], "single has no workers"),
+        (["coordinator", "--bind", "nonsense"], "nonsense is not an address"),
+        (["worker", "--join", "nonsense"], "Cannot connect to nonsense"),
+        (["eval", "nowhere"], "There is no file nowhere/model.safetensors"),
+        (["predict", "nowhere", "--input", "x", "--output", "y"], "There is no file nowhere/model.safetensors"),
+        (["compare", "nowhere"], "nowhere holds no finished run"),
+        (["simulate", "--schedule", "magic"], "There is no schedule 'magic'"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
+    done = decoupled(*arguments, cwd=tmp_path)
+
+    assert done.returncode in (1, 2)
+    assert is_one_sentence(done.stderr), done.stderr
+    assert said.lower() in done.stderr.lower()
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("kept")
+
+    done = decoupled("train", *SMALL, "--out", "run", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
+def test_a_damaged_model_is_refused_by_name(damage: str, tmp_path: Path) -> None:
+    decoupled("train", *SMALL, "--schedule", "single", "--out", "run", cwd=tmp_path)
+    model = tmp_path / "run" / "model.safetensors"
+    content = bytearray(model.read_bytes())
+    content[3] ^= 0xFF  # in the header's length
+    model.write_bytes({"truncated": model.read_bytes()[:-100], "flipped": bytes(content), "foreign": b"hello"}[damage])
+
+    done = decoupled("eval", "run", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)
+    assert "run/model.safetensors is not a model" in done.stderr
+
+
+def test_predict_refuses_inputs_that_do_not_fit(tmp_path: Path) -> None:
+    decoupled("train", *SMALL, "--schedule", "single", "--out", "run", cwd=tmp_path)
+    np.save(tmp_path / "wide.npy", np.zeros((2, 65)))
+    np.save(tmp_path / "words.npy", np.array([["a"]]))
+    (tmp_path / "text.npy").write_text("text")
+
+    for name, said in {"wide": "(N, 64), not (2, 65)", "words": "must hold numbers", "text": "is not an .npy file"}.items():
+        done = decoupled("predict", "run", "--input", f"{name}.npy", "--output", "y.npy", cwd=tmp_path)
+        assert done.returncode == 2
+        assert is_one_sentence(done.stderr)
+        assert said in done.stderr
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_options_go_over_the_file_and_settings_over_both(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('epochs = 1\nhidden = [8]\n[optimiser]\nname = "sgd"\nmomentum = 0.5\n')
+
+    done = decoupled(
+        "train", "--config", "run.toml", "--hidden", "16", "--set", "optimiser.momentum=0.25", "--schedule", "single", "--out", "run", cwd=tmp_path
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "run" / "run.toml").read_text()
+    assert "epochs = 1" in written
+    assert "16," in written
+    assert 'name = "sgd"' in written
+    assert "momentum = 0.25" in written
+
+
+def test_in_a_pipe_training_prints_plain_lines(tmp_path: Path) -> None:
+    done = decoupled("train", *SMALL, "--out", "run", cwd=tmp_path)
+
+    assert "\x1b" not in done.stdout
+    assert "epoch 1/3" in done.stdout
+    assert "dni on digits: test accuracy" in done.stdout
+    assert "The run is in run" in done.stdout
+
+
+def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> None:
+    done = decoupled("simulate", "--schedule", "lockstep", "--stages", "3", "--microbatches", "2", "--json", "f.json", cwd=tmp_path)
+
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:4]] == [["stage", "0"], ["stage", "1"], ["stage", "2"]]
+    assert "bubble 0.667, utilisation 0.333, peak stash per stage 1, 1, 1" in done.stdout
+    forecast = json.loads((tmp_path / "f.json").read_text())
+    assert forecast["makespan"] == 2 * 3 * 3
+    assert forecast["timeline"][0] == {"stage": 0, "action": "F0", "start": 0.0, "end": 1.0}

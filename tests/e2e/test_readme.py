@@ -1,0 +1,76 @@
+"""Every command and every program of the README works as it is written there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.commands import decoupled, environment, started
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[list[str]]:
+    """The words of each `decoupled ...` line, comments and quotes removed."""
+    lines = [line.split("#")[0].replace("'", "").split() for block in blocks("sh") for line in block.splitlines()]
+    return [words[1:] for words in lines if words and words[0] == "decoupled"]
+
+
+def test_the_commands_to_use_it_work_one_after_another(tmp_path: Path) -> None:
+    alone = [words for words in commands() if words[0] not in ("coordinator", "worker")]
+    assert {words[0] for words in alone} >= {"train", "eval", "compare", "simulate"}
+
+    for words in alone:
+        done = decoupled(*words, cwd=tmp_path)
+        assert done.returncode == 0, (words, done.stderr)
+
+
+def test_the_commands_to_do_it_by_hand_work_together(tmp_path: Path) -> None:
+    coordinator, worker = (next(words for words in commands() if words[0] == name) for name in ("coordinator", "worker"))
+
+    main = started(*coordinator, cwd=tmp_path)
+    workers = [started(*worker, cwd=tmp_path) for _ in range(4)]
+    _, said = main.communicate(timeout=60)
+
+    assert main.returncode == 0, said
+    for process in workers:
+        _, said = process.communicate(timeout=10)
+        assert process.returncode == 0, said
+
+
+@pytest.mark.parametrize("program", blocks("python"))
+def test_the_program_runs(program: str, tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text(program)
+
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) > 2
+
+
+def test_the_two_commands_and_the_other_scripts_exist_and_are_short() -> None:
+    named = set(re.findall(r"scripts/(\w+)", README)) | {"figures", "launch"}
+
+    for name in named:
+        script = ROOT / "scripts" / name
+        assert script.stat().st_mode & 0o111, f"{script} cannot be run"
+        assert len(script.read_text().splitlines()) <= 25
+
+
+def test_scripts_and_documents_name_only_options_that_exist(tmp_path: Path) -> None:
+    text = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "scripts").iterdir()])
+    known = "".join(decoupled(name, "--help", cwd=tmp_path).stdout for name in ("train", "coordinator", "worker", "simulate"))
+
+    foreign = {"--quiet", "--disable", "--editable", "--check", "--no"}  # of pip, ruff and import-linter
+    for option in set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", text)):
+        assert option in known or any(option.startswith(start) for start in foreign), option

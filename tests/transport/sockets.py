@@ -1,0 +1,76 @@
+"""Transports and strangers' sockets that close when a test ends, and waiting for them with a deadline."""
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import zmq
+
+from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
+from decoupled.transport.zeromq import ZeroMQ
+
+DEADLINE_S = 20.0
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as trial:
+            trial.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+ADDRESSES = ["ipc", "tcp://127.0.0.1:*", *(["tcp://[::1]:*"] if has_ipv6() else [])]
+
+
+class Sockets:
+    """Transports that are closed when the test ends."""
+
+    def __init__(self, stack: ExitStack, folder: Path) -> None:
+        self._stack, self.file = stack, f"ipc://{folder / 'inbox'}"
+
+    def transport(self, limits: Limits | None = None) -> ZeroMQ:
+        transport = ZeroMQ(limits)
+        self._stack.callback(transport.close)
+        return transport
+
+    def pair(self, address: str = "ipc", limits: Limits | None = None) -> tuple[ZeroMQ, ZeroMQ, str]:
+        """A bound transport, one that is linked to it as "caller", and its address."""
+        bound, caller = self.transport(limits), self.transport(limits)
+        where = bound.bind(self.file if address == "ipc" else address)
+        caller.connect("bound", where, "caller")
+        return bound, caller, where
+
+    def stranger(self, where: str) -> "zmq.Socket[bytes]":
+        """A socket without our codec, connected to `where`."""
+        context = self._stack.enter_context(zmq.Context())
+        raw: zmq.Socket[bytes] = self._stack.enter_context(context.socket(zmq.DEALER))
+        raw.setsockopt(zmq.LINGER, 0)
+        raw.connect(where)
+        return raw
+
+
+def until(enough: Callable[[list[Arrival]], bool], *transports: ZeroMQ) -> list[Arrival]:
+    """What the first transport receives until it is enough, while all of them work."""
+    heard: list[Arrival] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while not enough(heard):
+        assert time.monotonic() < deadline, f"heard only {len(heard)}: {heard[-3:]}"
+        for other in transports[1:]:
+            other.poll(0)
+        heard += transports[0].poll(0.01)
+    return heard
+
+
+def receive(count: int, *transports: ZeroMQ) -> list[Received]:
+    """The first `count` messages that the first transport receives."""
+    heard = until(lambda heard: len(heard) >= count, *transports)
+    return [arrival for arrival in heard if isinstance(arrival, Received)]
+
+
+def until_lost(peer: str, *transports: ZeroMQ) -> list[Arrival]:
+    """What the first transport receives until it is told that it has lost `peer`."""
+    return until(lambda heard: Disconnected(peer) in heard, *transports)

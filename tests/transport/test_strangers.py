@@ -1,0 +1,76 @@
+"""What strangers send over real sockets is refused and counted, and disturbs nobody."""
+
+import numpy as np
+import zmq
+
+from decoupled.transport.interface import Disconnected, Limits
+from decoupled.wire.messages import Kind, Message
+from tests.transport.sockets import Sockets, receive, until, until_lost
+from tests.wire.frames import as_sent, header
+
+HOSTILE: list[list[bytes]] = [
+    [b""],
+    [b"\x80\x04\x95."],
+    [b"\xc1" * 100],
+    [b"\x91" * 5000],
+    [b"GET / HTTP/1.1\r\n\r\n"],
+    [header(version=9)],
+    [header(type="exec")],
+    [header(tensors=[["float32", [2**30, 2**30]]]), b"\0\0\0\0"],
+    [header(tensors=[["float32", [0] + [2**30] * 7]]), b""],
+    [header(), b"one frame too many"],
+    [b"x"] * 2000,
+]
+
+
+def test_what_strangers_send_is_refused_and_counted_while_good_traffic_goes_on(sockets: Sockets) -> None:
+    bound, caller, where = sockets.pair()
+    stranger = sockets.stranger(where)
+
+    for number, frames in enumerate(HOSTILE):
+        stranger.send_multipart(frames)
+        caller.send("bound", Message(Kind.ACTIVATION, microbatch=number))
+    heard = receive(len(HOSTILE), bound)
+    until(lambda _: bound.refused >= len(HOSTILE), bound)
+
+    assert [(arrival.peer, arrival.message.microbatch) for arrival in heard] == [("caller", n) for n in range(len(HOSTILE))]
+    assert bound.refused == len(HOSTILE)
+
+
+def test_a_stranger_whose_name_is_no_text_is_refused(sockets: Sockets) -> None:
+    bound = sockets.transport()
+    where = bound.bind(sockets.file)
+    stranger = sockets.stranger(where)
+    stranger.disconnect(where)
+    stranger.setsockopt(zmq.ROUTING_ID, b"\xff\xfe")
+    stranger.connect(where)
+
+    stranger.send_multipart(as_sent(Message(Kind.JOIN)))
+    heard = until(lambda _: bound.refused == 1, bound)
+
+    assert heard == []
+
+
+def test_a_frame_above_the_limit_never_reaches_the_receiver(sockets: Sockets) -> None:
+    """Its sender is cut off before the receiver makes room for it."""
+    bound, caller, _ = sockets.pair(limits=Limits(message_bytes_max=100_000))
+    caller.send("bound", Message(Kind.HELLO))
+    receive(1, bound)
+    received = bound.bytes_received
+
+    caller.send("bound", Message(Kind.ACTIVATION, tensors=(np.zeros(100_001, np.uint8),)))
+    heard = until_lost("bound", caller, bound)
+
+    assert heard == [Disconnected("bound")]
+    assert bound.bytes_received == received
+
+
+def test_frames_that_are_too_much_together_are_refused(sockets: Sockets) -> None:
+    bound, caller, _ = sockets.pair(limits=Limits(message_bytes_max=100_000))
+
+    caller.send("bound", Message(Kind.ACTIVATION, tensors=(np.zeros(60_000, np.uint8), np.zeros(60_000, np.uint8))))
+    caller.send("bound", Message(Kind.HELLO))
+    (arrival,) = receive(1, bound)
+
+    assert arrival.message.kind is Kind.HELLO
+    assert bound.refused == 1
