@@ -165,9 +165,8 @@ def timeline(forecast: Forecast, schedule: str) -> None:
             row.append(letter, STYLES[letter])
         console.print(row, no_wrap=True, crop=False)
     print("F forward  B backward  S backward from a synthetic gradient  U update  R refine  . wait")
-    print(
-        f"bubble {forecast.bubble:.3f}, utilisation {forecast.utilisation:.3f}, peak stash per stage {', '.join(map(str, forecast.peak_stash))}"
-    )
+    peaks = ", ".join(map(str, forecast.peak_stash))
+    print(f"bubble {forecast.bubble:.3f}, utilisation {forecast.utilisation:.3f}, peak stash per stage {peaks}")
 
 
 def _bins(forecast: Forecast, stage: int, width: int) -> str:

@@ -90,9 +90,8 @@ def test_predict_refuses_inputs_that_do_not_fit(tmp_path: Path) -> None:
 def test_options_go_over_the_file_and_settings_over_both(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('epochs = 1\nhidden = [8]\n[optimiser]\nname = "sgd"\nmomentum = 0.5\n')
 
-    done = decoupled(
-        "train", "--config", "run.toml", "--hidden", "16", "--set", "optimiser.momentum=0.25", "--schedule", "single", "--out", "run", cwd=tmp_path
-    )  # fmt: skip
+    over = ["--hidden", "16", "--set", "optimiser.momentum=0.25", "--schedule", "single"]
+    done = decoupled("train", "--config", "run.toml", *over, "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     written = (tmp_path / "run" / "run.toml").read_text()
@@ -112,7 +111,9 @@ def test_in_a_pipe_training_prints_plain_lines(tmp_path: Path) -> None:
 
 
 def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> None:
-    done = decoupled("simulate", "--schedule", "lockstep", "--stages", "3", "--microbatches", "2", "--json", "f.json", cwd=tmp_path)
+    done = decoupled(
+        "simulate", "--schedule", "lockstep", "--stages", "3", "--microbatches", "2", "--json", "f.json", cwd=tmp_path
+    )
 
     lines = done.stdout.splitlines()
     assert [line.split()[:2] for line in lines[1:4]] == [["stage", "0"], ["stage", "1"], ["stage", "2"]]

@@ -25,7 +25,9 @@ def endless(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     process.communicate()
 
 
-@pytest.mark.parametrize(("number", "code", "sentence"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")])
+@pytest.mark.parametrize(
+    ("number", "code", "sentence"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")]
+)
 def test_ctrl_c_and_termination_end_everything(
     endless: "subprocess.Popen[str]", number: signal.Signals, code: int, sentence: str
 ) -> None:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from decoupled.nn.losses import LOSSES
+from decoupled.nn.parameters import Array
 from tests.nn.gradients import numeric
 
 rng = np.random.default_rng(1)
-TARGETS = {
+TARGETS: dict[str, Array] = {
     "softmax": rng.integers(0, 4, 6),
     "sigmoid": rng.integers(0, 2, (6, 4)).astype(np.uint8),
     "squared": rng.standard_normal((6, 4)),

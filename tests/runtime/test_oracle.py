@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from decoupled.config import Run
-from decoupled.nn.losses import LOSSES
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import assign, build_schedule, build_stage
-from decoupled.runtime.blueprint import draw
+from decoupled.runtime.blueprint import Blueprint, draw
+from decoupled.runtime.feed import Item, stream
 from decoupled.runtime.performer import DOWNSTREAM, UPSTREAM, Performer
 from decoupled.runtime.single import train_single
 from decoupled.schedules.events import ActivationArrived, CreditGranted, GradientArrived, PeerJoined, Side
 from decoupled.telemetry.counters import Counters
-from decoupled.wire.messages import Kind
+from decoupled.wire.messages import Kind, Message
 from tests.datasets import blobs
 
 
@@ -49,45 +49,54 @@ class Oracle:
         return gradient
 
 
+class Pipeline:
+    """Stages with oracle heads, each handed what its neighbours sent."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        assignments = [assign(blueprint, stage) for stage in range(len(blueprint.stages))]
+        self.stages = [build_stage(assignment) for assignment in assignments]
+        for i, stage in enumerate(self.stages[:-1]):
+            stage.head = Oracle(self.stages[i + 1 :])
+        self.performers = [Performer(s, a.place, Counters(a.place.stage)) for s, a in zip(self.stages, assignments, strict=True)]
+        self._schedules = [build_schedule(assignment) for assignment in assignments]
+        for schedule in self._schedules[:-1]:
+            schedule.receive(PeerJoined(Side.DOWNSTREAM, 1))
+
+    def train_on(self, item: Item) -> None:
+        """Feeds one microbatch and waits until it has gone down and its gradients have come up."""
+        self._arrive(0, item.microbatch, item.training, item.x, item.y)
+        down = range(len(self.stages))
+        for i in (*down, *reversed(down)):
+            while (action := self._schedules[i].next_action()) is not None:
+                for peer, message in self.performers[i].perform(action):
+                    self._hand_on(i, peer, message)
+
+    def _hand_on(self, i: int, peer: str, message: Message) -> None:
+        if peer == DOWNSTREAM:
+            self._arrive(i + 1, message.microbatch, message.body["training"], *message.tensors)
+        elif peer == UPSTREAM and i > 0 and message.kind is Kind.CREDIT:
+            self._schedules[i - 1].receive(CreditGranted(1))
+        elif peer == UPSTREAM and i > 0 and self.performers[i - 1].accept_gradient(message.microbatch, *message.tensors):
+            self._schedules[i - 1].receive(GradientArrived(message.microbatch))
+
+    def _arrive(self, i: int, microbatch: int, training: bool, x: Array, y: Array) -> None:
+        self.performers[i].accept(microbatch, x, y)
+        self._schedules[i].receive(ActivationArrived(microbatch, training))
+
+
 @pytest.mark.parametrize("batch_norm", [True, False])
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
 def test_dni_with_an_oracle_head_equals_backprop(activation: str, batch_norm: bool) -> None:
     network = {"activation": activation, "batch_norm": batch_norm, "dtype": "float64"}
     run = Run(hidden=(12, 10, 8), epochs=3, batch=20, network=network, feedback_every=1, dni={"feedback": "bootstrapped"})
     blueprint = draw(run, blobs())
-    assignments = [assign(blueprint, stage) for stage in range(4)]
-    stages = [build_stage(assignment) for assignment in assignments]
-    for i, stage in enumerate(stages[:-1]):
-        stage.head = Oracle(stages[i + 1 :])
-    performers = [Performer(s, a.place, Counters(a.place.stage)) for s, a in zip(stages, assignments, strict=True)]
-    schedules = [build_schedule(assignment) for assignment in assignments]
-    for schedule in schedules[:-1]:
-        schedule.receive(PeerJoined(Side.DOWNSTREAM, 1))
-
-    def settle(i: int) -> None:
-        """Lets stage i work, and then its neighbours with what it sent."""
-        while (action := schedules[i].next_action()) is not None:
-            outgoing = performers[i].perform(action)
-            for peer, message in outgoing:
-                if peer == DOWNSTREAM:
-                    performers[i + 1].accept(message.microbatch, *message.tensors)
-                    schedules[i + 1].receive(ActivationArrived(message.microbatch, message.body["training"]))
-                elif peer == UPSTREAM and i > 0 and message.kind is Kind.CREDIT:
-                    schedules[i - 1].receive(CreditGranted(1))
-                elif peer == UPSTREAM and i > 0 and performers[i - 1].accept_gradient(message.microbatch, *message.tensors):
-                    schedules[i - 1].receive(GradientArrived(message.microbatch))
-
-    from decoupled.runtime.feed import stream
+    pipeline = Pipeline(blueprint)
 
     for item in stream(blueprint.dataset, run.batch, run.epochs, run.seed, 0):
-        performers[0].accept(item.microbatch, item.x, item.y)
-        schedules[0].receive(ActivationArrived(item.microbatch, item.training))
-        for i in (0, 1, 2, 3, 2, 1, 0):
-            settle(i)
+        pipeline.train_on(item)
     alone = train_single(draw(run.model_copy(update={"schedule": "single"}), blobs()), lambda progress: None)
 
-    decoupled = {name: array for stage in stages for name, array in stage.arrays().items()}
+    decoupled = {name: array for stage in pipeline.stages for name, array in stage.arrays().items()}
     for name, array in alone.network.arrays.items():
         np.testing.assert_allclose(decoupled[name], array, rtol=0, atol=1e-10, err_msg=name)
-    assert [p.counters.updates for p in performers] == [30] * 4
-    assert isinstance(stages[-1].loss, type(LOSSES["softmax"]()))
+    assert [performer.counters.updates for performer in pipeline.performers] == [30] * 4

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from decoupled.schedules.actions import Action, Backward, Evaluate, Evict, Forward, Refine, Source, Update
 from decoupled.schedules.dni import Dni
-from decoupled.schedules.events import ActivationArrived, CreditGranted, Event, Expired, FeedEnded, GradientArrived, PeerJoined, Side
+from decoupled.schedules.events import (
+    ActivationArrived,
+    CreditGranted,
+    Event,
+    Expired,
+    FeedEnded,
+    GradientArrived,
+    PeerJoined,
+    Side,
+)
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.schedules.lockstep import Lockstep
 
@@ -26,9 +35,7 @@ class Pipeline:
 
     def __init__(self, make: Callable[[Place], Schedule], stages: int, microbatches: int) -> None:
         self.stages = [make(Place(i, stages)) for i in range(stages)]
-        self.queues: dict[tuple[int, str], deque[Event]] = {
-            (i, way): deque() for i in range(stages) for way in ("down", "up")
-        }
+        self.queues: dict[tuple[int, str], deque[Event]] = {(i, way): deque() for i in range(stages) for way in ("down", "up")}
         self.done: list[list[Action]] = [[] for _ in range(stages)]
         self.queues[0, "down"].extend(ActivationArrived(m, training=m % 5 != 4) for m in range(microbatches))
         for i in range(stages):
@@ -111,13 +118,20 @@ def test_any_order_of_delivery_ends_with_every_microbatch_trained_on_once(
 @pytest.mark.parametrize("name", ["bootstrapped", "chained"])
 @given(data=st.data(), microbatches=st.integers(1, 25))
 @settings(max_examples=60, deadline=None)
-def test_lost_and_doubled_gradients_starve_nobody_once_patience_runs_out(name: str, data: st.DataObject, microbatches: int) -> None:
+def test_lost_and_doubled_gradients_starve_nobody_once_patience_runs_out(
+    name: str, data: st.DataObject, microbatches: int
+) -> None:
     pipeline = Pipeline(MAKERS[name], 3, microbatches)
 
     def lossy(event: Event) -> list[Event]:
         assert isinstance(event, GradientArrived)
         fate = data.draw(st.sampled_from(["kept", "lost", "doubled"]))
-        return {"kept": [event], "lost": [Expired(event.microbatch)], "doubled": [event, Expired(event.microbatch)]}[fate]
+        fates: dict[str, list[Event]] = {
+            "kept": [event],
+            "lost": [Expired(event.microbatch)],
+            "doubled": [event, Expired(event.microbatch)],
+        }
+        return fates[fate]
 
     pipeline.run(lambda ready: data.draw(st.sampled_from(ready)), lossy)
 

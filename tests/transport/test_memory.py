@@ -5,6 +5,7 @@ import pytest
 
 from decoupled.transport.interface import Received
 from decoupled.transport.memory import Faults, Memory, MemoryNetwork
+from decoupled.wire.codec import WireError
 from decoupled.wire.messages import Kind, Message
 
 HINTS, FACTS = Kind.GRADIENT, Kind.ACTIVATION
@@ -171,5 +172,5 @@ def test_what_the_wire_refuses_does_not_travel_here_either() -> None:
 
     upper.send("lower", Message(FACTS, tensors=(np.array([None]),)))
 
-    with pytest.raises(Exception, match="an array of object"):
+    with pytest.raises(WireError, match="an array of object"):
         lower.poll(0)

@@ -1,0 +1,79 @@
+"""metrics.jsonl: whole JSON after every line, for whoever follows it while the run goes on."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from decoupled.telemetry.board import Board
+from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.sinks import MetricsFile, record
+from tests.telemetry.spans import spans
+
+
+def lines(path: Path) -> list[Any]:
+    """Each line of a file as strict JSON, which knows neither NaN nor infinity."""
+
+    def refuse(name: str) -> NoReturn:
+        raise AssertionError(f"{name} is not JSON")
+
+    text = path.read_text(encoding="utf-8")
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def board() -> Board:
+    made = Board(((0,), (1,)), epochs=2, train_samples=100, test_samples=10)
+    last = Counters(1, samples=50, updates=5)
+    last.loss.add(0.5)
+    made.report(Counters(0, samples=60), spans((0, 600)), 1000)
+    made.report(last, spans((400, 1000)), 1000)
+    made.evaluations.add({"loss": 0.25, "correct": 9, "samples": 10}, epoch=1, seconds=2.0)
+    return made
+
+
+def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsFile(path) as sink:
+        for number in range(3):
+            sink.write({"number": number, "text": "ü\n" * 10_000})
+
+            assert [line["number"] for line in lines(path)] == list(range(number + 1))
+
+
+def test_a_record_of_a_run_reads_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    moment = record(board().progress(seconds=1.23456, epoch=1))
+
+    with MetricsFile(path) as sink:
+        sink.write(moment)
+
+    assert lines(path) == [moment]
+
+
+def test_a_record_holds_the_run_its_workers_and_its_evaluations() -> None:
+    moment = record(board().progress(seconds=1.23456, epoch=1))
+
+    assert (moment["seconds"], moment["samples"], moment["loss"], moment["overlap"]) == (1.235, 50, 0.5, 0.2)
+    assert moment["evaluations"] == [{"epoch": 1, "loss": 0.25, "accuracy": 0.9, "seconds": 2.0}]
+    assert [(worker["stage"], worker["samples"]) for worker in moment["workers"]] == [(0, 60), (1, 50)]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_went_to_infinity_is_still_json(tmp_path: Path, loss: float) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsFile(path) as sink:
+        sink.write({"loss": loss, "workers": [{"head_cosine": loss, "samples": 3}]})
+
+    assert lines(path) == [{"loss": None, "workers": [{"head_cosine": None, "samples": 3}]}]
+
+
+def test_a_new_run_starts_a_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for number in range(2):
+        with MetricsFile(path) as sink:
+            sink.write({"number": number})
+
+    assert lines(path) == [{"number": 1}]
