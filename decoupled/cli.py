@@ -52,6 +52,8 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             function(*args, **kwargs)
         except DecoupledError as error:
             _fail(f"error: {error}", error.exit_code)
+        except OSError as error:  # a full disk, a closed pipe
+            _fail(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}.", 1)
         except KeyboardInterrupt:
             _fail("Interrupted; no process is left.", 130)
         except Terminated:
@@ -175,11 +177,12 @@ def worker(
     join: Annotated[str, typer.Option(help="The coordinator's address, such as tcp://127.0.0.1:5555.")],
     host: Annotated[str, typer.Option(help="This host's address, as the worker before this one reaches it.")] = "127.0.0.1",
     insecure: Insecure = False,
+    wait_s: Annotated[float, typer.Option(min=0, help="Give up without a stage after so many seconds; 0: never.")] = 0,
 ) -> None:
     """One worker: it asks the coordinator which stage it is. May be started before the coordinator."""
     from decoupled.launch.work import work
 
-    work(join, host, insecure, say=functools.partial(print, flush=True))
+    work(join, host, insecure, wait_s, say=functools.partial(print, flush=True))
 
 
 @command

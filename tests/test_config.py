@@ -176,7 +176,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path, content: bytes) -> None
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="run.toml cannot be read as a run: .*No such file"):
+    with pytest.raises(UsageError, match=r"run\.toml cannot be read as a run: .*No such file"):
         from_toml(tmp_path / "run.toml")
 
 

@@ -47,9 +47,11 @@ class LocalWorkers:
                         process_group=0,
                     )
                 self._processes.append(process)
-        except OSError as error:
-            self.__exit__(None, None, None)
-            raise RunFailed(f"A worker process could not be started: {error}.") from None
+        except BaseException as error:  # also Ctrl-C: those already started must not stay
+            self.__exit__(type(error), error, None)
+            if isinstance(error, OSError):
+                raise RunFailed(f"A worker process could not be started: {error}.") from None
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -3,12 +3,13 @@
 import sys
 from collections.abc import Mapping
 
+ANSWER_S = 60  # for a coordinator on the same machine to have all its workers and to say so
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def worker_command(coordinator: str) -> list[str]:
-    """The command of a worker that joins the coordinator at that address."""
-    return [sys.executable, "-m", "decoupled", "worker", "--join", coordinator]
+    """The command of a worker that joins the coordinator at that address, and does not outlive one that never answers."""
+    return [sys.executable, "-m", "decoupled", "worker", "--join", coordinator, "--wait-s", str(ANSWER_S)]
 
 
 def worker_environment(base: Mapping[str, str], threads: int) -> dict[str, str]:

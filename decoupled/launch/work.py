@@ -9,11 +9,11 @@ from decoupled.transport.address import listening
 from decoupled.transport.zeromq import ZeroMQ
 
 
-def work(coordinator: str, host: str, insecure: bool, say: Callable[[str], None]) -> None:
+def work(coordinator: str, host: str, insecure: bool, wait_s: float, say: Callable[[str], None]) -> None:
     """Joins the coordinator at that address and works until the run is over.
 
     The worker listens on `host`, or beside the coordinator's socket file when that is one. Raises RunFailed when it was
-    refused, when the coordinator has gone, or when the stage cannot go on.
+    refused or has no stage after `wait_s` (0: waits for ever), when the coordinator has gone, or when it cannot go on.
     """
     name = f"worker-{uuid.uuid4().hex[:12]}"
     is_file = coordinator.startswith("ipc://")
@@ -23,7 +23,7 @@ def work(coordinator: str, host: str, insecure: bool, say: Callable[[str], None]
     try:
         worker.join(coordinator, inbox, name)
         say(f"waiting for the coordinator at {coordinator}")
-        worker.run()
+        worker.run(wait_s)
     except DecoupledError:
         raise
     except Exception as error:

@@ -60,10 +60,19 @@ class Worker:
         about = {"address": address, "version": __version__, "host": platform.node(), "pid": os.getpid()}
         self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about))
 
-    def run(self) -> None:
-        """Works until the coordinator says stop. Raises RunFailed when it is refused or the coordinator has gone."""
+    def run(self, wait_s: float = 0) -> None:
+        """Works until the coordinator says stop.
+
+        Raises RunFailed when it is refused or has no stage after `wait_s` (0: waits for ever), or when the coordinator
+        has gone.
+        """
+        give_up_ns = self._clock_ns() + int(wait_s * 1e9) if wait_s else None
         while not self.is_done:
             self.step()
+            if give_up_ns is not None and self._life is None and self._clock_ns() > give_up_ns:
+                raise RunFailed(
+                    f"No coordinator gave this worker a stage within {wait_s:g} s. Start one, or look at its address."
+                )
 
     def step(self) -> bool:
         """Takes in what has come and does at most one action; says whether it did one."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_whole_numbers_are_classes() -> None:
 def test_rows_of_0_and_1_are_bits() -> None:
     made = changed(y_train=np.eye(5)[np.arange(30) % 5], y_test=np.eye(5, dtype=bool)[np.arange(9) % 5])
 
-    assert (made.loss, made.outputs, made.y_train.dtype) == ("sigmoid", 5, np.uint8)
+    assert (made.loss, made.outputs, made.y_train.dtype.name) == ("sigmoid", 5, "uint8")
     assert made.y_train[6].tolist() == [0, 1, 0, 0, 0]
 
 
@@ -59,7 +60,7 @@ def test_other_numbers_are_values(shape: tuple[int, ...], outputs: int) -> None:
 
     made = changed(y_train=y, y_test=y[:9])
 
-    assert (made.loss, made.outputs, made.y_train.dtype) == ("squared", outputs, np.float32)
+    assert (made.loss, made.outputs, made.y_train.dtype.name) == ("squared", outputs, "float32")
     np.testing.assert_allclose(made.y_train, y.reshape(30, outputs), rtol=1e-6)
 
 
@@ -213,6 +214,31 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     np.savez(folder / "plain.npz", **GOOD)  # type: ignore[arg-type]
     np.savez_compressed(folder / "small.npz", **GOOD)  # type: ignore[arg-type]
     return [folder / "plain.npz", folder / "small.npz"]
+
+
+def encrypted(content: bytes) -> bytes:
+    """The same file, with its first array marked as encrypted in the list of files."""
+    flags = content.index(b"PK\x01\x02") + 8
+    return content[:flags] + b"\x01" + content[flags + 1 :]
+
+
+def unknown(content: bytes) -> bytes:
+    """The same file, with its first array marked as packed in a way that nobody knows."""
+    method = content.index(b"PK\x01\x02") + 10
+    return content[:method] + b"\x63" + content[method + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [encrypted, unknown, lambda content: content[:90] + b"\xff" * 40 + content[130:], lambda content: content[:-30]],
+    ids=["encrypted", "unknown", "garbled", "truncated"],
+)
+@pytest.mark.parametrize("which", [0, 1], ids=["plain", "compressed"])
+def test_a_damaged_file_is_named(files: list[Path], which: int, damage: Callable[[bytes], bytes]) -> None:
+    damaged = files[which].with_name("damaged.npz")
+    damaged.write_bytes(damage(files[which].read_bytes()))
+
+    assert npz_refusal(damaged).startswith(f"{damaged} is not an .npz file of plain arrays: ")
 
 
 @given(st.sampled_from([0, 1]), st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=3))

@@ -99,6 +99,14 @@ def test_a_coordinator_that_dies_ends_its_workers_with_a_sentence(tmp_path: Path
         assert "The coordinator has gone" in said
 
 
+def test_a_worker_without_a_coordinator_gives_up_when_told_to(tmp_path: Path) -> None:
+    done = decoupled("worker", "--join", free_address(), "--wait-s", "0.2", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert is_one_sentence(done.stderr)
+    assert "No coordinator gave this worker a stage" in done.stderr
+
+
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -34,11 +34,12 @@ def board() -> Board:
     return made
 
 
-def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["ü", "ü\n" * 10_000], ids=["short", "long"])
+def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path, text: str) -> None:
     path = tmp_path / "metrics.jsonl"
     with MetricsFile(path) as sink:
         for number in range(3):
-            sink.write({"number": number, "text": "ü\n" * 10_000})
+            sink.write({"number": number, "text": text})
 
             assert [line["number"] for line in lines(path)] == list(range(number + 1))
 

@@ -9,8 +9,10 @@ from decoupled.wire.messages import Kind, Message
 
 
 def as_sent(message: Message) -> list[Frame]:
-    """The frames of a message as plain bytes, the way a socket hands them over."""
-    return [memoryview(frame).tobytes() for frame in encode(message)]
+    """The frames of a message as plain bytes, the way a socket hands them over; it takes none that lies scattered."""
+    frames = [memoryview(frame) for frame in encode(message)]
+    assert all(frame.c_contiguous for frame in frames)
+    return [frame.tobytes() for frame in frames]
 
 
 def header(**changes: Any) -> bytes:

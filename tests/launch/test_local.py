@@ -1,0 +1,62 @@
+"""Local workers: all start, and none is left whatever happens."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from decoupled.errors import RunFailed
+from decoupled.launch import local
+from decoupled.launch.local import LocalWorkers
+from tests.conftest import until
+
+
+def test_workers_that_nobody_answers_are_ended_with_their_owner() -> None:
+    with pytest.raises(KeyboardInterrupt), LocalWorkers(2, threads=1) as workers:
+        assert all(psutil.pid_exists(pid) for pid in workers.pids)
+        raise KeyboardInterrupt
+
+    assert not any(psutil.pid_exists(pid) for pid in workers.pids)
+
+
+def test_an_interruption_while_they_start_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = iter([["sleep", "60"]])
+
+    def interrupted(address: str) -> list[str]:
+        try:
+            return next(commands)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(local, "worker_command", interrupted)
+    workers = LocalWorkers(2, threads=1)
+
+    with pytest.raises(KeyboardInterrupt), workers:
+        pass
+
+    assert len(workers.pids) == 1
+    assert not psutil.pid_exists(workers.pids[0])
+
+
+def test_a_worker_that_cannot_be_started_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "worker_command", lambda address: ["/no/such/program"])
+
+    with pytest.raises(RunFailed, match="could not be started: .*No such file"), LocalWorkers(1, threads=1):
+        pass
+
+
+def test_a_death_is_reported_with_the_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "worker_command", lambda address: ["sh", "-c", "echo out of paper; exit 3"])
+
+    with LocalWorkers(1, threads=1) as workers:
+        until("the worker to die", lambda: psutil.Process(workers.pids[0]).status() == psutil.STATUS_ZOMBIE)
+        with pytest.raises(RunFailed, match=r"died \(exit code 3\), so the run was stopped. It said: out of paper"):
+            workers.check()
+
+
+def test_the_private_folder_is_gone_afterwards() -> None:
+    with LocalWorkers(0, threads=1) as workers:
+        folder = Path(workers.address.removeprefix("ipc://")).parent
+        assert folder.stat().st_mode & 0o077 == 0
+
+    assert not folder.exists()
