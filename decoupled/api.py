@@ -17,8 +17,8 @@ from decoupled.errors import UsageError
 from decoupled.launch.conduct import conduct
 from decoupled.nn.network import Architecture, Network
 from decoupled.nn.parameters import Array
-from decoupled.runtime.blueprint import Blueprint, draw
-from decoupled.runtime.report import Report
+from decoupled.runtime.blueprint import Blueprint, draw, suits
+from decoupled.runtime.report import JSON_FIELDS, Report
 from decoupled.runtime.single import train_single
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.sinks import MetricsFile, record
@@ -113,7 +113,7 @@ def load_report(folder: str | Path) -> dict[str, Any]:
         raise UsageError(f"{folder} holds no finished run: there is no {path}.") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(report, dict) or "schedule" not in report:
+    if not isinstance(report, dict) or not set(JSON_FIELDS) <= report.keys():
         raise UsageError(f"{path} is not the report of a run.")
     return report
 
@@ -123,7 +123,7 @@ def predict(folder: str | Path, source: str | Path, target: str | Path) -> Array
     network = load_network(folder)
     try:
         inputs = np.load(source, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise UsageError(f"{source} is not an .npy file of numbers: {error}.") from None
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "buif" or inputs.ndim < 2:
         raise UsageError(f"{source} must hold numbers of shape (samples, features).")
@@ -148,6 +148,7 @@ def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = N
     elif run.data == "arrays":
         raise UsageError(f"{folder} was trained on arrays that it does not hold. Give the data to evaluate on.")
     dataset = load_data(run)
+    suits(network.architecture.loss, dataset)
     if (dataset.inputs, dataset.outputs) != (network.architecture.widths[0], network.architecture.widths[-1]):
         raise UsageError(
             f"{dataset.name} has {dataset.inputs} inputs and {dataset.outputs} outputs, but the network has other ones."

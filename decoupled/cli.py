@@ -15,6 +15,7 @@ from decoupled import api
 from decoupled.config import Run, assignments, from_toml, merged
 from decoupled.console import Display, comparison, scored, summary, timeline
 from decoupled.errors import DecoupledError, UsageError
+from decoupled.launch.work import end_with_stdin, work
 from decoupled.schedules.catalogue import NAMES, make
 from decoupled.schedules.dni import Feedback
 from decoupled.schedules.simulator import Costs
@@ -177,12 +178,12 @@ def worker(
     join: Annotated[str, typer.Option(help="The coordinator's address, such as tcp://127.0.0.1:5555.")],
     host: Annotated[str, typer.Option(help="This host's address, as the worker before this one reaches it.")] = "127.0.0.1",
     insecure: Insecure = False,
-    wait_s: Annotated[float, typer.Option(min=0, help="Give up without a stage after so many seconds; 0: never.")] = 0,
+    owned: Annotated[bool, typer.Option("--owned", help="End when standard input ends, with the process that holds it.")] = False,
 ) -> None:
     """One worker: it asks the coordinator which stage it is. May be started before the coordinator."""
-    from decoupled.launch.work import work
-
-    work(join, host, insecure, wait_s, say=functools.partial(print, flush=True))
+    if owned:
+        end_with_stdin()
+    work(join, host, insecure, say=functools.partial(print, flush=True))
 
 
 @command

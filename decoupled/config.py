@@ -60,15 +60,15 @@ class LinkOptions(_Frozen):
 
     window: int = Field(8, ge=1, le=4096)  # microbatches in a stage's inbox
     high_water_mark: int = Field(64, ge=1, le=QUEUE_MAX)  # messages in a socket's queue
-    message_bytes_max: int = Field(1 << 30, ge=1 << 10, le=WHOLE_MAX)
-    silence_s: float = Field(30.0, ge=0.1, le=86_400)  # before a silent host is taken for dead
+    message_bytes_max: int = Field(1 << 28, ge=1 << 10, le=WHOLE_MAX)
+    silence_s: float = Field(30.0, ge=0.1, le=86_400)  # before a silent host is taken for dead; not on socket files
 
 
 class RuntimeOptions(_Frozen):
     """How the processes behave."""
 
     threads: int = Field(1, ge=1, le=1024)  # BLAS threads of each worker
-    evaluate_every: int = Field(0, ge=0, le=WHOLE_MAX)  # epochs; 0: only at the end
+    evaluate_every: int = Field(0, ge=0, le=WHOLE_MAX)  # epochs; 0: only at the end, outside the time that is measured
     report_every_s: float = Field(0.25, gt=0)
 
 

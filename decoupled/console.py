@@ -151,7 +151,7 @@ def comparison(reports: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-STYLES = {"F": "blue", "B": "green", "S": "magenta", "U": "cyan", "R": "yellow", "E": "white", ".": "dim"}
+STYLES = {"F": "blue", "B": "green", "S": "magenta", "U": "cyan", "R": "yellow", "E": "white", "X": "red", ".": "dim"}
 
 
 def timeline(forecast: Forecast, schedule: str) -> None:

@@ -20,13 +20,20 @@ class Cluster:
         self.blueprint: Blueprint = draw(run, dataset)
         self.network = MemoryNetwork(seed, faults)
         transport = self.network.endpoint()
-        transport.bind("coordinator")
+        transport.bind("memory://coordinator")
         self.coordinator = Coordinator(self.blueprint, transport, clock=lambda: self.network.now)
         self.workers = [
             Worker(self.network.endpoint(), clock_ns=lambda: round(self.network.now * 1e9)) for _ in self.blueprint.stages
         ]
         for number, worker in enumerate(self.workers):
-            worker.join("coordinator", f"inbox-{number}", f"worker-{number}")
+            worker.join("memory://coordinator", f"memory://{number}", f"worker-{number}")
+
+    def assemble(self) -> None:
+        """Lets everyone find everyone; nothing has been fed yet."""
+        while not self.coordinator.is_training:
+            self.coordinator.step(0)
+            for worker in self.workers:
+                worker.step()
 
     def settle(self) -> None:
         """Lets everyone work until nobody can go on at this moment of simulated time."""

@@ -1,5 +1,6 @@
 """What every test is held to: it leaves no process, no thread and no open file behind."""
 
+import contextlib
 import os
 import threading
 import time
@@ -27,8 +28,9 @@ def no_leaks() -> Iterator[None]:
         until("child processes to end", lambda: not me.children(recursive=True))
     finally:
         for child in me.children(recursive=True):  # so that one failure does not become many
-            child.kill()
-            child.wait()
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                child.kill()
+                child.wait()
     until("threads to end", lambda: threading.active_count() <= threads)
     until("files to be closed", lambda: me.num_fds() <= files + 3)  # libraries may open a few for good at first use
 

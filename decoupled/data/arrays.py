@@ -22,7 +22,17 @@ def from_npz(path: Path) -> Dataset:
             arrays = {name: archive[name] for name in NEEDED if name in archive}
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        MemoryError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise UsageError(f"{path} is not an .npz file of plain arrays: {error}.") from None
     return from_mapping(arrays, str(path))
 
@@ -76,12 +86,15 @@ def _targets(train: Array, test: Array, name: str) -> tuple[str, tuple[Array, Ar
     both = (train, test)
     if any(y.dtype.kind not in "buif" or y.ndim not in (1, 2) for y in both):
         raise UsageError(f"{name}: y must be numbers of shape (samples,) or (samples, outputs).")
+    bits = all(y.ndim == 2 and np.isin(y, (0, 1)).all() for y in both)
+    if not bits and all(y.dtype.kind in "bui" and y.ndim == 2 and y.shape[1] == 1 for y in both):
+        both = train, test = train[:, 0], test[:, 0]  # a column of classes
     if all(y.dtype.kind in "bui" and y.ndim == 1 for y in both):
         for number in (n for y in both for n in (int(y.min()), int(y.max()))):
             if not 0 <= number < CLASSES_MAX:
                 raise UsageError(f"{name}: class numbers are 0 to {CLASSES_MAX - 1}; y holds {number}.")
         return "softmax", (train.astype(np.int64), test.astype(np.int64))
-    if all(y.ndim == 2 and np.isin(y, (0, 1)).all() for y in both):
+    if bits:
         return "sigmoid", (train.astype(np.uint8), test.astype(np.uint8))
     with np.errstate(over="ignore"):
         columns = tuple(y.reshape(len(y), -1).astype(np.float32) for y in both)

@@ -1,7 +1,6 @@
 """digits: 1,797 handwritten digits of 8 x 8 pixels that ship with scikit-learn; needs no download."""
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from decoupled.data.dataset import Dataset, whole_scale
 
@@ -10,6 +9,8 @@ TEST = 360  # images held out
 
 def digits() -> Dataset:
     """1,437 training and 360 test images, always the same split; pixels are 0 to 16."""
+    from sklearn.datasets import load_digits  # here, because the import takes half a second and workers do not need it
+
     bunch = load_digits()
     x, y = bunch.data.astype(np.uint8), bunch.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(x))

@@ -7,7 +7,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pooch
 
 from decoupled.data.dataset import Array, Dataset, whole_scale
 from decoupled.errors import UsageError
@@ -55,6 +54,8 @@ def _find(directory: Path, name: str) -> Path:
 
 
 def _download(name: str) -> Path:
+    import pooch  # here, because only those who download need it
+
     try:
         return Path(
             pooch.retrieve(

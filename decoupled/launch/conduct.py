@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from decoupled.launch.local import LocalWorkers
 from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.coordinator import Coordinator
+from decoupled.runtime.process import limits
 from decoupled.runtime.report import Report
 from decoupled.telemetry.board import Progress
-from decoupled.transport.interface import Limits
 from decoupled.transport.zeromq import ZeroMQ
 
 POLL_S = 0.05
@@ -26,10 +26,9 @@ def conduct(
     worker dies or the address is taken. Whatever happens, no process of its own is left.
     """
     run = blueprint.run
-    limits = Limits(run.link.high_water_mark, run.link.message_bytes_max, run.link.silence_s)
     with ExitStack() as stack:
         workers = stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if address is None else None
-        transport = ZeroMQ(limits)
+        transport = ZeroMQ(limits(run.link))
         stack.callback(transport.close)
         where = transport.bind(workers.address if workers is not None else address or "")
         coordinator = Coordinator(blueprint, transport)
@@ -42,9 +41,8 @@ def conduct(
             if len(coordinator.rendezvous.seats) != joined:
                 joined = len(coordinator.rendezvous.seats)
                 on_waiting(where, joined, len(blueprint.stages))
-            progress = coordinator.progress()
-            if coordinator.is_training and progress.seconds >= next_report_s:
-                next_report_s = progress.seconds + run.runtime.report_every_s
-                on_progress(progress)
+            if coordinator.is_training and coordinator.seconds >= next_report_s:
+                next_report_s = coordinator.seconds + run.runtime.report_every_s
+                on_progress(coordinator.progress())
         on_progress(coordinator.progress())
         return coordinator.report()

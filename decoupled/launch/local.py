@@ -41,7 +41,7 @@ class LocalWorkers:
                     process = subprocess.Popen(
                         worker_command(self.address),
                         env=environment,
-                        stdin=subprocess.DEVNULL,
+                        stdin=subprocess.PIPE,
                         stdout=log,
                         stderr=log,
                         process_group=0,
@@ -61,7 +61,7 @@ class LocalWorkers:
             for process in self._processes:
                 process.kill()
             for process in self._processes:
-                process.wait()
+                process.communicate()  # waits, and closes the pipe that kept it alive
             self._folder.cleanup()
 
     def check(self) -> None:

@@ -1,29 +1,45 @@
 """Working: one worker process from its start to its end, however it was started."""
 
+import os
+import sys
+import threading
 import uuid
 from collections.abc import Callable
 
-from decoupled.errors import DecoupledError, RunFailed
+from decoupled.errors import DecoupledError, RunFailed, UsageError
 from decoupled.runtime.worker import Worker
-from decoupled.transport.address import listening
+from decoupled.transport.address import is_loopback, listening
 from decoupled.transport.zeromq import ZeroMQ
 
 
-def work(coordinator: str, host: str, insecure: bool, wait_s: float, say: Callable[[str], None]) -> None:
+def end_with_stdin() -> None:
+    """Ends this process as soon as its standard input ends, which it does with the owner of the pipe, however that ends.
+
+    It holds at every moment, also before the worker has found its coordinator.
+    """
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="owner", daemon=True).start()
+
+
+def work(coordinator: str, host: str, insecure: bool, say: Callable[[str], None]) -> None:
     """Joins the coordinator at that address and works until the run is over.
 
     The worker listens on `host`, or beside the coordinator's socket file when that is one. Raises RunFailed when it was
-    refused or has no stage after `wait_s` (0: waits for ever), when the coordinator has gone, or when it cannot go on.
+    refused, when the coordinator has gone, or when the stage cannot go on.
     """
     name = f"worker-{uuid.uuid4().hex[:12]}"
-    is_file = coordinator.startswith("ipc://")
-    inbox = f"{coordinator}-{name}" if is_file else listening(f"tcp://{host}:*", insecure)
+    inbox = f"{coordinator}-{name[-4:]}" if coordinator.startswith("ipc://") else _inbox(coordinator, host, insecure)
     transport = ZeroMQ()
     worker = Worker(transport, say=say)
     try:
         worker.join(coordinator, inbox, name)
         say(f"waiting for the coordinator at {coordinator}")
-        worker.run(wait_s)
+        worker.run()
     except DecoupledError:
         raise
     except Exception as error:
@@ -31,3 +47,17 @@ def work(coordinator: str, host: str, insecure: bool, wait_s: float, say: Callab
         raise RunFailed(f"This worker cannot go on: {type(error).__name__}: {error}") from error
     finally:
         transport.close()
+
+
+def _inbox(coordinator: str, host: str, insecure: bool) -> str:
+    """Where to listen, so that the worker before this one can come: what is told to it is this very address."""
+    address = listening(f"tcp://{host}:*", insecure)
+    if "0.0.0.0" in address or "[::]" in address:
+        raise UsageError(
+            f"--host {host} is no address that others can reach. Give this host's own on the network of the workers."
+        )
+    if is_loopback(address) and not is_loopback(coordinator):
+        raise UsageError(
+            f"The coordinator {coordinator} is on another host, which cannot reach {host}. Give this host's address as --host."
+        )
+    return address

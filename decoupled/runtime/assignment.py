@@ -60,6 +60,11 @@ class Assignment:
         )
 
 
+def upstream_name(run_id: str) -> str:
+    """The name by which a stage, or the coordinator that feeds, is known to the next one. Strangers cannot guess it."""
+    return f"upstream-{run_id}"
+
+
 def assign(blueprint: Blueprint, stage: int, run_id: str = "", downstream: str | None = None) -> Assignment:
     """The assignment of one stage of a blueprint."""
     return Assignment(

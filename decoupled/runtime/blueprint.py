@@ -33,10 +33,15 @@ def draw(run: Run, dataset: Dataset) -> Blueprint:
     return Blueprint(run, dataset, architecture, _stages(run, architecture))
 
 
+def suits(loss: str, dataset: Dataset) -> None:
+    """Raises UsageError unless the loss fits the targets: their own, or the squared error of bits."""
+    if loss != dataset.loss and (loss, dataset.loss) != ("squared", "sigmoid"):
+        raise UsageError(f"The loss {loss} does not fit the targets of {dataset.name}, which suit {dataset.loss}.")
+
+
 def _decided(run: Run, dataset: Dataset) -> Run:
     loss = run.network.loss or dataset.loss
-    if loss != dataset.loss and "softmax" in (loss, dataset.loss):
-        raise UsageError(f"The loss {loss} does not fit the targets of {dataset.name}, which suit {dataset.loss}.")
+    suits(loss, dataset)
     # A readout learns by its own loss and needs few gradients back; the other heads learn from nothing else.
     is_readout = run.head == "readout"
     dni = run.dni.model_dump() | {"feedback": run.dni.feedback or ("chained" if is_readout else "bootstrapped")}

@@ -12,9 +12,8 @@ from decoupled.errors import RunFailed
 from decoupled.nn.network import Network
 from decoupled.nn.parameters import Array
 from decoupled.runtime import feed
-from decoupled.runtime.assignment import assign
+from decoupled.runtime.assignment import assign, upstream_name
 from decoupled.runtime.blueprint import Blueprint
-from decoupled.runtime.performer import UPSTREAM
 from decoupled.runtime.rendezvous import Rendezvous, Seat
 from decoupled.runtime.report import Report, conclude
 from decoupled.telemetry.board import Board, Progress
@@ -23,6 +22,7 @@ from decoupled.transport.interface import Disconnected, Transport
 from decoupled.version import __version__
 from decoupled.wire.messages import Kind, Message
 
+READY_S = 60.0  # for workers to build their stages and find their neighbours
 FIRST = "first"  # the coordinator's name for the first stage's inbox, which it feeds
 
 
@@ -40,7 +40,9 @@ class Coordinator:
         self._epoch_of_evaluation: dict[int, int] = {}
         self._room = 0  # microbatches that fit the first stage's inbox
         self._ready: set[int] = set()
-        self._arrays: dict[int, dict[str, Array]] = {}
+        self._arrays: list[dict[str, Array]] = [{} for _ in blueprint.stages]
+        self._whole: set[int] = set()  # stages whose arrays are all here
+        self._assigned_at: float | None = None
         self._started_at: float | None = None
         self._epoch = 1
         self.board = Board(blueprint.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
@@ -49,7 +51,7 @@ class Coordinator:
     @property
     def is_done(self) -> bool:
         """Every stage has trained on all there was, and its arrays are here."""
-        return len(self._arrays) == len(self._blueprint.stages)
+        return len(self._whole) == len(self._blueprint.stages)
 
     @property
     def is_training(self) -> bool:
@@ -64,6 +66,14 @@ class Coordinator:
             else:
                 self._receive(arrival.peer, arrival.message)
         self._feed_first()
+        if self._assigned_at is not None and self._started_at is None and self._clock() - self._assigned_at > READY_S:
+            raise RunFailed(self._who_is_not_ready())
+
+    def _who_is_not_ready(self) -> str:
+        seats = self.rendezvous.seats
+        stage = min(set(range(len(seats))) - self._ready)
+        below = f" Can it reach the worker of stage {stage + 1} at {seats[stage + 1].address}?" if stage + 1 < len(seats) else ""
+        return f"The worker of stage {stage} on {seats[stage].host} was not ready after {READY_S:g} s.{below}"
 
     def stop(self) -> None:
         """Tells all workers that the run is over."""
@@ -78,7 +88,7 @@ class Coordinator:
             return
         if peer == FIRST:
             if message.kind in (Kind.WINDOW, Kind.CREDIT):
-                self._room += message.body["count"]
+                self._room = min(self._room + int(message.body["count"]), self._blueprint.run.link.window)
             return
         stage = self.rendezvous.stage_of(peer)
         if stage is not None:
@@ -92,26 +102,33 @@ class Coordinator:
                 if len(self._ready) == len(self._blueprint.stages):
                     self._start()
             case Kind.REPORT:
-                counters = Counters.from_body(message.body["counters"])
+                counters = Counters.from_body(message.body["counters"] | {"stage": stage})
                 self.board.report(counters, message.tensors[0], message.body["at_ns"])
             case Kind.EVALUATED:
                 epoch = self._epoch_of_evaluation.pop(message.microbatch)
-                self.board.evaluations.add(message.body, epoch, self._seconds())
+                self.board.evaluations.add(message.body, epoch, self.seconds)
             case Kind.RESULT:
-                self._arrays[stage] = dict(zip(message.body["names"], message.tensors, strict=True))
+                self._arrays[stage][message.body["name"]] = message.tensors[0]
+                if len(self._arrays[stage]) == message.body["of"]:
+                    self._whole.add(stage)
             case Kind.FAILED:
                 raise RunFailed(f"The worker of stage {stage} failed: {message.body['reason']}")
 
     def _join(self, peer: str, message: Message) -> None:
-        body = message.body
-        seat = Seat(peer, str(body.get("address")), str(body.get("host")), int(body.get("pid", 0)))
-        refusal = self.rendezvous.join(seat, str(body.get("version")))
+        match message.body:
+            case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if _can_be_reached(
+                address
+            ):
+                refusal = self.rendezvous.join(Seat(peer, address, host, pid), version)
+            case _:
+                refusal = "it did not say who and where it is"
         if refusal is not None:
             self._send(peer, Message(Kind.REFUSE, body={"reason": refusal}))
         elif self.rendezvous.is_complete:
             self._assign()
 
     def _assign(self) -> None:
+        self._assigned_at = self._clock()
         seats = self.rendezvous.seats
         for stage, seat in enumerate(seats):
             downstream = seats[stage + 1].address if stage + 1 < len(seats) else None
@@ -119,7 +136,7 @@ class Coordinator:
 
     def _start(self) -> None:
         self._started_at = self._clock()
-        self._transport.connect(FIRST, self.rendezvous.seats[0].address, UPSTREAM)
+        self._transport.connect(FIRST, self.rendezvous.seats[0].address, upstream_name(self._run_id))
         self._send(FIRST, Message(Kind.HELLO))
 
     def _feed_first(self) -> None:
@@ -151,18 +168,24 @@ class Coordinator:
             return
         if not self.rendezvous.is_complete:
             self.rendezvous.leave(peer)
-        elif stage not in self._arrays:
+        elif stage not in self._whole:
             seat = self.rendezvous.seats[stage]
             raise RunFailed(f"The worker of stage {stage} (process {seat.pid} on {seat.host}) was lost, so the run was stopped.")
 
-    def _seconds(self) -> float:
+    @property
+    def seconds(self) -> float:
+        """Since the feed began."""
         return self._clock() - self._started_at if self._started_at is not None else 0.0
 
     def progress(self) -> Progress:
         """The run as it is now."""
-        return self.board.progress(self._seconds(), self._epoch)
+        return self.board.progress(self.seconds, self._epoch)
 
     def report(self) -> Report:
         """What the finished run came to."""
-        arrays = {name: array for stage in sorted(self._arrays) for name, array in self._arrays[stage].items()}
+        arrays = {name: array for of_stage in self._arrays for name, array in of_stage.items()}
         return conclude(self._blueprint.run, self.board, Network(self._blueprint.architecture, arrays))
+
+
+def _can_be_reached(address: str) -> bool:
+    return address.partition("://")[0] in ("tcp", "ipc", "memory")

@@ -37,5 +37,5 @@ def stream(dataset: Dataset, batch: int, epochs: int, seed: int, evaluate_every:
 
 def length(dataset: Dataset, batch: int, epochs: int, evaluate_every: int) -> int:
     """How many microbatches `stream` gives."""
-    evaluations = sum(1 for epoch in range(1, epochs + 1) if epoch == epochs or (evaluate_every and epoch % evaluate_every == 0))
+    evaluations = -(-epochs // evaluate_every) if evaluate_every else 1
     return epochs * batches.count(len(dataset.x_train), batch) + evaluations * batches.count(len(dataset.x_test), batch)

@@ -17,6 +17,8 @@ UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
 
 Outgoing: TypeAlias = tuple[str, Message]
 
+CREDIT: Outgoing = (UPSTREAM, Message(Kind.CREDIT, body={"count": 1}))  # what was taken from the inbox leaves room for one
+
 
 @dataclass(slots=True, eq=False)
 class Held:
@@ -26,6 +28,7 @@ class Held:
     targets: Array
     weight_version: int  # of the forward pass
     gradient: Array | None = None  # of the output: the loss's, or the returned one
+    is_used: bool = False  # the gradient, for a backward pass or to refine
 
 
 class Performer:
@@ -86,55 +89,47 @@ class Performer:
         x, targets = self._arrived.pop(m)
         held = Held(self.stage.forward(x), targets, self.stage.weight_version)
         self._held[m] = held
-        credit = (UPSTREAM, Message(Kind.CREDIT, body={"count": 1}))
         if not self._place.is_last:
-            return [
-                (
-                    DOWNSTREAM,
-                    Message(Kind.ACTIVATION, microbatch=m, body={"training": True}, tensors=(held.passed.output, targets)),
-                ),
-                credit,
-            ]
+            return self._pass_on(m, True, held.passed.output, targets)
         loss, held.gradient = self.stage.loss.value_and_gradient(held.passed.output, targets)
         self.counters.loss.add(loss)
         if (correct := self.stage.loss.correct(held.passed.output, targets)) is not None:
             self.counters.accuracy.add(correct / len(targets))
-        return [credit]
+        return [CREDIT]
+
+    def _evaluate(self, m: int) -> list[Outgoing]:
+        x, targets = self._arrived.pop(m)
+        output = self.stage.forward(x, training=False).output
+        if not self._place.is_last:
+            return self._pass_on(m, False, output, targets)
+        loss, _ = self.stage.loss.value_and_gradient(output, targets)
+        found = {"loss": loss, "correct": self.stage.loss.correct(output, targets), "samples": len(targets)}
+        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found)), CREDIT]
+
+    def _pass_on(self, m: int, training: bool, output: Array, targets: Array) -> list[Outgoing]:
+        activation = Message(Kind.ACTIVATION, microbatch=m, body={"training": training}, tensors=(output, targets))
+        return [(DOWNSTREAM, activation), CREDIT]
 
     def _backward(self, m: int, source: Source, send: bool, keep: bool) -> list[Outgoing]:
         held = self._held[m]
-        if source is Source.SYNTHETIC:
-            gradient = self.stage.synthesize(held.passed, held.targets)
-        else:
-            assert held.gradient is not None, f"microbatch {m} has no gradient yet"
-            gradient = held.gradient
-            self.counters.staleness.add(self.stage.weight_version - held.weight_version)
+        gradient = self.stage.synthesize(held.passed, held.targets) if source is Source.SYNTHETIC else self._true(held)
         dx = self.stage.backward(held.passed, gradient, want_dx=send)
         self._samples = len(held.targets)
         if not keep:
             del self._held[m]
-        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, tensors=(dx,)))] if dx is not None and send else []
+        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, tensors=(dx,)))] if dx is not None else []
 
     def _refine(self, held: Held) -> None:
-        assert held.gradient is not None, "a head is refined with a gradient that came back"
-        quality = self.stage.refine(held.passed, held.targets, held.gradient)
+        quality = self.stage.refine(held.passed, held.targets, self._true(held))
         self.counters.refined += 1
         self.counters.head_cosine.add(quality.cosine)
         self.counters.head_norm_ratio.add(quality.norm_ratio)
         self.counters.head_relative_error.add(quality.relative_error)
 
-    def _evaluate(self, m: int) -> list[Outgoing]:
-        x, targets = self._arrived.pop(m)
-        output = self.stage.forward(x, training=False).output
-        credit = (UPSTREAM, Message(Kind.CREDIT, body={"count": 1}))
-        if not self._place.is_last:
-            return [
-                (
-                    DOWNSTREAM,
-                    Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=(output, targets)),
-                ),
-                credit,
-            ]
-        loss, _ = self.stage.loss.value_and_gradient(output, targets)
-        found = {"loss": loss, "correct": self.stage.loss.correct(output, targets), "samples": len(targets)}
-        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found)), credit]
+    def _true(self, held: Held) -> Array:
+        """The gradient of the loss, or the one that came back; its first use tells how stale it was."""
+        assert held.gradient is not None, "the schedule asked for a gradient that has not come"
+        if not held.is_used and not self._place.is_last:
+            self.counters.staleness.add(self.stage.weight_version - held.weight_version)
+        held.is_used = True
+        return held.gradient

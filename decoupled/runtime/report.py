@@ -1,7 +1,7 @@
 """The report: what a run came to. Its names are an interface that other tools read."""
 
 import platform
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from decoupled.config import Run
 from decoupled.nn.network import Network
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.evaluations import Evaluation
+from decoupled.telemetry.sinks import finite
 from decoupled.version import __version__
 
 
@@ -23,7 +24,7 @@ class WorkerDetail:
 
     stage: int
     layers: list[int]
-    busy: float  # share of the training time in which it computed
+    busy: float  # share of the training time in which it had a computation under way
     wait: float  # the rest
     samples: int  # trained on
     staleness_mean: float  # updates between a forward pass and the use of its returned gradient
@@ -47,7 +48,7 @@ class Report:
     updates: int  # made by every stage
     test_accuracy: float | None  # None where right and wrong mean nothing
     test_loss: float
-    overlap: float  # share of `seconds` in which at least two workers computed
+    overlap: float  # share of `seconds` in which at least two workers had a computation under way
     workers_detail: list[WorkerDetail]
     seed: int
     versions: dict[str, str]
@@ -62,13 +63,17 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The object that report.json holds."""
-        beyond = {"run", "network", "evaluations", "folder"}
-        plain = {name: getattr(self, name) for name in self.__slots__ if name not in beyond}
-        return plain | {"workers_detail": [asdict(detail) for detail in self.workers_detail]}
+        plain = {name: getattr(self, name) for name in JSON_FIELDS}
+        whole: dict[str, Any] = finite(plain | {"workers_detail": [asdict(detail) for detail in self.workers_detail]})
+        return whole
+
+
+JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "evaluations", "folder"))
 
 
 def conclude(run: Run, board: Board, network: Network) -> Report:
     """The report of a run whose stages have all finished."""
+    board.finish()
     final = board.evaluations.done[-1]
     return Report(
         schedule=run.schedule,

@@ -6,13 +6,12 @@ decides and a performer acts, with nothing in between.
 
 from collections.abc import Callable
 
-from threadpoolctl import threadpool_limits
-
 from decoupled.nn.network import Network
 from decoupled.runtime import feed
 from decoupled.runtime.assignment import assign, build_schedule, build_stage
 from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.performer import Performer
+from decoupled.runtime.process import tune
 from decoupled.runtime.report import Report, conclude
 from decoupled.schedules.events import ActivationArrived
 from decoupled.telemetry.board import Board, Progress
@@ -35,7 +34,7 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
         counters.peak_rss_mb = peak_rss_mb()
         board.report(counters, spans.take(), now)
 
-    with threadpool_limits(run.runtime.threads, user_api="blas"):
+    with tune(run.runtime.threads):
         for item in feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every):
             performer.accept(item.microbatch, item.x, item.y)
             schedule.receive(ActivationArrived(item.microbatch, item.training))

@@ -9,11 +9,10 @@ import platform
 from collections.abc import Callable
 from dataclasses import replace
 
-from threadpoolctl import threadpool_limits
-
 from decoupled.errors import RunFailed
-from decoupled.runtime.assignment import Assignment, build_schedule, build_stage
+from decoupled.runtime.assignment import Assignment, build_schedule, build_stage, upstream_name
 from decoupled.runtime.performer import COORDINATOR, DOWNSTREAM, UPSTREAM, Performer
+from decoupled.runtime.process import limits, tune
 from decoupled.schedules.actions import Action
 from decoupled.schedules.events import (
     ActivationArrived,
@@ -30,11 +29,11 @@ from decoupled.schedules.interface import Schedule
 from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.spans import Spans
-from decoupled.transport.interface import Received, Transport
+from decoupled.transport.interface import Disconnected, Transport
 from decoupled.version import __version__
 from decoupled.wire.messages import Kind, Message
 
-EARLY_MAX = 64  # messages kept for the time before the assignment
+EARLY = (Kind.HELLO, Kind.FEED_ENDED)  # what an upstream that was assigned sooner may say before this worker has its stage
 
 
 class Worker:
@@ -45,7 +44,7 @@ class Worker:
     ) -> None:
         self._transport, self._clock_ns, self._say = transport, clock_ns, say
         self._life: Life | None = None
-        self._early: list[tuple[str, Message | None]] = []  # said by a neighbour that was assigned sooner
+        self._early: dict[tuple[str, Kind], Message] = {}
         self.is_done = False
 
     @property
@@ -60,54 +59,54 @@ class Worker:
         about = {"address": address, "version": __version__, "host": platform.node(), "pid": os.getpid()}
         self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about))
 
-    def run(self, wait_s: float = 0) -> None:
-        """Works until the coordinator says stop.
-
-        Raises RunFailed when it is refused or has no stage after `wait_s` (0: waits for ever), or when the coordinator
-        has gone.
-        """
-        give_up_ns = self._clock_ns() + int(wait_s * 1e9) if wait_s else None
+    def run(self) -> None:
+        """Works until the coordinator says stop. Raises RunFailed when it is refused or the coordinator has gone."""
         while not self.is_done:
             self.step()
-            if give_up_ns is not None and self._life is None and self._clock_ns() > give_up_ns:
-                raise RunFailed(
-                    f"No coordinator gave this worker a stage within {wait_s:g} s. Start one, or look at its address."
-                )
 
     def step(self) -> bool:
         """Takes in what has come and does at most one action; says whether it did one."""
         timeout = 0.0 if self._life is not None and self._life.acted else 0.05
         for arrival in self._transport.poll(timeout):
-            self._receive(arrival.peer, arrival.message if isinstance(arrival, Received) else None)
+            if isinstance(arrival, Disconnected):
+                self._lost(arrival.peer)
+            else:
+                self._receive(arrival.peer, arrival.message)
             if self.is_done:
                 return False
         return self._life.act() if self._life is not None else False
 
     def fail(self, error: BaseException) -> None:
         """Tells the coordinator why this worker cannot go on."""
-        self._transport.send(COORDINATOR, Message(Kind.FAILED, body={"reason": f"{type(error).__name__}: {error}"}))
+        if self._life is not None:
+            self._life.send(COORDINATOR, Message(Kind.FAILED, body={"reason": f"{type(error).__name__}: {error}"}))
 
-    def _receive(self, peer: str, message: Message | None) -> None:
-        if message is None and peer == COORDINATOR:
+    def _lost(self, peer: str) -> None:
+        if peer == COORDINATOR:
             raise RunFailed("The coordinator has gone, so this worker stops. Look there for the reason.")
-        kind = message.kind if message is not None else None
-        if peer == COORDINATOR and message is not None and kind is Kind.ASSIGN and self._life is None:
-            self._become(Assignment.from_message(message))
-        elif peer == COORDINATOR and message is not None and kind is Kind.REFUSE:
-            raise RunFailed(f"The coordinator refused this worker: {message.body.get('reason', 'no reason given')}.")
-        elif peer == COORDINATOR and kind is Kind.STOP:
-            self.is_done = True
-        elif self._life is not None:
-            self._life.receive(peer, message)
-        elif len(self._early) < EARLY_MAX:
-            self._early.append((peer, message))
+        if self._life is not None:
+            self._life.lost(peer)
+
+    def _receive(self, peer: str, message: Message) -> None:
+        match peer, message.kind:
+            case "coordinator", Kind.ASSIGN if self._life is None:
+                self._become(Assignment.from_message(message))
+            case "coordinator", Kind.REFUSE:
+                raise RunFailed(f"The coordinator refused this worker: {message.body.get('reason', 'no reason given')}.")
+            case "coordinator", Kind.STOP:
+                self.is_done = True
+            case _, kind if self._life is None and kind in EARLY:
+                self._early[peer, kind] = message
+            case _ if self._life is not None:
+                self._life.receive(peer, message)
 
     def _become(self, assignment: Assignment) -> None:
-        threadpool_limits(assignment.run.runtime.threads, user_api="blas")
+        tune(assignment.run.runtime.threads)
+        self._transport.limits = limits(assignment.run.link)
         layers = ", ".join(map(str, assignment.layers))
         self._say(f"stage {assignment.place.stage} of {assignment.place.stages}, with layer {layers}")
         self._life = Life(assignment, self._transport, self._clock_ns)
-        for peer, message in self._early:
+        for (peer, _), message in self._early.items():
             self._life.receive(peer, message)
         self._early.clear()
 
@@ -125,44 +124,57 @@ class Life:
         self._deadlines: dict[int, int] = {}  # when the patience with a microbatch's gradient runs out, oldest first
         self._last_report_ns = clock_ns()
         self._has_finished = False
+        self._upstream = upstream_name(assignment.run_id)
         self.acted = False  # in the last turn
-        if assignment.downstream is not None:
-            transport.connect(DOWNSTREAM, assignment.downstream, UPSTREAM)
-            self._send(DOWNSTREAM, Message(Kind.HELLO))
-        self._send(COORDINATOR, Message(Kind.READY))
+        if assignment.downstream is None:
+            self.send(COORDINATOR, Message(Kind.READY))
+        else:
+            transport.connect(DOWNSTREAM, assignment.downstream, self._upstream)
+            self.send(DOWNSTREAM, Message(Kind.HELLO))
 
-    def receive(self, peer: str, message: Message | None) -> None:
-        """Turns a message, or the loss of a neighbour (None), into an event for the schedule."""
-        if message is not None and message.run != self._assignment.run_id:
-            return  # of another run, or from a stranger
-        try:
-            event = self._event(peer, message)
-        except (KeyError, IndexError, TypeError):
-            return  # well-formed frames, but not what such a message holds
+    def receive(self, peer: str, message: Message) -> None:
+        """Turns a message into an event for the schedule; what is not of this run is ignored."""
+        if message.run != self._assignment.run_id:
+            return
+        if peer == self._upstream:
+            event = self._from_upstream(message)
+        elif peer == DOWNSTREAM:
+            event = self._from_downstream(message)
+        else:
+            return
         if event is not None:
             self._schedule.receive(event)
 
-    def _event(self, peer: str, message: Message | None) -> Event | None:
-        if message is None:
-            return PeerLost(Side.DOWNSTREAM) if peer == DOWNSTREAM else None
+    def lost(self, peer: str) -> None:
+        """A neighbour has gone."""
+        if peer == DOWNSTREAM:
+            self._schedule.receive(PeerLost(Side.DOWNSTREAM))
+
+    def _from_upstream(self, message: Message) -> Event | None:
         m = message.microbatch
-        match peer, message.kind:
-            case "upstream", Kind.HELLO:
-                self._send(UPSTREAM, Message(Kind.WINDOW, body={"count": self._assignment.run.link.window}))
-            case "upstream", Kind.ACTIVATION:
+        match message.kind:
+            case Kind.HELLO:
+                self.send(UPSTREAM, Message(Kind.WINDOW, body={"count": self._assignment.run.link.window}))
+            case Kind.ACTIVATION if len(message.tensors) == 2:
                 self._performer.accept(m, message.tensors[0], message.tensors[1])
-                return ActivationArrived(m, bool(message.body["training"]))
-            case "upstream", Kind.FEED_ENDED:
+                return ActivationArrived(m, bool(message.body.get("training")))
+            case Kind.FEED_ENDED:
                 if not self._place.is_last:
-                    self._send(DOWNSTREAM, message)
+                    self.send(DOWNSTREAM, message)
                 return FeedEnded(m)
-            case "downstream", Kind.WINDOW:
-                return PeerJoined(Side.DOWNSTREAM, message.body["count"])
-            case "downstream", Kind.CREDIT:
-                return CreditGranted(message.body["count"])
-            case "downstream", Kind.GRADIENT:
-                return GradientArrived(m) if self._performer.accept_gradient(m, message.tensors[0]) else None
-            case "downstream", Kind.FINISHED:
+        return None
+
+    def _from_downstream(self, message: Message) -> Event | None:
+        m, count = message.microbatch, message.body.get("count")
+        match message.kind:
+            case Kind.WINDOW if isinstance(count, int):
+                self.send(COORDINATOR, Message(Kind.READY))
+                return PeerJoined(Side.DOWNSTREAM, count)
+            case Kind.CREDIT if isinstance(count, int):
+                return CreditGranted(count)
+            case Kind.GRADIENT if len(message.tensors) == 1 and self._performer.accept_gradient(m, message.tensors[0]):
+                return GradientArrived(m)
+            case Kind.FINISHED:
                 return PeerLost(Side.DOWNSTREAM)
         return None
 
@@ -183,9 +195,8 @@ class Life:
         microbatch: int = getattr(action, "microbatch", -1)
         start_ns = self._clock_ns()
         for peer, message in self._performer.perform(action):
-            self._send(peer, message, cause=str(action))
+            self.send(peer, message, cause=str(action))
         end_ns = self._clock_ns()
-        self.counters.busy_ns += end_ns - start_ns
         self._spans.add(type(action).__name__.lower(), microbatch, start_ns, end_ns)
         if self._performer.holds(microbatch):
             self._deadlines.setdefault(microbatch, end_ns + int(self._assignment.run.dni.patience_s * 1e9))
@@ -204,19 +215,21 @@ class Life:
     def _finish(self) -> None:
         self._has_finished = True
         if not self._place.is_first:
-            self._send(UPSTREAM, Message(Kind.FINISHED))
+            self.send(UPSTREAM, Message(Kind.FINISHED))
         self._report()
         arrays = self._performer.stage.arrays()
-        self._send(COORDINATOR, Message(Kind.RESULT, body={"names": list(arrays)}, tensors=tuple(arrays.values())))
+        for name, array in arrays.items():  # one by one, so that no message is larger than the largest array
+            self.send(COORDINATOR, Message(Kind.RESULT, body={"name": name, "of": len(arrays)}, tensors=(array,)))
 
     def _report(self) -> None:
         self._last_report_ns = self._clock_ns()
         self.counters.bytes_sent = self._transport.bytes_sent
         self.counters.bytes_received = self._transport.bytes_received
         body = {"counters": self.counters.to_body(), "at_ns": self._last_report_ns}
-        self._send(COORDINATOR, Message(Kind.REPORT, body=body, tensors=(self._spans.take(),)))
+        self.send(COORDINATOR, Message(Kind.REPORT, body=body, tensors=(self._spans.take(),)))
 
-    def _send(self, peer: str, message: Message, cause: str = "") -> None:
+    def send(self, peer: str, message: Message, cause: str = "") -> None:
+        """Sends a message as this stage of this run."""
         stamped = replace(
             message,
             run=self._assignment.run_id,
@@ -224,4 +237,4 @@ class Life:
             weight_version=self._performer.stage.weight_version,
             cause=cause,
         )
-        self._transport.send(peer, stamped)
+        self._transport.send(self._upstream if peer == UPSTREAM else peer, stamped)

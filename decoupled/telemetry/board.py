@@ -67,6 +67,10 @@ class Board:
         while len(past) > 2 and past[1][0] < at_ns - RATE_OVER_NS:
             past.pop(0)
 
+    def finish(self) -> None:
+        """All reports have come."""
+        self._overlap.finish()
+
     @property
     def seconds(self) -> float:
         """From the first training span to the end of the last."""

@@ -28,14 +28,16 @@ class Mean:
 
 @dataclass(slots=True)
 class Recent:
-    """An exponential average of the last `horizon` or so values; None before the first."""
+    """The average of the values so far, and from the `horizon`-th on an exponential one; None before the first."""
 
     horizon: int = 50
+    count: int = 0
     value: float | None = None
 
     def add(self, value: float) -> None:
-        weight = 1 / self.horizon
-        self.value = value if self.value is None else self.value + weight * (value - self.value)
+        self.count += 1
+        before = self.value or 0.0
+        self.value = before + (value - before) / min(self.count, self.horizon)
 
 
 @dataclass(slots=True)
@@ -48,7 +50,6 @@ class Counters:
     refined: int = 0
     evicted: int = 0
     unmatched_gradients: int = 0  # came for a microbatch that did not wait for one
-    busy_ns: int = 0
     stash: int = 0  # microbatches held now
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -68,15 +69,13 @@ class Counters:
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "Counters":
         """The counters in a message's body. Raises KeyError or TypeError when they are not there."""
-        nested = {
-            "staleness": Mean,
-            "head_cosine": Recent,
-            "head_norm_ratio": Recent,
-            "head_relative_error": Recent,
-            "loss": Recent,
-            "accuracy": Recent,
-        }
-        return cls(**{f.name: nested[f.name](**body[f.name]) if f.name in nested else body[f.name] for f in fields(cls)})
+        values: dict[str, Any] = {f.name: body[f.name] for f in fields(cls)}
+        for name in AVERAGES:
+            values[name] = Recent(**values[name])
+        return cls(**values | {"staleness": Mean(**values["staleness"])})
+
+
+AVERAGES = ("head_cosine", "head_norm_ratio", "head_relative_error", "loss", "accuracy")
 
 
 def peak_rss_mb() -> float:

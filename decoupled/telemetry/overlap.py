@@ -1,6 +1,8 @@
-"""Overlap: the share of wall time in which at least two workers compute. It is 0 when they take turns.
+"""Overlap: the share of wall time in which at least two workers have a computation under way. 0 when they take turns.
 
-Computed from spans as they come in, in one sweep over their edges, so memory stays small however long the run is.
+A worker whose core the system has lent to another is still counted: overlap says that nobody waited for anybody, not how
+many cores there were. Computed from spans as they come in, in one sweep over their edges, so memory stays small however
+long the run is.
 """
 
 import numpy as np
@@ -44,6 +46,10 @@ class Overlap:
         since = np.concatenate([[self._swept_to if self._swept_to is not None else edges[0, 0]], edges[:-1, 0]])
         self._shared_ns += int(np.sum((edges[:, 0] - since)[before >= 2]))
         self._depth, self._swept_to = int(depths[-1]), int(edges[-1, 0])
+
+    def finish(self) -> None:
+        """Takes the spans as complete: no worker will report any more."""
+        self._sweep(self._last)
 
     @property
     def window_ns(self) -> tuple[int, int]:

@@ -2,8 +2,12 @@
 
 import ipaddress
 import socket
+from pathlib import Path
+from typing import TypeAlias
 
 from decoupled.errors import UsageError
+
+Number: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def listening(address: str, insecure: bool) -> str:
@@ -13,11 +17,10 @@ def listening(address: str, insecure: bool) -> str:
     """
     scheme, _, rest = address.partition("://")
     if scheme == "ipc" and rest:
+        if Path(rest).exists() and not Path(rest).is_socket():
+            raise UsageError(f"{rest} is a file and would be overwritten. Give another path for the socket.")
         return address
-    host, colon, port = rest.rpartition(":")
-    if scheme != "tcp" or not colon or not _is_port(port):
-        raise UsageError(f"{address} is not an address. Give one like tcp://127.0.0.1:5555.")
-    number = _number(host.strip("[]"), address)
+    number, port = _parts(address)
     if not number.is_loopback and not insecure:
         raise UsageError(
             f"{address} can be reached from other hosts, and what travels is neither encrypted nor authenticated. "
@@ -26,14 +29,21 @@ def listening(address: str, insecure: bool) -> str:
     return f"tcp://[{number}]:{port}" if number.version == 6 else f"tcp://{number}:{port}"
 
 
-def _is_port(text: str) -> bool:
-    return text == "*" or (text.isdecimal() and len(text) <= 5 and int(text) < 1 << 16)
+def is_loopback(address: str) -> bool:
+    """Whether a tcp:// address is this host's own. Raises UsageError when it is malformed or its host does not exist."""
+    return _parts(address)[0].is_loopback
 
 
-def _number(host: str, address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _parts(address: str) -> tuple[Number, str]:
+    """The host as a number, and the port, which is * for any."""
+    scheme, _, rest = address.partition("://")
+    host, colon, port = rest.rpartition(":")
+    is_port = port == "*" or (port.isdecimal() and len(port) <= 5 and int(port) < 1 << 16)
+    if scheme != "tcp" or not colon or not is_port:
+        raise UsageError(f"{address} is not an address. Give one like tcp://127.0.0.1:5555.")
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        return ipaddress.ip_address(found[0][4][0])
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        return ipaddress.ip_address(found[0][4][0]), port
     except (OSError, ValueError, UnicodeError):
         raise UsageError(
             f"{address}: there is no host {host!r}. Give an address of this machine, like tcp://127.0.0.1:5555."

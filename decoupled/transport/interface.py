@@ -31,12 +31,13 @@ class Limits:
 
     high_water_mark: int = 64  # messages in a socket's queue, each way
     message_bytes_max: int = MESSAGE_BYTES_MAX
-    silence_s: float = 30.0  # a peer whose transport has been silent for so long is gone
+    silence_s: float = 30.0  # a peer on a network whose transport has been silent for so long is gone
 
 
 class Transport(Protocol):
     """Named peers to send to and to hear from. Messages from one peer come in the order they were sent."""
 
+    limits: Limits  # of the links that are made from now on
     bytes_sent: int
     bytes_received: int
 

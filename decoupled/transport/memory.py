@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 from itertools import count
 
-from decoupled.transport.interface import Arrival, Received
+from decoupled.transport.interface import Arrival, Limits, Received
 from decoupled.wire.codec import decode, encode
 from decoupled.wire.messages import Kind, Message
 
@@ -100,6 +100,7 @@ class Memory:
     bytes_sent = bytes_received = 0
 
     def __init__(self, network: MemoryNetwork) -> None:
+        self.limits = Limits()
         self._network, self._address = network, ""
 
     def bind(self, address: str) -> str:

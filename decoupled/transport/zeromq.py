@@ -5,6 +5,7 @@ are watched for lost connections through libzmq's monitors; heartbeats run in it
 """
 
 import contextlib
+import errno
 import time
 from collections import deque
 from typing import Any
@@ -18,6 +19,7 @@ from decoupled.wire.codec import Frame, WireError, decode, encode
 from decoupled.wire.messages import Kind, Message
 
 RETRY_S = 0.001  # between tries to send what a full queue refused
+LINGER_MS = 1000  # that closing may take to hand over the last messages
 BURST = 64  # messages taken from one socket before the others get their turn
 SEARCH_S = 1.0  # for the caller whose connection broke
 SEARCH_EVERY_S = 0.02
@@ -27,7 +29,7 @@ class ZeroMQ:
     """A Transport over ZeroMQ sockets (tcp:// or ipc:// addresses)."""
 
     def __init__(self, limits: Limits | None = None) -> None:
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._context = zmq.Context()
         self._inbox: zmq.Socket[bytes] | None = None
         self._links: dict[str, zmq.Socket[bytes]] = {}
@@ -66,7 +68,12 @@ class ZeroMQ:
 
     def send(self, peer: str, message: Message) -> None:
         frames = encode(message)
-        self.bytes_sent += sum(memoryview(frame).nbytes for frame in frames)
+        size = sum(memoryview(frame).nbytes for frame in frames)
+        if size > self.limits.message_bytes_max:  # the other side would refuse it, and both would wait
+            raise RunFailed(
+                f"A message of {size:,} bytes is over link.message_bytes_max, {self.limits.message_bytes_max:,}. Raise it."
+            )
+        self.bytes_sent += size
         if self._outbox.get(peer) or not self._try(peer, frames):
             self._outbox.setdefault(peer, deque()).append(frames)
 
@@ -88,20 +95,18 @@ class ZeroMQ:
         return [*arrivals, *map(Disconnected, lost)]
 
     def close(self) -> None:
-        for socket in (*self._watches, *self._links.values(), self._inbox):
-            if socket is not None:
-                socket.close()
-        self._context.term()
+        self._context.destroy(linger=LINGER_MS)  # closes every socket, also one that an interruption left half made
 
     def _socket(self, kind: int, address: str) -> "zmq.Socket[bytes]":
         socket: zmq.Socket[bytes] = self._context.socket(kind)
         socket.setsockopt(zmq.IPV6, "[" in address)  # only where it is asked for, or localhost may mean ::1 here and not there
-        socket.setsockopt(zmq.LINGER, 1000)  # ms that closing may take to hand over the last messages
-        socket.setsockopt(zmq.SNDHWM, self._limits.high_water_mark)
-        socket.setsockopt(zmq.RCVHWM, self._limits.high_water_mark)
-        socket.setsockopt(zmq.MAXMSGSIZE, self._limits.message_bytes_max)  # refused before it is allocated
-        socket.setsockopt(zmq.HEARTBEAT_IVL, int(self._limits.silence_s * 1000 / 4))
-        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(self._limits.silence_s * 1000))
+        socket.setsockopt(zmq.LINGER, LINGER_MS)
+        socket.setsockopt(zmq.SNDHWM, self.limits.high_water_mark)
+        socket.setsockopt(zmq.RCVHWM, self.limits.high_water_mark)
+        socket.setsockopt(zmq.MAXMSGSIZE, self.limits.message_bytes_max)  # refused before it is allocated
+        if address.startswith("tcp://"):  # on a socket file the kernel tells, and a run may be suspended for as long as one likes
+            socket.setsockopt(zmq.HEARTBEAT_IVL, int(self.limits.silence_s * 1000 / 4))
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(self.limits.silence_s * 1000))
         return socket
 
     def _register(self, socket: "zmq.Socket[bytes]", peer: str) -> None:
@@ -135,7 +140,7 @@ class ZeroMQ:
     def _rest(self) -> list[Arrival]:
         """All that every peer can have put into a queue by now."""
         sockets = [socket for socket in (self._inbox, *self._links.values()) if socket is not None]
-        most = self._limits.high_water_mark * (len(self._callers) + 1)
+        most = self.limits.high_water_mark * (len(self._callers) + 1)
         return [arrival for socket in sockets for arrival in self._drain(socket, most)]
 
     def _drain(self, socket: "zmq.Socket[bytes]", most: int = BURST) -> list[Arrival]:
@@ -146,14 +151,23 @@ class ZeroMQ:
                 frames = [frame.buffer for frame in socket.recv_multipart(zmq.DONTWAIT, copy=False)]
                 self.bytes_received += sum(frame.nbytes for frame in frames)
                 try:
-                    sender = peer if peer is not None else bytes(frames.pop(0)).decode()
-                    arrivals.append(Received(sender, decode(frames, self._limits.message_bytes_max)))
+                    sender = peer if peer is not None else self._caller(bytes(frames.pop(0)))
+                    message = decode(frames, self.limits.message_bytes_max)
                 except (WireError, UnicodeDecodeError):
                     self.refused += 1
                     continue
                 if peer is None:
                     self._callers.add(sender)
+                if message.kind is not Kind.PING:  # which the transports exchange among themselves
+                    arrivals.append(Received(sender, message))
         return arrivals
+
+    def _caller(self, routing_id: bytes) -> str:
+        """The name of whoever writes to the inbox; nobody may take the name of a peer that this side connected to."""
+        name = routing_id.decode()
+        if name in self._links:
+            raise WireError(f"a stranger that calls itself {name}.")
+        return name
 
     def _lost(self, monitor: "zmq.Socket[bytes]") -> list[str]:
         """The peer that a lost connection cut off, if this side connected to it; callers are left to `_gone`."""
@@ -192,6 +206,8 @@ class ZeroMQ:
 
 
 def _bind_error(address: str, error: zmq.ZMQError) -> Exception:
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{address} is too long for a socket file. Set TMPDIR to a folder with a shorter name.")
     if error.errno == zmq.EADDRINUSE:
         return RunFailed(f"{address} is in use by another process. Stop it, or choose another port.")
     return UsageError(

@@ -42,6 +42,8 @@ class WireError(DecoupledError):
 
 def encode(message: Message) -> list[Frame]:
     """The frames of a message. The arrays are passed on as they are, without a copy where they are contiguous."""
+    if len(message.tensors) > TENSORS_MAX:
+        raise WireError(f"a message of {len(message.tensors)} arrays; at most {TENSORS_MAX} travel together.")
     arrays = [np.asarray(tensor, tensor.dtype.newbyteorder("<"), order="C") for tensor in message.tensors]
     header = {
         "type": message.kind.value,

@@ -24,10 +24,10 @@ class Kind(Enum):
     JOIN = "join"  # here I am, and where my inbox is
     ASSIGN = "assign"  # you are this stage, these are your neighbours, this is the run
     REFUSE = "refuse"  # you cannot take part, and why
-    READY = "ready"  # the stage is built and its links are made
+    READY = "ready"  # the stage is built, and its downstream has answered
     REPORT = "report"  # counters and spans since the last report
     EVALUATED = "evaluated"  # what the last stage found for one evaluation microbatch
-    RESULT = "result"  # the trained arrays of a stage
+    RESULT = "result"  # one trained array of a stage, its `name`, and `of` how many
     FAILED = "failed"  # the worker cannot go on, and why
     STOP = "stop"  # the run is over, or was given up
     # between any two

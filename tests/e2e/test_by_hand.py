@@ -99,14 +99,6 @@ def test_a_coordinator_that_dies_ends_its_workers_with_a_sentence(tmp_path: Path
         assert "The coordinator has gone" in said
 
 
-def test_a_worker_without_a_coordinator_gives_up_when_told_to(tmp_path: Path) -> None:
-    done = decoupled("worker", "--join", free_address(), "--wait-s", "0.2", cwd=tmp_path)
-
-    assert done.returncode == 1
-    assert is_one_sentence(done.stderr)
-    assert "No coordinator gave this worker a stage" in done.stderr
-
-
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -157,10 +149,19 @@ def test_hostile_bytes_at_the_door_do_not_disturb_a_run(tmp_path: Path) -> None:
 
 def test_scripts_launch_does_the_job(tmp_path: Path) -> None:
     command = [str(ROOT / "scripts" / "launch"), "2", *SMALL, "--out", str(tmp_path / "run")]
-    settings = {**environment(), "ADDRESS": free_address(), "DECOUPLED": f"{sys.executable} -m decoupled"}
+    settings = {**environment(), "ADDRESS": free_address(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
     done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "report.json").read_text())["workers"] == 2
     until("the report to be whole", lambda: (tmp_path / "run" / "model.safetensors").exists())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
+def test_a_worker_of_another_host_must_say_where_it_can_be_reached(host: str, tmp_path: Path) -> None:
+    done = decoupled("worker", "--join", "tcp://192.0.2.1:5555", "--host", host, "--insecure", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)
+    assert "--host" in done.stderr

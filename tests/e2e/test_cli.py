@@ -32,7 +32,7 @@ from tests.e2e.commands import SMALL, decoupled, is_one_sentence
         (["train", *SMALL, "--json", "missing/report.json"], "missing/report.json cannot be written"),
         (["coordinator", "--schedule", "single"], "single has no workers"),
         (["coordinator", "--bind", "nonsense"], "nonsense is not an address"),
-        (["worker", "--join", "nonsense"], "Cannot connect to nonsense"),
+        (["worker", "--join", "nonsense"], "nonsense is not an address"),
         (["eval", "nowhere"], "There is no file nowhere/model.safetensors"),
         (["predict", "nowhere", "--input", "x", "--output", "y"], "There is no file nowhere/model.safetensors"),
         (["compare", "nowhere"], "nowhere holds no finished run"),

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from decoupled.config import Run
+from decoupled.errors import RunFailed
 from decoupled.runtime.report import Report
 from decoupled.runtime.single import train_single
+from decoupled.transport.interface import Received
 from decoupled.transport.memory import Faults
-from decoupled.wire.messages import Kind
+from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
 from tests.datasets import blobs
 
@@ -88,11 +90,12 @@ def test_lost_doubled_and_late_gradients_are_counted_and_stop_nothing(feedback: 
 
 def test_a_partition_stops_what_depends_on_it_and_heals() -> None:
     cluster = Cluster(a_run(feedback_every=1, dni={"feedback": "bootstrapped"}), blobs())
-    cut = frozenset(("inbox-1", "inbox-2"))
-    cluster.network.partitioned.add(cut)
+    cluster.assemble()
+    cluster.network.partitioned.add(frozenset(("memory://1", "memory://2")))
     cluster.settle()
     updates = [worker.counters.updates for worker in cluster.workers if worker.counters]
 
+    assert updates[0] > updates[1] > 0
     assert updates[2:] == [0, 0]
     cluster.network.partitioned.clear()
     cluster.run()
@@ -103,7 +106,8 @@ def test_upstream_goes_on_until_its_stash_and_credit_are_used() -> None:
     """With the last link cut, the first stage still trains on what the windows behind it hold."""
     run = a_run(feedback_every=1, dni={"feedback": "bootstrapped", "stash_max": 6}, link={"window": 4})
     cluster = Cluster(run, blobs())
-    cluster.network.partitioned.add(frozenset(("inbox-2", "inbox-3")))
+    cluster.assemble()
+    cluster.network.partitioned.add(frozenset(("memory://2", "memory://3")))
 
     cluster.settle()
 
@@ -129,15 +133,50 @@ def test_messages_of_another_run_are_ignored() -> None:
 
     stranger = cluster.network.endpoint()
     stranger.bind("stranger")
-    stranger.connect("victim", "inbox-1", "upstream")
-    from decoupled.wire.messages import Message
-
+    stranger.connect("victim", "memory://1", "upstream")
     stranger.send("victim", Message(Kind.ACTIVATION, run="another", microbatch=10_000, body={"training": True}))
     stranger.send("victim", Message(Kind.CREDIT, run="another"))
     cluster.settle()
 
     after = cluster.coordinator.report().network.arrays
     assert all((before[name] == after[name]).all() for name in before)
+
+
+def test_a_stage_that_fails_is_named_with_its_reason() -> None:
+    cluster = Cluster(a_run(), blobs())
+    cluster.settle()
+    cluster.workers[2].fail(RuntimeError("out of paper"))
+
+    with pytest.raises(RunFailed, match="The worker of stage 2 failed: RuntimeError: out of paper"):
+        cluster.run()
+
+
+@pytest.mark.parametrize("head", ["readout", "linear"])
+def test_staleness_is_counted_where_a_returned_gradient_is_used(head: str) -> None:
+    report = trained(a_run(head=head), faults=Faults(latency_s=0.01))
+
+    assert all(detail.staleness_mean > 0 for detail in report.workers_detail[:3])
+    assert report.workers_detail[3].staleness_max == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"pid": "x", "address": "ipc://a", "version": "1", "host": "h"},
+        {"pid": 1, "address": "file:a", "version": "1", "host": "h"},
+    ],
+)
+def test_a_stranger_that_does_not_say_who_it_is_gets_no_seat(body: dict[str, object]) -> None:
+    cluster = Cluster(a_run(), blobs())
+    stranger = cluster.network.endpoint()
+    stranger.bind("memory://stranger")
+    stranger.connect("coordinator", "memory://coordinator", "stranger")
+    stranger.send("coordinator", Message(Kind.JOIN, body=body))
+    cluster.coordinator.step(0)
+
+    assert [arrival.message.kind for arrival in stranger.poll(0) if isinstance(arrival, Received)] == [Kind.REFUSE]
+    cluster.run()
 
 
 @pytest.mark.parametrize("targets", ["bits", "values"])

@@ -20,12 +20,16 @@ SPOKEN = {Kind.ACTIVATION, Kind.GRADIENT, Kind.FEED_ENDED, Kind.FINISHED, Kind.E
 
 def transcript(schedule: str, monkeypatch: pytest.MonkeyPatch) -> str:
     lines: list[str] = []
+    names = {"memory://coordinator": "coordinator"} | {f"memory://{i}": f"worker {i}" for i in range(3)}
     carry = MemoryNetwork.carry
 
     def listen(network: MemoryNetwork, sender: str, peer: str, message: Message) -> None:
         if message.kind in SPOKEN:
+            name = peer.split("-")[0]  # without the run's number
             because = f" after {message.cause}" if message.cause else ""
-            lines.append(f"{network.now:4.1f}  {sender} to {peer}: {message.kind.value} {message.microbatch}{because}")
+            lines.append(
+                f"{network.now:4.1f}  {names.get(sender, sender)} to {name}: {message.kind.value} {message.microbatch}{because}"
+            )
         carry(network, sender, peer, message)
 
     monkeypatch.setattr(MemoryNetwork, "carry", listen)

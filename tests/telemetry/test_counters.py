@@ -18,9 +18,8 @@ def used() -> Counters:
         refined=9,
         evicted=1,
         unmatched_gradients=2,
-        busy_ns=12_345_678_901,
         stash=4,
-        bytes_sent=5,
+        bytes_sent=12_345_678_901,
         bytes_received=6,
     )
     for average in (counters.staleness, counters.head_cosine, counters.head_norm_ratio, counters.head_relative_error):
@@ -61,7 +60,7 @@ def test_a_mean_and_its_maximum() -> None:
     assert (mean.mean, mean.maximum) == (3.0, 5.0)
 
 
-def test_a_recent_average_starts_at_the_first_value_and_follows_the_last() -> None:
+def test_a_recent_average_is_the_plain_one_at_first_and_then_follows_the_last() -> None:
     recent = Recent(horizon=4)
     before = recent.value
     recent.add(10.0)
@@ -73,7 +72,7 @@ def test_a_recent_average_starts_at_the_first_value_and_follows_the_last() -> No
 
     assert before is None
     assert first == 10.0
-    assert second == 9.0
+    assert second == 8.0
     assert recent.value == pytest.approx(2.0)
 
 

@@ -1,8 +1,10 @@
 """What strangers send over real sockets is refused and counted, and disturbs nobody."""
 
 import numpy as np
+import pytest
 import zmq
 
+from decoupled.errors import RunFailed
 from decoupled.transport.interface import Disconnected, Limits
 from decoupled.wire.messages import Kind, Message
 from tests.transport.sockets import Sockets, receive, until, until_lost
@@ -57,6 +59,7 @@ def test_a_frame_above_the_limit_never_reaches_the_receiver(sockets: Sockets) ->
     caller.send("bound", Message(Kind.HELLO))
     receive(1, bound)
     received = bound.bytes_received
+    caller.limits = Limits()
 
     caller.send("bound", Message(Kind.ACTIVATION, tensors=(np.zeros(100_001, np.uint8),)))
     heard = until_lost("bound", caller, bound)
@@ -67,6 +70,7 @@ def test_a_frame_above_the_limit_never_reaches_the_receiver(sockets: Sockets) ->
 
 def test_frames_that_are_too_much_together_are_refused(sockets: Sockets) -> None:
     bound, caller, _ = sockets.pair(limits=Limits(message_bytes_max=100_000))
+    caller.limits = Limits()
 
     caller.send("bound", Message(Kind.ACTIVATION, tensors=(np.zeros(60_000, np.uint8), np.zeros(60_000, np.uint8))))
     caller.send("bound", Message(Kind.HELLO))
@@ -74,3 +78,28 @@ def test_frames_that_are_too_much_together_are_refused(sockets: Sockets) -> None
 
     assert arrival.message.kind is Kind.HELLO
     assert bound.refused == 1
+
+
+def test_what_the_other_side_would_refuse_is_refused_before_it_is_sent(sockets: Sockets) -> None:
+    _, caller, _ = sockets.pair(limits=Limits(message_bytes_max=100_000))
+
+    with pytest.raises(RunFailed, match=r"over link\.message_bytes_max, 100,000\. Raise it"):
+        caller.send("bound", Message(Kind.ACTIVATION, tensors=(np.zeros(100_001, np.uint8),)))
+
+
+def test_a_stranger_cannot_take_the_name_of_a_peer(sockets: Sockets) -> None:
+    """A worker connects to its coordinator; whoever calls its inbox by that name is refused and counted."""
+    worker, coordinator = sockets.transport(), sockets.transport()
+    inbox, hub = worker.bind("tcp://127.0.0.1:*"), coordinator.bind("tcp://127.0.0.1:*")
+    worker.connect("coordinator", hub, "worker")
+    stranger = sockets.transport()
+    stranger.connect("victim", inbox, "coordinator")
+
+    stranger.send("victim", Message(Kind.STOP))
+    worker.send("coordinator", Message(Kind.HELLO))
+    receive(1, coordinator, worker)
+    coordinator.send("worker", Message(Kind.WINDOW))
+    (arrival,) = receive(1, worker, stranger)
+
+    assert arrival.message.kind is Kind.WINDOW
+    until(lambda heard: worker.refused == 1, worker, stranger)

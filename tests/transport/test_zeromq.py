@@ -141,7 +141,8 @@ def test_one_callers_end_is_not_anothers(sockets: Sockets) -> None:
     bound.send("other", Message(Kind.STOP))
 
     assert heard == [Disconnected("caller")]
-    assert Kind.STOP in {arrival.message.kind for arrival in receive(2, other, bound)}  # beside a ping
+    (arrival,) = receive(1, other, bound)
+    assert arrival.message.kind is Kind.STOP  # the transports' own pings are not heard
 
 
 def test_a_message_to_a_caller_that_has_gone_is_dropped(sockets: Sockets) -> None:
