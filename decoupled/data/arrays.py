@@ -12,6 +12,7 @@ from decoupled.data.dataset import Array, Dataset, feature_scale, whole_scale
 from decoupled.errors import UsageError
 
 CLASSES_MAX = 65_536
+DAMAGE = (ValueError, TypeError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)  # all that a bad archive raises
 NEEDED = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -22,17 +23,7 @@ def from_npz(path: Path) -> Dataset:
             arrays = {name: archive[name] for name in NEEDED if name in archive}
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        MemoryError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (OSError, EOFError, AttributeError, *DAMAGE) as error:
         raise UsageError(f"{path} is not an .npz file of plain arrays: {error}.") from None
     return from_mapping(arrays, str(path))
 
@@ -40,7 +31,7 @@ def from_npz(path: Path) -> Dataset:
 def from_mapping(arrays: Mapping[str, Any], name: str) -> Dataset:
     """The dataset of these four arrays. Samples are rows; further dimensions of x are flattened.
 
-    Whole-number targets of one dimension are classes (softmax); rows of 0 and 1 are bits (sigmoid); floats are values
+    Whole numbers, one a sample, are classes (softmax); rows of 0 and 1 are bits (sigmoid); floats are values
     (squared error). Raises UsageError with what does not fit.
     """
     missing = [needed for needed in NEEDED if needed not in arrays]
