@@ -1,5 +1,6 @@
 """What a person reads in a terminal: a live table while training, tables and timelines after. In a pipe, plain lines."""
 
+import math
 from types import TracebackType
 from typing import Any
 
@@ -117,6 +118,8 @@ def summary(report: Report) -> None:
         f"{report.schedule} on {report.data}: {scored(report.test_accuracy)}, test loss {report.test_loss:.4f}; "
         f"{report.samples_per_s:,.0f} samples/s, {report.seconds:.1f} s, overlap {report.overlap:.2f}"
     )
+    if not math.isfinite(report.test_loss):
+        print("The loss is no longer a number: the run diverged. Try a lower --lr.")
     if report.folder is not None:
         print(f"The run is in {report.folder}")
 

@@ -110,6 +110,13 @@ def test_in_a_pipe_training_prints_plain_lines(tmp_path: Path) -> None:
     assert "The run is in run" in done.stdout
 
 
+def test_a_run_that_diverged_says_so(tmp_path: Path) -> None:
+    done = decoupled("train", *SMALL, "--lr", "1e30", "--out", "run", cwd=tmp_path)
+
+    assert "Try a lower --lr" in done.stdout
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["test_loss"] is None
+
+
 def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> None:
     done = decoupled(
         "simulate", "--schedule", "lockstep", "--stages", "3", "--microbatches", "2", "--json", "f.json", cwd=tmp_path
