@@ -1,9 +1,9 @@
 """What a script or a notebook calls: train a run, coordinate one by hand, load and use what was trained."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from decoupled import checkpoint, data
 from decoupled.config import Run, from_toml, to_toml
+from decoupled.data.arrays import first_sentence
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
 from decoupled.launch.conduct import conduct
@@ -46,21 +47,37 @@ def train(
     processes are started and ended here; with `address` the run waits there for workers started by hand instead.
     Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
+    if isinstance(run.data, str) and run.data.endswith(".npz"):
+        run = run.model_copy(update={"data": str(Path(run.data).resolve())})  # so that the run is found from anywhere
     blueprint = draw(run, load_data(run))
-    folder = _new_folder(Path(out)) if out is not None else None
-    listeners = [on_progress] if on_progress is not None else []
-    with ExitStack() as stack:
-        if folder is not None:
-            (folder / "run.toml").write_text(to_toml(blueprint.run), encoding="utf-8")
-            metrics = stack.enter_context(MetricsFile(folder / "metrics.jsonl"))
-            listeners.append(lambda progress: metrics.write(record(progress)))
+    if out is None:
+        return _perform(blueprint, on_progress or _ignore, address, on_waiting)
+    folder = _new_folder(Path(out))
+    (folder / "run.toml").write_text(to_toml(blueprint.run), encoding="utf-8")
+    try:
+        with MetricsFile(folder / "metrics.jsonl") as metrics:
 
-        def tell(progress: Progress) -> None:
-            for listener in listeners:
-                listener(progress)
+            def tell(progress: Progress) -> None:
+                metrics.write(record(progress))
+                (on_progress or _ignore)(progress)
 
-        report = _perform(blueprint, tell, address, on_waiting)
-    return report if folder is None else _keep(report, folder)
+            report = _perform(blueprint, tell, address, on_waiting)
+    except BaseException:
+        _remove_if_nothing_happened(folder)
+        raise
+    return _keep(report, folder)
+
+
+def _ignore(progress: Progress) -> None:
+    """For a run that nobody watches."""
+
+
+def _remove_if_nothing_happened(folder: Path) -> None:
+    """Takes back the folder of a run that ended before it began, so that the same command can be given again."""
+    if not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").stat().st_size:
+        for name in ("run.toml", "metrics.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def _perform(blueprint: Blueprint, tell: OnProgress, address: str | None, on_waiting: OnWaiting | None) -> Report:
@@ -82,7 +99,8 @@ def _new_folder(folder: Path) -> Path:
 def fresh_folder(run: Run) -> Path:
     """A folder of its own for a run that was given none."""
     name = Path(run.data_name).stem
-    return Path("runs") / f"{name}-{run.schedule}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path("runs") / f"{name}-{run.schedule}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return folder if not folder.exists() else folder.with_name(f"{folder.name}-{os.getpid()}")
 
 
 def _keep(report: Report, folder: Path) -> Report:
@@ -123,12 +141,14 @@ def predict(folder: str | Path, source: str | Path, target: str | Path) -> Array
     network = load_network(folder)
     try:
         inputs = np.load(source, allow_pickle=False)
+    except FileNotFoundError:
+        raise UsageError(f"There is no file {source}.") from None
     except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise UsageError(f"{source} is not an .npy file of numbers: {error}.") from None
+        raise UsageError(f"{source} is not an .npy file of numbers: {first_sentence(error)}.") from None
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "buif" or inputs.ndim < 2:
         raise UsageError(f"{source} must hold numbers of shape (samples, features).")
     try:
-        answers = network.predict(inputs.reshape(len(inputs), -1))
+        answers = network.predict(inputs)
     except ValueError as error:
         raise UsageError(f"{source}: {error}") from None
     try:
@@ -149,9 +169,9 @@ def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = N
         raise UsageError(f"{folder} was trained on arrays that it does not hold. Give the data to evaluate on.")
     dataset = load_data(run)
     suits(network.architecture.loss, dataset)
-    if (dataset.inputs, dataset.outputs) != (network.architecture.widths[0], network.architecture.widths[-1]):
-        raise UsageError(
-            f"{dataset.name} has {dataset.inputs} inputs and {dataset.outputs} outputs, but the network has other ones."
-        )
+    inputs, outputs = network.architecture.widths[0], network.architecture.widths[-1]
+    if (dataset.inputs, dataset.outputs) != (inputs, outputs):
+        there = f"{dataset.name} has {dataset.inputs} inputs and {dataset.outputs} outputs"
+        raise UsageError(f"{there}, but the network has {inputs} and {outputs}.")
     loss, accuracy = network.evaluate(dataset.x_test, dataset.y_test)
     return loss, accuracy, len(dataset.x_test)

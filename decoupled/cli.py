@@ -3,6 +3,7 @@
 import functools
 import inspect
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from decoupled.schedules.dni import Feedback
 from decoupled.schedules.simulator import Costs
 from decoupled.schedules.simulator import simulate as run_on_paper
 from decoupled.transport.address import listening
+from decoupled.version import __version__
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +30,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Trains a neural network in which each layer is a worker process of its own and no layer waits for another.",
 )
+
+
+@app.callback(invoke_without_command=True)
+def about(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"decoupled {__version__}")
+        raise typer.Exit
 
 
 class Terminated(BaseException):
@@ -41,7 +50,12 @@ def main() -> None:
         raise Terminated
 
     signal.signal(signal.SIGTERM, terminate)
-    app()
+    signal.signal(signal.SIGHUP, terminate)  # the terminal was closed
+    try:
+        app()
+    except Terminated:
+        print("Terminated; no process is left.", file=sys.stderr)
+        sys.exit(143)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -57,8 +71,6 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             _fail(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}.", 1)
         except KeyboardInterrupt:
             _fail("Interrupted; no process is left.", 130)
-        except Terminated:
-            _fail("Terminated; no process is left.", 143)
 
     app.command(function.__name__.rstrip("_"))(guarded)
     return guarded
@@ -69,19 +81,27 @@ def _fail(sentence: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
+DEFAULT = Run()
+
+
 def run_options(
-    data: Annotated[str | None, typer.Option(help="digits, addition, mnist, or the path of an .npz file.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits (the default), addition, mnist, or the path of an .npz file.")] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
     ] = None,
-    hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers, such as 256,256,256.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="dni, lockstep, or single: plain backprop in one process.")] = None,
-    head: Annotated[str | None, typer.Option(help="readout, linear, linear-label or mlp-label.")] = None,
-    feedback_every: Annotated[int | None, typer.Option(help="Send a gradient back for every n-th microbatch.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples in a microbatch.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Decides the initial weights and the order of batches.")] = None,
+    hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers (default 256,256,256).")] = None,
+    schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, or single (one process).")] = None,
+    head: Annotated[str | None, typer.Option(help="readout (the default), linear, linear-label or mlp-label.")] = None,
+    feedback_every: Annotated[
+        int | None,
+        typer.Option(help="Send every n-th gradient back (default 4, without readout 1)."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Passes over the training data (default {DEFAULT.epochs}).")] = None,
+    batch: Annotated[int | None, typer.Option(help=f"Samples in a microbatch (default {DEFAULT.batch}).")] = None,
+    lr: Annotated[float | None, typer.Option(help=f"Learning rate at the start (default {DEFAULT.lr:g}).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help=f"Decides initial weights and order of batches (default {DEFAULT.seed}).")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Worker processes; with fewer than layers they hold blocks of layers.")
     ] = None,
@@ -135,7 +155,7 @@ def takes_run(function: Callable[..., None]) -> Callable[..., None]:
     return with_run
 
 
-Out = Annotated[Path | None, typer.Option(help="New folder for the run. [default: one in runs/]")]
+Out = Annotated[Path | None, typer.Option(help="New folder for the run (default: one in runs/).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Listen for other hosts, although nothing is encrypted.")]
 
@@ -163,8 +183,8 @@ def coordinator(
 
 
 def _train(run: Run, out: Path | None, json_file: Path | None, address: str | None) -> None:
-    if json_file is not None and not json_file.parent.is_dir():  # said before the work rather than after it
-        raise UsageError(f"{json_file} cannot be written: there is no folder {json_file.parent}.")
+    if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):  # said before the work, not after it
+        raise UsageError(f"{json_file} cannot be written: it is no file in a folder that exists.")
     folder = out if out is not None else api.fresh_folder(run)
     with Display(run) as display:
         report = api.train(run, folder, display.progress, address, display.waiting)
@@ -233,6 +253,8 @@ def simulate(
     json_file: JsonFile = None,
 ) -> None:
     """Run a schedule on paper: its timeline, bubble, utilisation and peak stash."""
+    if not all(map(math.isfinite, (forward, backward, update, refine, latency))):
+        raise UsageError("Costs and latency are finite numbers.")
     if schedule not in NAMES:
         raise UsageError(f"There is no schedule {schedule!r} to simulate. Choose {' or '.join(NAMES)}.")
     costs = Costs(forward, backward, update, refine, latency)

@@ -111,6 +111,10 @@ class Run(_Frozen):
     def _fits_together(self) -> "Run":
         if any(not 1 <= width <= 65_536 for width in self.hidden):
             raise ValueError(f"every hidden layer is 1 to 65536 wide, not {self.hidden}")
+        if self.batch == 1 and self.network.batch_norm:
+            raise ValueError("batch norm needs batches of at least 2; raise --batch, or add --set network.batch_norm=false")
+        if self.schedule == "single" and self.workers not in (None, 1):
+            raise ValueError(f"single trains in one process and has no use for {self.workers} workers")
         layers = len(self.hidden) + 1
         if self.stages is not None:
             if [layer for stage in self.stages for layer in stage] != list(range(layers)) or not all(self.stages):
@@ -188,4 +192,6 @@ def _sentence(error: ValidationError) -> str:
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         return f"There is no setting {where}."
-    return f"{where}: {what}, not {first['input']!r}." if where else f"{what[0].upper()}{what[1:]}."
+    if first["loc"][:1] == ("data",):
+        return "data is a name, the path of an .npz file, or a mapping of x_train, y_train, x_test and y_test."
+    return f"{where}: {what}, not {first['input']!r:.60}." if where else f"{what[0].upper()}{what[1:]}."

@@ -54,18 +54,16 @@ class Display:
 
     def progress(self, progress: Progress) -> None:
         """The run as it is now."""
-        for evaluation in progress.evaluations[self._evaluations_shown :]:
-            self._console.print(
-                f"after epoch {evaluation.epoch}: test loss {evaluation.loss:.4f}, {scored(evaluation.accuracy)}",
-                highlight=False,
-            )
-        self._evaluations_shown = len(progress.evaluations)
         if self._live is not None:
             self._bar.update(self._task, total=progress.samples_total, completed=progress.samples)
             self._live.update(Group(self._bar, _workers(progress)), refresh=True)
-        elif progress.seconds >= self._next_line_s:
+        elif progress.samples_per_s and progress.seconds >= self._next_line_s:
             self._next_line_s = progress.seconds + LINE_EVERY_S
             print(_line(progress), flush=True)
+        for evaluation in progress.evaluations[self._evaluations_shown :]:
+            score = f"test loss {evaluation.loss:.4f}, {scored(evaluation.accuracy)}"
+            self._console.print(f"after epoch {evaluation.epoch}: {score}", highlight=False)
+        self._evaluations_shown = len(progress.evaluations)
 
 
 def _line(progress: Progress) -> str:
@@ -173,11 +171,12 @@ def timeline(forecast: Forecast, schedule: str) -> None:
 
 
 def _bins(forecast: Forecast, stage: int, width: int) -> str:
-    """What the stage does at the middle of each of `width` equal parts of the time."""
-    letters = ["."] * width
-    scale = width / forecast.makespan if forecast.makespan else 0.0
+    """What the stage does over time, in at most `width` letters."""
+    fits = width / forecast.makespan if forecast.makespan > 0 else 0.0
+    scale = float(int(fits)) or fits  # whole columns for a unit of time where they fit; else columns are samples
+    letters = ["."] * round(forecast.makespan * scale)
     for slot in forecast.slots:
         if slot.stage == stage:
-            for i in range(max(round(slot.start * scale), 0), min(round(slot.end * scale), width)):
+            for i in range(max(round(slot.start * scale), 0), min(round(slot.end * scale), len(letters))):
                 letters[i] = str(slot.action)[0]
     return "".join(letters)

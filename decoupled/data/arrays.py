@@ -24,8 +24,13 @@ def from_npz(path: Path) -> Dataset:
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
     except (OSError, EOFError, AttributeError, *DAMAGE) as error:
-        raise UsageError(f"{path} is not an .npz file of plain arrays: {error}.") from None
+        raise UsageError(f"{path} is not an .npz file of plain arrays: {first_sentence(error)}.") from None
     return from_mapping(arrays, str(path))
+
+
+def first_sentence(error: BaseException) -> str:
+    """What numpy says is wrong, without its advice to load files unsafely."""
+    return str(error).split(".")[0]
 
 
 def from_mapping(arrays: Mapping[str, Any], name: str) -> Dataset:

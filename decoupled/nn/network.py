@@ -86,7 +86,9 @@ class Network:
         self._layers = _restore(architecture, self.arrays)
 
     def outputs(self, x: Array) -> Array:
-        """The network's raw outputs (logits or values), N x C, for raw inputs, N x D."""
+        """The network's raw outputs (logits or values), N x C, for raw inputs, N x D (further dimensions are flattened)."""
+        x = np.asarray(x)
+        x = x.reshape(len(x), -1) if x.ndim > 2 else x
         if x.ndim != 2 or x.shape[1] != self.architecture.widths[0]:
             raise ValueError(f"the network takes inputs of shape (N, {self.architecture.widths[0]}), not {x.shape}.")
         parts = [self._forward(x[start : start + self.BATCH]) for start in range(0, len(x), self.BATCH)]

@@ -1,7 +1,7 @@
 """The report: what a run came to. Its names are an interface that other tools read."""
 
 import platform
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ class Report:
     workers_detail: list[WorkerDetail]
     seed: int
     versions: dict[str, str]
-    run: Run
-    network: Network
+    run: Run = field(repr=False)  # it may hold whole datasets
+    network: Network = field(repr=False)
     evaluations: tuple[Evaluation, ...]
     folder: Path | None = None
 

@@ -63,6 +63,8 @@ class Board:
         self._busy_ns[stage] += int((spans[:, 3] - spans[:, 2]).sum())
         self._overlap.add(stage, rows, at_ns)
         past = self._past[stage]
+        if not past and len(spans):
+            past.append((int(spans[0, 2]), 0, 0))
         past.append((at_ns, counters.samples, self._busy_ns[stage]))
         while len(past) > 2 and past[1][0] < at_ns - RATE_OVER_NS:
             past.pop(0)

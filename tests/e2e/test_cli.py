@@ -1,11 +1,13 @@
 """The command line: what it prints, and how it refuses."""
 
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from decoupled import __version__
 from tests.e2e.commands import SMALL, decoupled, is_one_sentence
 
 
@@ -13,7 +15,11 @@ from tests.e2e.commands import SMALL, decoupled, is_one_sentence
     ("arguments", "said"),
     [
         (["train", "--data", "cats"], "There is no dataset 'cats'"),
-        (["train", "--data", "missing.npz"], "There is no file missing.npz"),
+        (["train", "--data", "missing.npz"], "/missing.npz."),
+        (["train", "--batch", "1"], "batch norm needs batches of at least 2"),
+        (["train", "--schedule", "single", "--workers", "3"], "single trains in one process"),
+        (["simulate", "--latency", "inf"], "finite numbers"),
+        (["predict", "nowhere", "--input", "x", "--output", "y"], "There is no file nowhere"),
         (["train", "--data", "mnist", "--data-dir", "nowhere"], "nowhere holds no train-images-idx3-ubyte"),
         (["train", "--hidden", "many"], "--hidden takes widths"),
         (["train", "--hidden", "0"], "every hidden layer is 1 to 65536 wide"),
@@ -105,7 +111,7 @@ def test_in_a_pipe_training_prints_plain_lines(tmp_path: Path) -> None:
     done = decoupled("train", *SMALL, "--out", "run", cwd=tmp_path)
 
     assert "\x1b" not in done.stdout
-    assert "epoch 1/3" in done.stdout
+    assert "epoch 3/3" in done.stdout
     assert "dni on digits: test accuracy" in done.stdout
     assert "The run is in run" in done.stdout
 
@@ -115,6 +121,22 @@ def test_a_run_that_diverged_says_so(tmp_path: Path) -> None:
 
     assert "Try a lower --lr" in done.stdout
     assert json.loads((tmp_path / "run" / "report.json").read_text())["test_loss"] is None
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
+    """So that the same command can be given again when the cause is gone."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        done = decoupled("coordinator", "--bind", address, *SMALL, "--out", "run", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_version(tmp_path: Path) -> None:
+    assert decoupled("--version", cwd=tmp_path).stdout == f"decoupled {__version__}\n"
 
 
 def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> None:
