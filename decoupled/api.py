@@ -87,7 +87,7 @@ def _perform(blueprint: Blueprint, tell: OnProgress, address: str | None, on_wai
 
 
 def _new_folder(folder: Path) -> Path:
-    if (folder / "run.toml").exists() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} already holds something. Choose another folder for the run, or remove this one.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
