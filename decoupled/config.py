@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from decoupled.errors import UsageError
+from decoupled.wire.codec import MESSAGE_BYTES_MAX
 
 WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
 QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
@@ -60,7 +61,7 @@ class LinkOptions(_Frozen):
 
     window: int = Field(8, ge=1, le=4096)  # microbatches in a stage's inbox
     high_water_mark: int = Field(64, ge=1, le=QUEUE_MAX)  # messages in a socket's queue
-    message_bytes_max: int = Field(1 << 28, ge=1 << 10, le=WHOLE_MAX)
+    message_bytes_max: int = Field(MESSAGE_BYTES_MAX, ge=1 << 10, le=WHOLE_MAX)
     silence_s: float = Field(30.0, ge=0.1, le=86_400)  # before a silent host is taken for dead; not on socket files
 
 

@@ -3,6 +3,7 @@
 import gzip
 import math
 import os
+import textwrap
 import zlib
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def _download(name: str) -> Path:
             )
         )
     except (OSError, ValueError) as error:  # no network, or a wrong checksum
-        reason = str(error).splitlines()[0][:150]
+        reason = textwrap.shorten(str(error), 150, placeholder=" ...")
         raise UsageError(
             f"mnist could not be downloaded ({reason}). Put its four IDX files in a folder and give it as --data-dir."
         ) from None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from decoupled.config import DniOptions, Run
+from decoupled.config import Run
 from decoupled.data import batches
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
@@ -44,12 +44,12 @@ def _decided(run: Run, dataset: Dataset) -> Run:
     suits(loss, dataset)
     # A readout learns by its own loss and needs few gradients back; the other heads learn from nothing else.
     is_readout = run.head == "readout"
-    dni = run.dni.model_dump() | {"feedback": run.dni.feedback or ("chained" if is_readout else "bootstrapped")}
+    feedback = run.dni.feedback or ("chained" if is_readout else "bootstrapped")
     return run.model_copy(
         update={
             "network": run.network.model_copy(update={"loss": loss}),
             "heads": run.heads.model_copy(update={"lr": run.heads.lr or run.lr}),
-            "dni": DniOptions(**dni),
+            "dni": run.dni.model_copy(update={"feedback": feedback}),
             "feedback_every": run.feedback_every or (4 if is_readout else 1),
         }
     )

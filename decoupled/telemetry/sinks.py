@@ -58,6 +58,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
         "busy": round(view.busy, 4),
         "samples": counters.samples,
         "updates": counters.updates,
+        "refined": counters.refined,
         "stash": counters.stash,
         "staleness_mean": round(counters.staleness.mean, 3),
         "staleness_max": counters.staleness.maximum,

@@ -17,7 +17,7 @@ from decoupled.wire.messages import Array, Kind, Message
 VERSION = 1
 HEADER_BYTES_MAX = 1 << 20
 HEADER_ITEMS_MAX = 4096  # in any one list or map of a header; msgpack makes room for as many as a list announces
-MESSAGE_BYTES_MAX = 1 << 30
+MESSAGE_BYTES_MAX = 1 << 28
 TENSORS_MAX = 1024
 NDIM_MAX = 8
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float64", "uint8", "int32", "int64")}
