@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from decoupled.nn import kernels
 from decoupled.nn.parameters import Array, Parameter
 
 
@@ -103,6 +104,35 @@ class BatchNorm:
         return dx
 
 
+class BatchNormReLU(BatchNorm):
+    """Batch norm and the ReLU after it as one layer, each way in two sweeps over memory."""
+
+    def forward(self, x: Array, training: bool) -> tuple[Array, Any]:
+        y = np.empty_like(x)
+        if not training:
+            factor = self.scale.value / np.sqrt(self.variance + self.EPSILON)
+            kernels.scale_relu(x, factor, self.shift.value - self.mean * factor, y)
+            return y, None
+        mean, variance = np.empty((2, x.shape[1]), x.dtype)
+        kernels.moments(x, mean, variance)
+        self._follow(mean, variance, len(x))
+        inverse = 1 / np.sqrt(variance + self.EPSILON)
+        factor = self.scale.value * inverse
+        kernels.scale_relu(x, factor, self.shift.value - mean * factor, y)
+        return y, (x, y, mean, inverse)
+
+    def backward(self, dy: Array, cache: Any, want_dx: bool) -> Array | None:
+        x, y, mean, inverse = cache
+        d_scale, d_shift = self.scale.gradient, self.shift.gradient
+        kernels.norm_relu_sums(dy, y, x, mean, inverse, d_scale, d_shift)
+        if not want_dx:
+            return None
+        dx = np.empty_like(x)
+        share = x.dtype.type(1 / len(x))
+        kernels.norm_relu_back(dy, y, x, mean, inverse, self.scale.value, d_scale, d_shift, share, dx)
+        return dx
+
+
 class ReLU(_Plain):
     """y = max(x, 0); its derivative at 0 is 0."""
 
@@ -158,9 +188,8 @@ class Standardize(_Plain):
 
     def forward(self, x: Array, training: bool) -> tuple[Array, None]:
         mean, deviation = self.state["input.mean"], self.state["input.deviation"]
-        y = x.astype(mean.dtype)
-        y -= mean
-        y /= deviation
+        y = np.empty(x.shape, mean.dtype)
+        kernels.standardise(x, np.resize(mean, x.shape[1]), np.resize(deviation, x.shape[1]), y)
         return y, None
 
     def backward(self, dy: Array, cache: None, want_dx: bool) -> Array | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from decoupled.nn.layers import ACTIVATIONS, BatchNorm, Dense, Layer, ReLU, Standardize
+from decoupled.nn.layers import ACTIVATIONS, BatchNorm, BatchNormReLU, Dense, Layer, ReLU, Standardize
 from decoupled.nn.losses import LOSSES, Loss
 from decoupled.nn.parameters import Array
 
@@ -44,6 +44,8 @@ def build_layer(architecture: Architecture, index: int, seed: int) -> list[Layer
     draw = np.random.default_rng([seed, index]).standard_normal((inputs, outputs))
     weight = (draw * np.sqrt(gain / inputs)).astype(dtype)
     name = f"layer{index}"
+    if hidden and architecture.batch_norm and isinstance(activation, ReLU):
+        return [Dense(name, weight), BatchNormReLU(f"{name}.norm", outputs, dtype)]
     if hidden and architecture.batch_norm:
         return [Dense(name, weight), BatchNorm(f"{name}.norm", outputs, dtype), activation]
     return [Dense(name, weight, np.zeros(outputs, dtype)), activation]

@@ -1,7 +1,6 @@
 """Optimisers and learning rates: one step over a flat pack of parameters.
 
-Gradients are sums over samples; `samples` says how many. The division is folded into constants, so it costs no pass. Work
-goes in chunks that stay in the cache: on a million parameters that is three times faster than whole-array expressions.
+Gradients are sums over samples; `samples` says how many. The division is folded into constants, so it costs no pass.
 """
 
 import math
@@ -10,9 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from decoupled.nn import kernels
 from decoupled.nn.parameters import Array, Pack
-
-CHUNK = 32_768  # elements; the few arrays an update touches then fit a 1 MB second-level cache
 
 
 class Optimiser(Protocol):
@@ -32,49 +30,33 @@ class SGD:
     def step(self, pack: Pack, samples: int, rate: float) -> None:
         if self._velocity is None:
             self._velocity = np.zeros_like(pack.values)
-        for start in range(0, pack.values.size, CHUNK):
-            part = slice(start, start + CHUNK)
-            velocity = self._velocity[part]
-            velocity *= self.momentum
-            velocity += pack.gradients[part] * (1 / samples)
-            pack.values[part] -= velocity * rate
+        scalar = pack.values.dtype.type
+        momentum, share, rate_now = scalar(self.momentum), scalar(1 / samples), scalar(rate)
+        kernels.sgd(pack.values, pack.gradients, self._velocity, momentum, share, rate_now)
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1)."""
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980, algorithm 1).
+
+    The two bias corrections are folded into the rate and epsilon, as the end of the paper's section 2 does.
+    """
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
     def __init__(self) -> None:
         self._moments: tuple[Array, Array] | None = None
-        self._scratch = np.empty(0)
         self._steps = 0
 
     def step(self, pack: Pack, samples: int, rate: float) -> None:
         if self._moments is None:
             self._moments = np.zeros_like(pack.values), np.zeros_like(pack.values)
-            self._scratch = np.empty(min(CHUNK, pack.values.size), pack.values.dtype)
         self._steps += 1
-        rate_now = rate / (1 - self.BETA1**self._steps)
-        correction2 = 1 / math.sqrt(1 - self.BETA2**self._steps)
-        first, second = self._moments
-        for start in range(0, pack.values.size, CHUNK):
-            part = slice(start, start + CHUNK)
-            g, m, v = pack.gradients[part], first[part], second[part]
-            s = self._scratch[: g.size]
-            np.multiply(g, (1 - self.BETA1) / samples, out=s)
-            m *= self.BETA1
-            m += s
-            np.multiply(g, g, out=s)
-            s *= (1 - self.BETA2) / samples**2
-            v *= self.BETA2
-            v += s
-            np.sqrt(v, out=s)
-            s *= correction2
-            s += self.EPSILON
-            np.divide(m, s, out=s)
-            s *= rate_now
-            pack.values[part] -= s
+        dtype = pack.values.dtype
+        decays = np.array([self.BETA1, self.BETA2], dtype)
+        shares = np.array([(1 - self.BETA1) / samples, (1 - self.BETA2) / samples**2], dtype)
+        root2 = math.sqrt(1 - self.BETA2**self._steps)
+        rate_now, epsilon = dtype.type(rate * root2 / (1 - self.BETA1**self._steps)), dtype.type(self.EPSILON * root2)
+        kernels.adam(pack.values, pack.gradients, *self._moments, decays, shares, rate_now, epsilon)
 
 
 @dataclass(frozen=True, slots=True)

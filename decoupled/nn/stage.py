@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from decoupled.nn import kernels
 from decoupled.nn.heads import Head
 from decoupled.nn.layers import Layer
 from decoupled.nn.losses import Loss
@@ -30,11 +29,11 @@ class Quality:
 
     @classmethod
     def of(cls, synthetic: Array, returned: Array) -> "Quality":
-        norm, target = float(np.linalg.norm(synthetic)), float(np.linalg.norm(returned))
-        if target == 0:
+        norm2, dot, target2 = kernels.products(synthetic, returned)
+        if target2 == 0:
             return cls(0.0, 0.0, 0.0)
-        dot = float(np.vdot(synthetic, returned))
-        apart = max(norm * norm - 2 * dot + target * target, 0.0) ** 0.5
+        norm, target = norm2**0.5, target2**0.5
+        apart = max(norm2 - 2 * dot + target2, 0.0) ** 0.5
         return cls(dot / (norm * target) if norm else 0.0, norm / target, apart / target)
 
 

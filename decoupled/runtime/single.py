@@ -12,6 +12,7 @@ from decoupled.runtime.assignment import assign, build_schedule, build_stage
 from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.performer import Performer
 from decoupled.runtime.process import tune
+from decoupled.runtime.rehearsal import rehearse
 from decoupled.runtime.report import Report, conclude
 from decoupled.schedules.events import ActivationArrived
 from decoupled.telemetry.board import Board, Progress
@@ -28,13 +29,14 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
     counters, spans = Counters(stage=0), Spans()
     schedule, performer = build_schedule(assignment), Performer(build_stage(assignment), assignment.place, counters)
     board = Board(blueprint.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
-    started = reported = now_ns()
 
     def report(now: int) -> None:
         counters.peak_rss_mb = peak_rss_mb()
         board.report(counters, spans.take(), now)
 
     with tune(run.runtime.threads):
+        rehearse(assignment)
+        started = reported = now_ns()
         for item in feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every):
             performer.accept(item.microbatch, item.x, item.y)
             schedule.receive(ActivationArrived(item.microbatch, item.training))

@@ -13,6 +13,7 @@ from decoupled.errors import RunFailed
 from decoupled.runtime.assignment import Assignment, build_schedule, build_stage, upstream_name
 from decoupled.runtime.performer import COORDINATOR, DOWNSTREAM, UPSTREAM, Performer
 from decoupled.runtime.process import limits, tune
+from decoupled.runtime.rehearsal import rehearse
 from decoupled.schedules.actions import Action
 from decoupled.schedules.events import (
     ActivationArrived,
@@ -104,6 +105,7 @@ class Worker:
         tune(assignment.run.runtime.threads)
         self._transport.limits = limits(assignment.run.link)
         layers = ", ".join(map(str, assignment.layers))
+        rehearse(assignment)
         self._say(f"stage {assignment.place.stage} of {assignment.place.stages}, with layer {layers}")
         self._life = Life(assignment, self._transport, self._clock_ns)
         for (peer, _), message in self._early.items():
