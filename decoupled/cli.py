@@ -13,12 +13,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from decoupled import api
-from decoupled.config import Run, assignments, from_toml, merged
+from decoupled.config import PIPELINES, Run, assignments, from_toml, merged
 from decoupled.console import Display, comparison, scored, summary, timeline
 from decoupled.errors import DecoupledError, UsageError
 from decoupled.launch.work import end_with_stdin, work
-from decoupled.schedules.catalogue import NAMES, make
-from decoupled.schedules.dni import Feedback
+from decoupled.schedules.catalogue import NAMES, Settings, make
+from decoupled.schedules.dni import Feedback, Overflow
 from decoupled.schedules.simulator import Costs
 from decoupled.schedules.simulator import simulate as run_on_paper
 from decoupled.transport.address import listening
@@ -90,14 +90,18 @@ def run_options(
         str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
     ] = None,
     hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers (default 256,256,256).")] = None,
-    schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, or single (one process).")] = None,
+    schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, or single (one process).")] = None,
     head: Annotated[str | None, typer.Option(help="readout (the default), linear, linear-label or mlp-label.")] = None,
     feedback_every: Annotated[
         int | None,
         typer.Option(help="Send every n-th gradient back (default 4, without readout 1)."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the training data (default {DEFAULT.epochs}).")] = None,
-    batch: Annotated[int | None, typer.Option(help=f"Samples in a microbatch (default {DEFAULT.batch}).")] = None,
+    batch: Annotated[int | None, typer.Option(help=f"Samples in a batch, of one update (default {DEFAULT.batch}).")] = None,
+    microbatches: Annotated[int | None, typer.Option(help="gpipe, 1f1b: parts of a batch (default 4).")] = None,
+    overflow: Annotated[
+        str | None, typer.Option(help="dni: when the next inbox is full, block (default), drop-oldest or latest.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help=f"Learning rate at the start (default {DEFAULT.lr:g}).")] = None,
     seed: Annotated[
         int | None, typer.Option(help=f"Decides initial weights and order of batches (default {DEFAULT.seed}).")
@@ -119,6 +123,8 @@ def run_options(
         "feedback_every": feedback_every,
         "epochs": epochs,
         "batch": batch,
+        "microbatches": microbatches,
+        "dni": {"overflow": overflow} if overflow is not None else None,
         "lr": lr,
         "seed": seed,
         "workers": workers,
@@ -238,29 +244,32 @@ def compare(folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help
 
 @command
 def simulate(
-    schedule: Annotated[str, typer.Option(help="dni or lockstep.")] = "dni",
+    schedule: Annotated[str, typer.Option(help="dni, lockstep, gpipe or 1f1b.")] = "dni",
     stages: Annotated[int, typer.Option(min=1, max=64)] = 4,
     microbatches: Annotated[int, typer.Option(min=1, max=100_000)] = 8,
+    minibatch: Annotated[int, typer.Option(min=1, help="gpipe, 1f1b: microbatches that make one update.")] = 4,
     forward: Annotated[float, typer.Option(min=0, help="Time of a forward pass, in any unit.")] = 1.0,
-    backward: Annotated[float, typer.Option(min=0, help="Time of a backward pass.")] = 2.0,
+    backward: Annotated[float, typer.Option(min=0, help="Time of a backward pass down to the weights.")] = 1.0,
+    input_gradient: Annotated[float, typer.Option(min=0, help="On top of it, where a gradient is sent up.")] = 1.0,
     update: Annotated[float, typer.Option(min=0, help="Time of an optimiser's step.")] = 0.0,
     refine: Annotated[float, typer.Option(min=0, help="Time to refine a head.")] = 0.0,
     latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
     feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
     feedback: Annotated[Feedback, typer.Option(help="dni: which gradient goes up.")] = "chained",
+    overflow: Annotated[Overflow, typer.Option(help="dni: when the next inbox is full.")] = "block",
     stash_max: Annotated[int, typer.Option(min=1, help="dni: microbatches whose gradient is out.")] = 8,
-    window: Annotated[int, typer.Option(min=1, help="Microbatches that fit a stage's inbox.")] = 4,
+    window: Annotated[int, typer.Option(min=1, help="Microbatches that fit a stage's inbox.")] = 8,
     json_file: JsonFile = None,
 ) -> None:
     """Run a schedule on paper: its timeline, bubble, utilisation and peak stash."""
-    if not all(map(math.isfinite, (forward, backward, update, refine, latency))):
+    if not all(map(math.isfinite, (forward, backward, input_gradient, update, refine, latency))):
         raise UsageError("Costs and latency are finite numbers.")
     if schedule not in NAMES:
         raise UsageError(f"There is no schedule {schedule!r} to simulate. Choose {' or '.join(NAMES)}.")
-    costs = Costs(forward, backward, update, refine, latency)
-    forecast = run_on_paper(
-        lambda place: make(schedule, place, feedback_every, stash_max, feedback), stages, microbatches, costs, window
-    )
+    costs = Costs(forward, backward, input_gradient, update, refine, latency)
+    settings = Settings(feedback_every, stash_max, feedback, overflow)
+    parts = minibatch if schedule in PIPELINES else 1
+    forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, window, parts)
     if json_file is not None:
         _write_json(json_file, forecast.to_json())
     timeline(forecast, schedule)

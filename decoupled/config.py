@@ -18,6 +18,9 @@ WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
 QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
 
 
+PIPELINES = ("gpipe", "1f1b")
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -53,6 +56,7 @@ class DniOptions(_Frozen):
 
     feedback: Literal["chained", "bootstrapped"] | None = None  # None: the one that suits the head
     stash_max: int = Field(8, ge=1, le=4096)  # microbatches whose gradient is still out
+    overflow: Literal["block", "drop-oldest", "latest"] = "block"  # when the downstream inbox is full
     patience_s: float = Field(60.0, gt=0)  # before one of them is given up
 
 
@@ -73,6 +77,16 @@ class RuntimeOptions(_Frozen):
     report_every_s: float = Field(0.25, gt=0)
 
 
+class EmulationOptions(_Frozen):
+    """Hardware that is not there, by waiting: slower links and devices than this machine has."""
+
+    latency_ms: float = Field(0.0, ge=0, le=60_000)  # of every message to a worker, each way
+    drop: float = Field(0.0, ge=0, lt=1)  # probability that a gradient gets lost on its way
+    straggler: int | None = Field(None, ge=0)  # the stage that is slow
+    straggler_factor: float = Field(1.0, ge=1)  # how many times as long everything takes there
+    device_ms: float | None = Field(None, gt=0)  # of a layer's three products for one batch, waited for and not computed
+
+
 class DatasetOptions(_Frozen):
     """Where a dataset is, or how it is made."""
 
@@ -85,11 +99,12 @@ class Run(_Frozen):
 
     data: str | dict[str, Any] = "digits"
     hidden: tuple[int, ...] = (256, 256, 256)
-    schedule: Literal["dni", "lockstep", "single"] = "dni"
+    schedule: Literal["dni", "lockstep", "gpipe", "1f1b", "single"] = "dni"
     head: Literal["readout", "linear", "linear-label", "mlp-label"] = "readout"
     feedback_every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # None: the one that suits the head
     epochs: int = Field(20, ge=1, le=WHOLE_MAX)
     batch: int = Field(64, ge=1, le=WHOLE_MAX)
+    microbatches: int | None = Field(None, ge=1, le=WHOLE_MAX)  # of gpipe and 1f1b, in a batch; None: 4
     lr: float = Field(3e-3, gt=0)
     seed: int = Field(0, ge=0, le=WHOLE_MAX)
     workers: int | None = Field(None, ge=1)  # None: one per layer
@@ -101,6 +116,7 @@ class Run(_Frozen):
     link: LinkOptions = LinkOptions()
     runtime: RuntimeOptions = RuntimeOptions()
     dataset: DatasetOptions = DatasetOptions()
+    emulation: EmulationOptions = EmulationOptions()
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -109,13 +125,29 @@ class Run(_Frozen):
             raise UsageError(_sentence(error)) from None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Run":
+    def _batches_fit(self) -> "Run":
         if any(not 1 <= width <= 65_536 for width in self.hidden):
             raise ValueError(f"every hidden layer is 1 to 65536 wide, not {self.hidden}")
         if self.batch == 1 and self.network.batch_norm:
             raise ValueError("batch norm needs batches of at least 2; raise --batch, or add --set network.batch_norm=false")
+        if self.network.batch_norm and self.batch < 2 * (self.microbatches or 1):
+            raise ValueError(f"batch norm needs microbatches of at least 2; {self.batch} samples make no {self.microbatches}")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> "Run":
         if self.schedule == "single" and self.workers not in (None, 1):
             raise ValueError(f"single trains in one process and has no use for {self.workers} workers")
+        if self.schedule not in PIPELINES and self.microbatches not in (None, 1):
+            raise ValueError(f"{self.schedule} takes a batch whole; only gpipe and 1f1b cut it into microbatches")
+        if self.schedule != "dni" and self.dni.overflow != "block":
+            raise ValueError(f"{self.schedule} needs every microbatch's gradient; only dni can drop some, so leave overflow out")
+        if self.schedule != "dni" and self.emulation.drop:
+            raise ValueError(f"{self.schedule} would wait for ever for a lost gradient; only dni can do without")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> "Run":
         layers = len(self.hidden) + 1
         if self.stages is not None:
             if [layer for stage in self.stages for layer in stage] != list(range(layers)) or not all(self.stages):

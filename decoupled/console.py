@@ -152,7 +152,18 @@ def comparison(reports: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-STYLES = {"F": "blue", "B": "green", "S": "magenta", "U": "cyan", "R": "yellow", "E": "white", "X": "red", ".": "dim"}
+STYLES = {
+    "F": "blue",
+    "B": "green",
+    "S": "magenta",
+    "U": "cyan",
+    "R": "yellow",
+    "E": "white",
+    ">": "white",
+    "X": "red",
+    "D": "red",
+    ".": "dim",
+}
 
 
 def timeline(forecast: Forecast, schedule: str) -> None:

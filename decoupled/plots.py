@@ -3,6 +3,7 @@
 matplotlib is imported only when a picture is drawn, and without a display.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from decoupled.telemetry.spans import KINDS, Rows
-from decoupled.telemetry.trace import slices
+from decoupled.telemetry.trace import of_kind, slices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +47,16 @@ KIND_NAMES = {
 }
 WAITING = "#ECEFF1"
 
-SCHEDULE_COLOURS = {"single": "#4D4D4D", "lockstep": "#0072B2", "gpipe": "#E69F00", "1f1b": "#009E73", "dni": "#D55E00"}
-SPARE_COLOURS = ("#CC79A7", "#56B4E9", "#8C564B", "#7F7F00")
-MARKERS = {"single": "s", "lockstep": "o", "gpipe": "^", "1f1b": "v", "dni": "D"}
+LOOKS = {  # by schedule; "torch" alone is for what has no counterpart here
+    "single": ("#4D4D4D", "s"),
+    "lockstep": ("#0072B2", "o"),
+    "gpipe": ("#E69F00", "^"),
+    "1f1b": ("#009E73", "v"),
+    "dni": ("#D55E00", "D"),
+    "torch": ("#CC79A7", "P"),
+}
+SPARE_COLOURS = ("#56B4E9", "#8C564B", "#7F7F00")
+REFERENCE: dict[str, Any] = {"color": "#808080", "linestyle": (0, (6, 4)), "linewidth": 1.2, "zorder": 1}  # lines to compare with
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
@@ -64,7 +72,8 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#E3E6E8",
     "legend.frameon": False,
     "lines.linewidth": 2,
-    "lines.markersize": 6,
+    "lines.markersize": 7,
+    "lines.markeredgewidth": 0.8,
 }
 
 
@@ -92,19 +101,18 @@ class Look:
     """How a series appears; PyTorch's version of a schedule has the same colour, but dashed lines and hollow marks."""
 
     colour: str
-    marker: str = "o"
-    is_peer: bool = False
+    marker: str
+    is_peer: bool
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each series, told by the schedule its name mentions; no two are the same until colours run out."""
+    """A look for each series, told by the schedule its name mentions; where that is taken or none, a spare colour."""
     found: dict[str, Look] = {}
     spare = cycle(SPARE_COLOURS)
     for name in names:
-        words = name.lower().replace(",", " ").split()
-        schedule = next((word for word in words if word in SCHEDULE_COLOURS), None)
-        look = Look(SCHEDULE_COLOURS.get(schedule or "", ""), MARKERS.get(schedule or "", "o"), "torch" in words)
-        found[name] = Look(next(spare), "P") if schedule is None or look in found.values() else look
+        words = re.findall("[a-z0-9]+", name.lower().replace("pytorch", "torch"))
+        own = next((Look(*LOOKS[schedule], "torch" in words) for schedule in LOOKS if schedule in words), None)
+        found[name] = own if own and own not in found.values() else Look(next(spare), "X", "torch" in words)
     return found
 
 
@@ -115,16 +123,21 @@ def curves(
     y_label: str,
     series: Mapping[str, Sequence[Point]],
     ideal: Sequence[tuple[float, float]] | None = None,
+    log_x: bool = False,
 ) -> Files:
-    """A line through the medians of each series, its spread shaded; `ideal` is a dashed line of (x, y) to compare with."""
+    """A line through the medians of each series, its spread shaded; `ideal` is a dashed line through its (x, y)."""
     with _drawing():
         figure, (axes,) = _panels(4.5)
         for name, look in looks(series).items():
             _curve(axes, name, series[name], look)
         if ideal is not None:
-            axes.plot(*zip(*ideal, strict=True), color="#808080", linestyle=(0, (6, 4)), linewidth=1.2, label="ideal", zorder=1)
+            axes.plot(*zip(*ideal, strict=True), label="ideal", **REFERENCE)
         axes.set(title=title, xlabel=x_label, ylabel=y_label)
-        axes.set_xticks(sorted({point.x for points in series.values() for point in points}))
+        if log_x:
+            axes.set_xscale("log", base=2)
+        ticks = sorted({point.x for points in series.values() for point in points})
+        axes.set_xticks(ticks, [number(x) for x in ticks])
+        axes.set_xticks([], minor=True)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
         axes.legend()
@@ -144,6 +157,7 @@ def _line(axes: "Axes", name: str, x: Sequence[float], y: Sequence[float], look:
         label=name,
         color=look.colour,
         marker=look.marker,
+        markeredgecolor=look.colour if look.is_peer else "white",
         linestyle="--" if look.is_peer else "-",
         markerfacecolor="white" if look.is_peer else look.colour,
     )
@@ -151,32 +165,42 @@ def _line(axes: "Axes", name: str, x: Sequence[float], y: Sequence[float], look:
 
 def learning(stem: Path, title: str, series: Mapping[str, Sequence[Moment]], target: float | None) -> Files:
     """Test loss and test error against seconds of training; `target` is the accuracy to reach, 0 to 1, drawn as an error."""
+    losses = {name: [(m.seconds, m.loss) for m in moments] for name, moments in series.items()}
+    errors = {
+        name: [(m.seconds, 100 * (1 - m.accuracy)) for m in moments if m.accuracy is not None] for name, moments in series.items()
+    }
     with _drawing():
-        figure, (loss, error) = _panels(4, columns=2)
+        figure, (left, right) = _panels(4, columns=2)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-        for name, look in looks(series).items():
-            moments = series[name]
-            judged = [(m.seconds, 100 * (1 - m.accuracy)) for m in moments if m.accuracy is not None]
-            _line(loss, name, [m.seconds for m in moments], [m.loss for m in moments], look)
-            _line(error, name, [seconds for seconds, _ in judged], [percent for _, percent in judged], look)
-        for axes, label in ((loss, "test loss"), (error, "test error, %")):
-            axes.set(xlabel="seconds of training", ylabel=label)
-            _logarithmic(axes)
+        _descent(left, "test loss", losses)
+        _descent(right, "test error, %", errors)
         if target is not None:
-            error.axhline(100 * (1 - target), color="#808080", linestyle=(0, (6, 4)), linewidth=1.2, label="target", zorder=1)
-        figure.legend(*error.get_legend_handles_labels(), loc="outside lower center", ncols=6)
+            right.axhline(100 * (1 - target), label="target", **REFERENCE)
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6)
         return _save(figure, stem)
 
 
-def _logarithmic(axes: "Axes") -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _descent(axes: "Axes", y_label: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+    """Lines through (seconds, y), on a logarithmic scale."""
+    from matplotlib.ticker import MaxNLocator
 
-    axes.set_yscale("log", nonpositive="clip")  # what reaches 0 leaves the picture at the bottom
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlim(left=0)
+    for name, look in looks(series).items():
+        _line(axes, name, [x for x, _ in series[name]], [y for _, y in series[name]], look)
+    axes.set(xlabel="seconds of training", ylabel=y_label, xlim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    if any(y > 0 for points in series.values() for _, y in points):
+        _logarithmic(axes)
     axes.grid(axis="y")
+
+
+def _logarithmic(axes: "Axes") -> None:
+    """A scale for y with numbers that are read at a glance; what reaches 0 leaves the picture at the bottom."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log", nonpositive="clip")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def bars(stem: Path, title: str, y_label: str, values: Mapping[str, Point]) -> Files:
@@ -190,6 +214,7 @@ def bars(stem: Path, title: str, y_label: str, values: Mapping[str, Point]) -> F
         axes.tick_params(axis="y", length=0)
         axes.set(title=title, xlabel=y_label)
         axes.set_xlim(0, 1.4 * max((point.high for point in values.values()), default=1))  # room for the numbers
+        axes.xaxis.set_major_formatter("{x:,g}")
         axes.grid(axis="x")
         return _save(figure, stem)
 
@@ -217,7 +242,7 @@ def timeline(runs: Sequence[Timed], stem: Path, span_ms: float | None = None) ->
     """
     span_ns = round(span_ms * NS_PER_MS) if span_ms is not None else STEPS_SHOWN * _step_ns(runs)
     with _drawing():
-        stages = [max(len(spans), 1) for _, spans in runs]
+        stages = [len(spans) for _, spans in runs]
         figure, panels = _panels(0.9 + sum(0.5 + 0.3 * rows for rows in stages), rows=stages)
         shown: set[str] = set()
         for axes, (name, spans) in zip(panels, runs, strict=True):
@@ -233,25 +258,22 @@ def window(spans: Sequence[Rows], span_ns: int) -> list[Rows]:
 
     The window begins with a forward pass of the first stage, and has no evaluation in it where that can be had.
     """
-    begins, ends = (np.concatenate([rows[rows[:, 0] == KINDS.index("evaluate"), column] for rows in spans]) for column in (2, 3))
-    starts = spans[0][spans[0][:, 0] == KINDS.index("forward"), 2]
+    evaluations = np.concatenate([of_kind(rows, "evaluate") for rows in spans])
+    starts = of_kind(spans[0], "forward")[:, 2]
     if not len(starts):
         return [rows[:0] for rows in spans]
     starts = starts[np.argsort(np.abs(starts + span_ns // 2 - np.median(starts)), kind="stable")]
-    evaluations = np.searchsorted(np.sort(begins), starts + span_ns) - np.searchsorted(np.sort(ends), starts, "right")
-    start_ns = int(starts[np.argmax(evaluations == 0)])  # the first that has none, or else the first
+    begun = np.searchsorted(np.sort(evaluations[:, 2]), starts + span_ns)
+    ended = np.searchsorted(np.sort(evaluations[:, 3]), starts, "right")
+    start_ns = int(starts[np.argmax(begun == ended)])  # the first without one, or else the first
     return [slices(rows, start_ns, start_ns + span_ns) - np.array([0, 0, start_ns, start_ns]) for rows in spans]
 
 
 def _step_ns(runs: Sequence[Timed]) -> int:
     """The usual time from one update of the last stage to the next, in lockstep if it is among the runs."""
-    steps = {name: float(np.median(np.diff(_updates(spans[-1])[:, 2]))) for name, spans in runs if len(_updates(spans[-1])) > 1}
+    updates = {name: of_kind(spans[-1], "update") for name, spans in runs}
+    steps = {name: float(np.median(np.diff(rows[:, 2]))) for name, rows in updates.items() if len(rows) > 1}
     return round(steps.get("lockstep", max(steps.values(), default=NS_PER_MS)))
-
-
-def _updates(rows: Rows) -> Rows:
-    """Those of the spans that are updates."""
-    return rows[rows[:, 0] == KINDS.index("update")]
 
 
 def _panel(axes: "Axes", name: str, spans: Sequence[Rows]) -> set[str]:
@@ -260,14 +282,14 @@ def _panel(axes: "Axes", name: str, spans: Sequence[Rows]) -> set[str]:
 
     axes.barh(range(len(spans)), [1], height=0.8, color=WAITING, transform=axes.get_yaxis_transform())
     shown = {KINDS[kind] for rows in spans for kind in np.unique(rows[:, 0])}
-    for kind in shown:
-        colour = KIND_COLOURS[kind]
-        axes.add_patch(PathPatch(_boxes(spans, KINDS.index(kind)), facecolor=colour, edgecolor="white", linewidth=0.3))
+    for kind in sorted(shown, key=list(KIND_COLOURS).index):  # in one order, for the same file every time
+        outline = _boxes([of_kind(rows, kind) for rows in spans])
+        axes.add_patch(PathPatch(outline, facecolor=KIND_COLOURS[kind], edgecolor="white", linewidth=0.3))
     axes.set_yticks(range(len(spans)), [f"stage {stage}" for stage in range(len(spans))])
     axes.set_ylim(len(spans) - 0.5, -0.5)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title(f"{name}: {_tally([len(_updates(rows)) for rows in spans])}")
+    axes.set_title(f"{name}: {_tally([len(of_kind(rows, 'update')) for rows in spans])}")
     return shown
 
 
@@ -278,13 +300,12 @@ def _tally(updates: Sequence[int]) -> str:
     return f"{low} to {high} updates per stage"
 
 
-def _boxes(spans: Sequence[Rows], kind: int) -> "Outline":
-    """All spans of a kind as one outline, milliseconds across and stages down: far smaller in a file than one for each."""
+def _boxes(spans: Sequence[Rows]) -> "Outline":
+    """All these spans as one outline, milliseconds across and stages down: far smaller in a file than one for each."""
     from matplotlib.path import Path as Outline
 
-    chosen = [rows[rows[:, 0] == kind] for rows in spans]
-    left, right = np.concatenate([rows[:, 2:] for rows in chosen]).T / NS_PER_MS
-    middle = np.repeat(np.arange(len(spans)), [len(rows) for rows in chosen])
+    left, right = np.concatenate([rows[:, 2:] for rows in spans]).T / NS_PER_MS
+    middle = np.repeat(np.arange(len(spans)), [len(rows) for rows in spans])
     top, bottom = middle - 0.4, middle + 0.4
     corners = np.stack([left, top, right, top, right, bottom, left, bottom, left, top], axis=1).reshape(-1, 2)
     codes = [Outline.MOVETO, Outline.LINETO, Outline.LINETO, Outline.LINETO, Outline.CLOSEPOLY]
@@ -294,10 +315,11 @@ def _boxes(spans: Sequence[Rows], kind: int) -> "Outline":
 def _kinds_legend(figure: "Figure", shown: set[str]) -> None:
     from matplotlib.patches import Patch
 
-    names = [kind for kind in KIND_COLOURS if kind in shown]
-    patches = [Patch(color=KIND_COLOURS[kind], label=KIND_NAMES.get(kind, kind)) for kind in names]
-    waiting = Patch(color=WAITING, label="waiting")
-    figure.legend(handles=[*patches, waiting], loc="outside lower center", ncols=6, handlelength=1.2, columnspacing=1.4)
+    kinds = [kind for kind in KIND_COLOURS if kind in shown]
+    patches = [Patch(color=KIND_COLOURS[kind], label=KIND_NAMES.get(kind, kind)) for kind in kinds]
+    patches.append(Patch(color=WAITING, label="waiting"))
+    columns = len(patches) if len(patches) <= 6 else 4  # six fill the width
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, handlelength=1.2, columnspacing=1.4)
 
 
 @contextmanager

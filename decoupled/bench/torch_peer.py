@@ -30,21 +30,15 @@ from decoupled.data import batches
 from decoupled.data.dataset import Array
 from decoupled.errors import DecoupledError, RunFailed, UsageError
 from decoupled.launch.plan import worker_environment
-from decoupled.nn.layers import BatchNorm, Dense, Identity, Layer, ReLU, Sigmoid, Tanh
+from decoupled.nn.layers import BatchNorm, Dense
 from decoupled.nn.losses import LOSSES
 from decoupled.nn.network import build_layer, partition
 from decoupled.nn.optimisers import Adam, LearningRate
 from decoupled.runtime.blueprint import Blueprint, draw
-from decoupled.runtime.process import tune
 from decoupled.telemetry.counters import peak_rss_mb
 
 LOOPBACK = "127.0.0.1"
-ACTIVATIONS: dict[type, Callable[[], nn.Module]] = {
-    ReLU: nn.ReLU,
-    Sigmoid: nn.Sigmoid,
-    Tanh: nn.Tanh,
-    Identity: nn.Identity,
-}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "identity": nn.Identity}
 LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # each a sum over outputs and a mean over samples
     "softmax": functional.cross_entropy,
     "sigmoid": lambda z, y: functional.binary_cross_entropy_with_logits(z, y, reduction="sum") / len(z),
@@ -136,24 +130,34 @@ def _note(job: Job, blueprint: Blueprint) -> str:
 
 def network(blueprint: Blueprint, layers: tuple[int, ...]) -> nn.Sequential:
     """These layers of the network, with the run's initial weights."""
-    built = (layer for index in layers for layer in build_layer(blueprint.architecture, index, blueprint.run.seed))
-    return nn.Sequential(*map(_counterpart, built))
+    return nn.Sequential(*(module for index in layers for module in _layer(blueprint, index)))
 
 
-def _counterpart(layer: Layer) -> nn.Module:
-    """The layer as torch has it; our weights are D x H, torch's H x D."""
-    match layer:
-        case Dense():
-            linear = nn.Linear(*layer.weight.value.shape, bias=layer.bias is not None)
-            linear.weight = nn.Parameter(torch.tensor(layer.weight.value.T))
-            if layer.bias is not None:
-                linear.bias = nn.Parameter(torch.tensor(layer.bias.value))
-            return linear
-        case BatchNorm():
-            dtype = torch.from_numpy(layer.mean).dtype
-            return nn.BatchNorm1d(len(layer.mean), eps=layer.EPSILON, momentum=layer.MOMENTUM, dtype=dtype)
-        case _:
-            return ACTIVATIONS[type(layer)]()
+def _layer(blueprint: Blueprint, index: int) -> Iterator[nn.Module]:
+    """Layer `index` as torch has it. Only the dense layer has initial values that are drawn."""
+    architecture = blueprint.architecture
+    hidden = index < architecture.layers - 1
+    dense = build_layer(architecture, index, blueprint.run.seed)[0]
+    assert isinstance(dense, Dense)
+    yield _linear(dense)
+    if hidden and architecture.batch_norm:
+        features, dtype = architecture.widths[index + 1], _dtype(blueprint)
+        yield nn.BatchNorm1d(features, eps=BatchNorm.EPSILON, momentum=BatchNorm.MOMENTUM, dtype=dtype)
+    if hidden:
+        yield ACTIVATIONS[architecture.activation]()
+
+
+def _linear(dense: Dense) -> nn.Linear:
+    """The dense layer as torch has it: our weights are D x H, torch's H x D."""
+    linear = nn.Linear(*dense.weight.value.shape, bias=dense.bias is not None)
+    linear.weight = nn.Parameter(torch.tensor(dense.weight.value.T))
+    if dense.bias is not None:
+        linear.bias = nn.Parameter(torch.tensor(dense.bias.value))
+    return linear
+
+
+def _dtype(blueprint: Blueprint) -> torch.dtype:
+    return {"float32": torch.float32, "float64": torch.float64}[blueprint.architecture.dtype]
 
 
 class Inputs:
@@ -164,7 +168,7 @@ class Inputs:
     """
 
     def __init__(self, blueprint: Blueprint, x: Array) -> None:
-        self._x = torch.from_numpy(x)
+        self._x = torch.tensor(x)  # a copy, since arrays from files may be read-only
         self._mean, self._deviation = (
             torch.from_numpy(scale.astype(blueprint.architecture.dtype)) for scale in blueprint.dataset.scaling
         )
@@ -174,10 +178,9 @@ class Inputs:
         return x.to(self._mean.dtype).sub_(self._mean).div_(self._deviation)
 
 
-def _targets(blueprint: Blueprint) -> Tensor:
-    """The training set's targets, as torch's losses want them."""
-    y = torch.from_numpy(blueprint.dataset.y_train)
-    return y.long() if blueprint.architecture.loss == "softmax" else y.to(getattr(torch, blueprint.architecture.dtype))
+def _targets(blueprint: Blueprint, y: Array) -> Tensor:
+    """Targets as torch's losses want them."""
+    return torch.from_numpy(y).to(torch.int64 if blueprint.architecture.loss == "softmax" else _dtype(blueprint))
 
 
 class Optimiser:
@@ -253,26 +256,28 @@ def train_single(job: Job, blueprint: Blueprint) -> Trained:
     torch.set_num_threads(job.threads)
     model = network(blueprint, tuple(range(blueprint.architecture.layers)))
     optimiser, loss = Optimiser(job, blueprint, model), LOSS_FUNCTIONS[blueprint.architecture.loss]
-    x, y = Inputs(blueprint, blueprint.dataset.x_train), _targets(blueprint)
+    x, y = Inputs(blueprint, blueprint.dataset.x_train), _targets(blueprint, blueprint.dataset.y_train)
 
     def learn(rows: Array) -> None:
         loss(model(x[rows]), y[torch.from_numpy(rows)]).backward()
         optimiser.step()
 
-    with tune(job.threads):
-        return _drive(job, blueprint, learn, lambda: _evaluate(blueprint, model))
+    return _drive(job, blueprint, learn, lambda: _evaluate(blueprint, model))
 
 
 def _evaluate(blueprint: Blueprint, model: nn.Module) -> dict[str, Any]:
-    """The whole test set's mean loss and accuracy, judged as our own network's outputs are."""
-    x, y, loss = blueprint.dataset.x_test, blueprint.dataset.y_test, LOSSES[blueprint.architecture.loss]()
-    inputs = Inputs(blueprint, x)
+    """The whole test set's mean loss and accuracy; what counts as right is judged as for our own network."""
+    dataset, name = blueprint.dataset, blueprint.architecture.loss
+    x, y = Inputs(blueprint, dataset.x_test), _targets(blueprint, dataset.y_test)
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([model(inputs[rows]) for rows in batches.in_order(len(x), blueprint.run.batch)]).numpy()
+        outputs = torch.cat([model(x[rows]) for rows in batches.in_order(len(dataset.x_test), blueprint.run.batch)])
     model.train()
-    correct = loss.correct(outputs, y)
-    return {"loss": loss.value_and_gradient(outputs, y)[0], "accuracy": None if correct is None else correct / len(x)}
+    correct = LOSSES[name]().correct(outputs.numpy(), dataset.y_test)
+    return {
+        "loss": LOSS_FUNCTIONS[name](outputs, y).item(),
+        "accuracy": None if correct is None else correct / len(outputs),
+    }
 
 
 # gpipe and 1f1b: a process for each stage.
@@ -358,7 +363,7 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
     schedule = kind(place, job.microbatches, LOSS_FUNCTIONS[blueprint.architecture.loss])
     optimiser = Optimiser(job, blueprint, model)
     x = Inputs(blueprint, blueprint.dataset.x_train) if place.is_first else None
-    y = _targets(blueprint) if place.is_last else None
+    y = _targets(blueprint, blueprint.dataset.y_train) if place.is_last else None
 
     def learn(rows: Array) -> None:
         inputs = () if x is None else (x[rows],)
@@ -366,14 +371,13 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
         schedule.step(*inputs, **targets, return_outputs=False)
         optimiser.step()
 
-    with tune(job.threads):
-        return _drive(job, blueprint, learn, evaluate=None)
+    return _drive(job, blueprint, learn, evaluate=None)
 
 
 def _shapes(job: Job, blueprint: Blueprint, layers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """A microbatch of the stage's inputs and one of its outputs, so that the stages need not ask one another."""
     rows, widths = job.run.batch // job.microbatches, blueprint.architecture.widths
-    dtype = getattr(torch, blueprint.architecture.dtype)
+    dtype = _dtype(blueprint)
     inputs = torch.empty(rows, widths[layers[0]], dtype=dtype, requires_grad=layers[0] > 0)
     outputs = torch.empty(rows, widths[layers[-1] + 1], dtype=dtype, requires_grad=True)
     return inputs, outputs

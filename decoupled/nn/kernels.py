@@ -56,7 +56,9 @@ def sgd(values: Array, gradients: Array, velocity: Array, momentum: Any, share: 
 
 
 @compiled
-def adam(values: Array, gradients: Array, first: Array, second: Array, decays: Array, shares: Array, rate: Any, epsilon: Any) -> None:
+def adam(
+    values: Array, gradients: Array, first: Array, second: Array, decays: Array, shares: Array, rate: Any, epsilon: Any
+) -> None:
     """m = decay1 m + share1 g, v = decay2 v + share2 g^2 and w = w - rate m / (sqrt(v) + epsilon), on flat arrays."""
     for i in range(values.size):
         g = gradients[i]
@@ -123,7 +125,16 @@ def norm_relu_sums(dy: Array, y: Array, z: Array, mean: Array, inverse: Array, d
 
 @compiled
 def norm_relu_back(
-    dy: Array, y: Array, z: Array, mean: Array, inverse: Array, scale: Array, d_scale: Array, d_shift: Array, share: Any, dz: Array
+    dy: Array,
+    y: Array,
+    z: Array,
+    mean: Array,
+    inverse: Array,
+    scale: Array,
+    d_scale: Array,
+    d_shift: Array,
+    share: Any,
+    dz: Array,
 ) -> None:
     """The gradient of a batch norm's input, through the ReLU that follows it; `share` is 1 / B."""
     for i in range(z.shape[0]):

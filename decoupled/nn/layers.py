@@ -127,7 +127,7 @@ class BatchNormReLU(BatchNorm):
         kernels.norm_relu_sums(dy, y, x, mean, inverse, d_scale, d_shift)
         if not want_dx:
             return None
-        dx = np.empty_like(x)
+        dx: Array = np.empty_like(x)
         share = x.dtype.type(1 / len(x))
         kernels.norm_relu_back(dy, y, x, mean, inverse, self.scale.value, d_scale, d_shift, share, dx)
         return dx

@@ -1,7 +1,9 @@
 """A stage: consecutive layers with one optimiser and, unless it is the last, a head. It is what one worker trains."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from decoupled.nn import kernels
 from decoupled.nn.heads import Head
@@ -37,6 +39,21 @@ class Quality:
         return cls(dot / (norm * target) if norm else 0.0, norm / target, apart / target)
 
 
+class StageLike(Protocol):
+    """What a worker asks of its stage, whether it computes or, on an emulated device, waits."""
+
+    @property
+    def loss(self) -> Loss: ...
+    @property
+    def weight_version(self) -> int: ...
+    def forward(self, x: Array, training: bool = True) -> Pass: ...
+    def synthesize(self, passed: Pass, targets: Array) -> Array: ...
+    def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None: ...
+    def update(self, samples: int) -> None: ...
+    def refine(self, passed: Pass, targets: Array, gradient: Array) -> Quality: ...
+    def arrays(self) -> dict[str, Array]: ...
+
+
 class Stage:
     """Forward, backward, update and refine over a block of layers, for any number of microbatches in flight."""
 
@@ -53,6 +70,8 @@ class Stage:
         self.weight_version = 0  # updates made so far
         self._optimiser, self._rate, self._learning_rate = optimiser, rate, learning_rate
         self._pack = pack(p for layer in layers for p in layer.parameters)
+        self._earlier = np.empty(0)  # the sum of the gradients of all backward passes since the update but the last
+        self._passes_back = 0  # since the update
 
     def forward(self, x: Array, training: bool = True) -> Pass:
         """The pass of x (B x D) through the layers; batch norm uses, and follows, the microbatch only in training."""
@@ -68,7 +87,11 @@ class Stage:
         return self.head.synthesize(passed.output, targets)
 
     def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
-        """Sets the parameters' gradients, with the weights as they are now; gives the input's gradient if wanted."""
+        """The parameters' gradients, with the weights as they are now; gives the input's gradient if wanted.
+
+        Several backward passes before an update add up.
+        """
+        self._set_aside()
         flowing: Array | None = gradient
         for depth in reversed(range(len(self.layers))):
             assert flowing is not None
@@ -78,8 +101,22 @@ class Stage:
                 return None
         return flowing
 
+    def _set_aside(self) -> None:
+        """Saves the gradients of the backward pass before, which the next one overwrites; one alone costs nothing."""
+        if self._passes_back == 1:
+            self._earlier = self._pack.gradients.copy()
+        elif self._passes_back > 1:
+            self._earlier += self._pack.gradients
+        self._passes_back += 1
+
     def update(self, samples: int) -> None:
-        """The optimiser's step on the layers, and the head's on what it saw of its own loss."""
+        """The optimiser's step on the layers with the gradients since the last, which are of `samples` in all.
+
+        The head makes its own step on what it saw of its own loss.
+        """
+        if self._passes_back > 1:
+            np.add(self._pack.gradients, self._earlier, out=self._pack.gradients)
+        self._passes_back = 0
         decay = self._learning_rate.factor(self.weight_version)
         self._optimiser.step(self._pack, samples, self._rate * decay)
         if self.head is not None:

@@ -14,7 +14,7 @@ from decoupled.nn.optimisers import SGD, Adam, LearningRate, Optimiser
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
 from decoupled.runtime.blueprint import Blueprint
-from decoupled.schedules.catalogue import make
+from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.wire.messages import Kind, Message
 
@@ -115,4 +115,5 @@ def build_schedule(assignment: Assignment) -> Schedule:
     name = "lockstep" if run.schedule == "single" else run.schedule  # single is lockstep with one stage
     assert run.feedback_every is not None
     assert run.dni.feedback is not None
-    return make(name, assignment.place, run.feedback_every, run.dni.stash_max, run.dni.feedback)
+    settings = Settings(run.feedback_every, run.dni.stash_max, run.dni.feedback, run.dni.overflow)
+    return make(name, assignment.place, settings)

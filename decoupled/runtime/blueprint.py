@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from decoupled.config import Run
+from decoupled.config import PIPELINES, Run
 from decoupled.data import batches
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
@@ -50,6 +50,7 @@ def _decided(run: Run, dataset: Dataset) -> Run:
             "network": run.network.model_copy(update={"loss": loss}),
             "heads": run.heads.model_copy(update={"lr": run.heads.lr or run.lr}),
             "dni": run.dni.model_copy(update={"feedback": feedback}),
+            "microbatches": run.microbatches or (min(4, max(run.batch // 2, 1)) if run.schedule in PIPELINES else 1),
             "feedback_every": run.feedback_every or (4 if is_readout else 1),
         }
     )

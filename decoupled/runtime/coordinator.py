@@ -34,9 +34,10 @@ class Coordinator:
         self._run_id = secrets.token_hex(8)
         run, dataset = blueprint.run, blueprint.dataset
         evaluate_every = run.runtime.evaluate_every
-        self._feed = feed.stream(dataset, run.batch, run.epochs, run.seed, evaluate_every)
+        parts = run.microbatches or 1
+        self._feed = feed.stream(dataset, run.batch, run.epochs, run.seed, evaluate_every, parts)
         self._next = next(self._feed, None)
-        self._last_microbatch = feed.length(dataset, run.batch, run.epochs, evaluate_every) - 1
+        self._last_microbatch = feed.length(dataset, run.batch, run.epochs, evaluate_every, parts) - 1
         self._epoch_of_evaluation: dict[int, int] = {}
         self._room = 0  # microbatches that fit the first stage's inbox
         self._ready: set[int] = set()
@@ -150,7 +151,7 @@ class Coordinator:
                 Message(
                     Kind.ACTIVATION,
                     microbatch=item.microbatch,
-                    body={"training": item.training},
+                    body={"training": item.training, "ends_minibatch": item.ends_minibatch},
                     tensors=(item.x, item.y),
                 ),
             )

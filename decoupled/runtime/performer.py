@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Pass, Stage
-from decoupled.schedules.actions import Action, Backward, Evaluate, Evict, Forward, Refine, Source, Update
+from decoupled.nn.stage import Pass, StageLike
+from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
 from decoupled.schedules.interface import Place
 from decoupled.telemetry.counters import Counters
 from decoupled.wire.messages import Kind, Message
@@ -18,6 +18,15 @@ UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
 Outgoing: TypeAlias = tuple[str, Message]
 
 CREDIT: Outgoing = (UPSTREAM, Message(Kind.CREDIT, body={"count": 1}))  # what was taken from the inbox leaves room for one
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrived:
+    """A microbatch in the inbox."""
+
+    x: Array
+    targets: Array
+    ends_minibatch: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -34,16 +43,17 @@ class Held:
 class Performer:
     """One stage at work."""
 
-    def __init__(self, stage: Stage, place: Place, counters: Counters) -> None:
+    def __init__(self, stage: StageLike, place: Place, counters: Counters) -> None:
         self.stage, self.counters = stage, counters
         self._place = place
-        self._arrived: dict[int, tuple[Array, Array]] = {}
+        self._arrived: dict[int, Arrived] = {}
         self._held: dict[int, Held] = {}
-        self._samples = 0  # in the last backward pass
+        self._unsent: dict[int, Outgoing] = {}  # outputs that wait for room downstream
+        self._samples = 0  # in the backward passes since the update
 
-    def accept(self, microbatch: int, x: Array, targets: Array) -> None:
+    def accept(self, microbatch: int, x: Array, targets: Array, ends_minibatch: bool = True) -> None:
         """Puts an activation and its targets into the inbox."""
-        self._arrived[microbatch] = x, targets
+        self._arrived[microbatch] = Arrived(x, targets, ends_minibatch)
 
     def accept_gradient(self, microbatch: int, gradient: Array) -> bool:
         """Keeps a returned gradient if its microbatch still waits for one; says whether it does."""
@@ -66,14 +76,15 @@ class Performer:
 
     def _perform(self, action: Action) -> list[Outgoing]:
         match action:
-            case Forward(m):
-                return self._forward(m)
+            case Forward(m, send):
+                return self._forward(m, send)
             case Backward(m, source, send, keep):
                 return self._backward(m, source, send, keep)
             case Update():
                 self.stage.update(self._samples)
                 self.counters.updates += 1
                 self.counters.samples += self._samples
+                self._samples = 0
                 return []
             case Refine(m):
                 self._refine(self._held.pop(m))
@@ -84,13 +95,25 @@ class Performer:
                 del self._held[m]
                 self.counters.evicted += 1
                 return []
+            case Send(m):
+                return [self._unsent.pop(m)]
+            case Drop(m):
+                del self._unsent[m]
+                self.counters.dropped += 1
+                return []
 
-    def _forward(self, m: int) -> list[Outgoing]:
-        x, targets = self._arrived.pop(m)
-        held = Held(self.stage.forward(x), targets, self.stage.weight_version)
+    def _forward(self, m: int, send: bool) -> list[Outgoing]:
+        arrived = self._arrived.pop(m)
+        targets = arrived.targets
+        held = Held(self.stage.forward(arrived.x), targets, self.stage.weight_version)
         self._held[m] = held
         if not self._place.is_last:
-            return self._pass_on(m, True, held.passed.output, targets)
+            body = {"training": True, "ends_minibatch": arrived.ends_minibatch}
+            output = DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body=body, tensors=(held.passed.output, targets))
+            if send:
+                return [output, CREDIT]
+            self._unsent[m] = output
+            return [CREDIT]
         loss, held.gradient = self.stage.loss.value_and_gradient(held.passed.output, targets)
         self.counters.loss.add(loss)
         if (correct := self.stage.loss.correct(held.passed.output, targets)) is not None:
@@ -98,23 +121,22 @@ class Performer:
         return [CREDIT]
 
     def _evaluate(self, m: int) -> list[Outgoing]:
-        x, targets = self._arrived.pop(m)
-        output = self.stage.forward(x, training=False).output
+        arrived = self._arrived.pop(m)
+        output, targets = self.stage.forward(arrived.x, training=False).output, arrived.targets
         if not self._place.is_last:
-            return self._pass_on(m, False, output, targets)
+            return [
+                (DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=(output, targets))),
+                CREDIT,
+            ]
         loss, _ = self.stage.loss.value_and_gradient(output, targets)
         found = {"loss": loss, "correct": self.stage.loss.correct(output, targets), "samples": len(targets)}
         return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found)), CREDIT]
-
-    def _pass_on(self, m: int, training: bool, output: Array, targets: Array) -> list[Outgoing]:
-        activation = Message(Kind.ACTIVATION, microbatch=m, body={"training": training}, tensors=(output, targets))
-        return [(DOWNSTREAM, activation), CREDIT]
 
     def _backward(self, m: int, source: Source, send: bool, keep: bool) -> list[Outgoing]:
         held = self._held[m]
         gradient = self.stage.synthesize(held.passed, held.targets) if source is Source.SYNTHETIC else self._true(held)
         dx = self.stage.backward(held.passed, gradient, want_dx=send)
-        self._samples = len(held.targets)
+        self._samples += len(held.targets)
         if not keep:
             del self._held[m]
         return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, tensors=(dx,)))] if dx is not None else []

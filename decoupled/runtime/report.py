@@ -31,7 +31,8 @@ class WorkerDetail:
     staleness_max: int
     head_cosine: float | None  # between the synthetic and the returned gradient, over the last few; None without a head
     unmatched_gradients: int
-    evicted: int
+    evicted: int  # gradients given up on
+    dropped: int  # outputs that found no room downstream
     peak_rss_mb: float
 
 
@@ -75,11 +76,12 @@ def conclude(run: Run, board: Board, network: Network) -> Report:
     """The report of a run whose stages have all finished."""
     board.finish()
     final = board.evaluations.done[-1]
+    samples = min(counters.samples for counters in board.counters)  # trained on by every stage
     return Report(
         schedule=run.schedule,
         workers=len(board.stages),
         data=run.data_name,
-        samples_per_s=round(board.samples_total / board.seconds, 1) if board.seconds else 0.0,
+        samples_per_s=round(samples / board.seconds, 1) if board.seconds else 0.0,
         seconds=round(board.seconds, 3),
         epochs=run.epochs,
         updates=min(counters.updates for counters in board.counters),
@@ -109,6 +111,7 @@ def _detail(board: Board, stage: int, layers: tuple[int, ...]) -> WorkerDetail:
         head_cosine=None if cosine is None else round(cosine, 4),
         unmatched_gradients=counters.unmatched_gradients,
         evicted=counters.evicted,
+        dropped=counters.dropped,
         peak_rss_mb=round(counters.peak_rss_mb, 1),
     )
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from decoupled.nn.network import Network
 from decoupled.runtime import feed
-from decoupled.runtime.assignment import assign, build_schedule, build_stage
+from decoupled.runtime.assignment import assign, build_schedule
 from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.emulation import equip
 from decoupled.runtime.performer import Performer
 from decoupled.runtime.process import tune
 from decoupled.runtime.rehearsal import rehearse
@@ -27,7 +28,7 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
     run, dataset = blueprint.run, blueprint.dataset
     assignment = assign(blueprint, 0)
     counters, spans = Counters(stage=0), Spans()
-    schedule, performer = build_schedule(assignment), Performer(build_stage(assignment), assignment.place, counters)
+    schedule, performer = build_schedule(assignment), Performer(equip(assignment), assignment.place, counters)
     board = Board(blueprint.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
 
     def report(now: int) -> None:
@@ -43,7 +44,7 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
             while (action := schedule.next_action()) is not None:
                 begun = now_ns()
                 outgoing = performer.perform(action)
-                spans.add(type(action).__name__.lower(), item.microbatch, begun, now_ns())
+                spans.add(action, begun, now_ns())
                 for _, message in outgoing:
                     if message.kind is Kind.EVALUATED:
                         board.evaluations.add(message.body, item.epoch, (now_ns() - started) / 1e9)

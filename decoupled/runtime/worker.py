@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from decoupled.errors import RunFailed
-from decoupled.runtime.assignment import Assignment, build_schedule, build_stage, upstream_name
+from decoupled.runtime.assignment import Assignment, build_schedule, upstream_name
+from decoupled.runtime.emulation import equip
 from decoupled.runtime.performer import COORDINATOR, DOWNSTREAM, UPSTREAM, Performer
 from decoupled.runtime.process import limits, tune
 from decoupled.runtime.rehearsal import rehearse
@@ -30,6 +31,7 @@ from decoupled.schedules.interface import Schedule
 from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.spans import Spans
+from decoupled.transport.hindered import Hindered
 from decoupled.transport.interface import Disconnected, Transport
 from decoupled.version import __version__
 from decoupled.wire.messages import Kind, Message
@@ -104,6 +106,10 @@ class Worker:
     def _become(self, assignment: Assignment) -> None:
         tune(assignment.run.runtime.threads)
         self._transport.limits = limits(assignment.run.link)
+        emulation = assignment.run.emulation
+        if emulation.latency_ms or emulation.drop:
+            seed = assignment.run.seed + assignment.place.stage
+            self._transport = Hindered(self._transport, emulation.latency_ms / 1000, emulation.drop, seed)
         layers = ", ".join(map(str, assignment.layers))
         rehearse(assignment)
         self._say(f"stage {assignment.place.stage} of {assignment.place.stages}, with layer {layers}")
@@ -121,12 +127,15 @@ class Life:
         self._place = assignment.place
         self._schedule: Schedule = build_schedule(assignment)
         self.counters = Counters(self._place.stage)
-        self._performer = Performer(build_stage(assignment), self._place, self.counters)
+        self._performer = Performer(equip(assignment), self._place, self.counters)
         self._spans = Spans()
         self._deadlines: dict[int, int] = {}  # when the patience with a microbatch's gradient runs out, oldest first
         self._last_report_ns = clock_ns()
         self._has_finished = False
         self._upstream = upstream_name(assignment.run_id)
+        # With `latest` the queue is the upstream's, or what is passed on would be as old as the inbox is long.
+        is_short = assignment.run.dni.overflow == "latest" and not self._place.is_first
+        self._window = 1 if is_short else assignment.run.link.window
         self.acted = False  # in the last turn
         if assignment.downstream is None:
             self.send(COORDINATOR, Message(Kind.READY))
@@ -156,10 +165,11 @@ class Life:
         m = message.microbatch
         match message.kind:
             case Kind.HELLO:
-                self.send(UPSTREAM, Message(Kind.WINDOW, body={"count": self._assignment.run.link.window}))
+                self.send(UPSTREAM, Message(Kind.WINDOW, body={"count": self._window}))
             case Kind.ACTIVATION if len(message.tensors) == 2:
-                self._performer.accept(m, message.tensors[0], message.tensors[1])
-                return ActivationArrived(m, bool(message.body.get("training")))
+                ends = bool(message.body.get("ends_minibatch", True))
+                self._performer.accept(m, message.tensors[0], message.tensors[1], ends)
+                return ActivationArrived(m, bool(message.body.get("training")), ends)
             case Kind.FEED_ENDED:
                 if not self._place.is_last:
                     self.send(DOWNSTREAM, message)
@@ -199,7 +209,7 @@ class Life:
         for peer, message in self._performer.perform(action):
             self.send(peer, message, cause=str(action))
         end_ns = self._clock_ns()
-        self._spans.add(type(action).__name__.lower(), microbatch, start_ns, end_ns)
+        self._spans.add(action, start_ns, end_ns)
         if self._performer.holds(microbatch):
             self._deadlines.setdefault(microbatch, end_ns + int(self._assignment.run.dni.patience_s * 1e9))
         else:

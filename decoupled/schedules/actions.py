@@ -14,9 +14,10 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Compute and stash the output; send it downstream and grant one credit upstream."""
+    """Compute and stash the output; send it downstream, or keep it until `Send`; grant one credit upstream."""
 
     microbatch: int
+    send: bool = True
 
     def __str__(self) -> str:
         return f"F{self.microbatch}"
@@ -73,4 +74,24 @@ class Evict:
         return f"X{self.microbatch}"
 
 
-Action: TypeAlias = Forward | Backward | Update | Refine | Evaluate | Evict
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send downstream the output that was kept."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f">{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Throw away the output that was kept: newer ones have taken its room."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"D{self.microbatch}"
+
+
+Action: TypeAlias = Forward | Backward | Update | Refine | Evaluate | Evict | Send | Drop

@@ -8,32 +8,44 @@ Every `feedback_every`-th microbatch has its gradient sent back. What that gradi
 - bootstrapped: a stage back-propagates its own synthetic gradient at once and sends that up (the paper's rule);
 - chained: a stage keeps such a microbatch until the gradient from downstream is here, makes the update with it, and
   only then sends its own up. So the true gradient comes down the whole chain, late, and at no extra cost.
+
+What a stage does when the downstream inbox is full is its `overflow`: block, and wait for room; or go on, and keep its
+outputs itself: as many as the inbox holds (drop-oldest) or the newest alone (latest). Whatever is pushed out is dropped.
 """
 
 from collections import deque
 from typing import Literal, TypeAlias
 
-from decoupled.schedules.actions import Action, Backward, Evaluate, Evict, Forward, Refine, Source, Update
-from decoupled.schedules.events import Event, Expired, GradientArrived, PeerLost, Side
+from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
+from decoupled.schedules.events import ActivationArrived, Event, Expired, GradientArrived, PeerLost, Side
 from decoupled.schedules.inbox import Credit, Inbox
 from decoupled.schedules.interface import Place
 
 Feedback: TypeAlias = Literal["chained", "bootstrapped"]
+Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
 
 
 class Dni:
     """The decoupled schedule of one stage."""
 
-    def __init__(self, place: Place, feedback_every: int = 1, stash_max: int = 8, feedback: Feedback = "bootstrapped") -> None:
-        self._place, self._feedback_every, self._stash_max = place, feedback_every, stash_max
+    def __init__(
+        self,
+        place: Place,
+        feedback_every: int = 1,
+        stash_max: int = 8,
+        feedback: Feedback = "bootstrapped",
+        overflow: Overflow = "block",
+    ) -> None:
+        self._place, self._feedback_every, self._stash_max, self._overflow = place, feedback_every, stash_max, overflow
         self._chained = feedback == "chained"
         self._inbox, self._credit = Inbox(), Credit(unlimited=place.is_last)
         self._due: deque[Action] = deque()  # decided, not yet performed
         self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
+        self._unsent: deque[int] = deque()  # outputs that wait for room downstream, oldest first
 
     @property
     def finished(self) -> bool:
-        return self._inbox.exhausted and not self._due and not self._stash
+        return self._inbox.exhausted and not self._due and not self._stash and not self._unsent
 
     def receive(self, event: Event) -> None:
         self._inbox.receive(event)
@@ -44,24 +56,49 @@ class Dni:
             case Expired(microbatch=m) if m in self._stash:
                 self._give_up(m)
             case PeerLost(side=Side.DOWNSTREAM):
+                while self._unsent:
+                    self._drop()
                 for m in list(self._stash):
                     self._give_up(m)
 
     def next_action(self) -> Action | None:
         if self._due:
             return self._due.popleft()
+        if self._unsent and self._credit.available:
+            self._credit.spend()
+            return Send(self._unsent.popleft())
         waiting = self._inbox.head
-        if waiting is None or not self._credit.available:
+        if waiting is None:
             return None
-        if waiting.training and self._awaits_gradient(waiting.microbatch) and len(self._stash) >= self._stash_max:
+        if not waiting.training:
+            return self._evaluate(waiting.microbatch)
+        if not self._has_room(waiting):
             return None
-        if not waiting.training and self._chained and self._stash:
-            return None  # an evaluation sees every update of the microbatches before it, also the postponed ones
+        if self._due:  # room was made by giving something up
+            return self._due.popleft()
+        self._inbox.take()
+        return self._start(waiting.microbatch)
+
+    def _evaluate(self, m: int) -> Action | None:
+        """An evaluation is never dropped, and under chained feedback sees the postponed updates of what came before it."""
+        if not self._credit.available or (self._chained and self._stash):
+            return None
         self._credit.spend()
         self._inbox.take()
-        return self._start(waiting.microbatch) if waiting.training else Evaluate(waiting.microbatch)
+        return Evaluate(m)
+
+    def _has_room(self, waiting: ActivationArrived) -> bool:
+        """Whether the stash and the downstream inbox have room for one more, or it can be made."""
+        if self._awaits_gradient(waiting.microbatch) and len(self._stash) >= self._stash_max:
+            if self._overflow == "block":
+                return False
+            self._give_up(next(iter(self._stash)))
+        return self._credit.available or (self._overflow != "block" and self._credit.window > 0)
 
     def _start(self, m: int) -> Action:
+        send = self._credit.available
+        if send:
+            self._credit.spend()
         if self._place.is_last:
             self._due += (Backward(m, Source.TRUE, send=self._has_feedback(m) and not self._place.is_first), Update())
         elif not self._has_feedback(m):
@@ -70,7 +107,18 @@ class Dni:
             self._stash[m] = None
             if not self._chained:
                 self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
-        return Forward(m)
+        if not send:
+            self._unsent.append(m)
+            if len(self._unsent) > (1 if self._overflow == "latest" else self._credit.window):
+                self._drop()
+        return Forward(m, send)
+
+    def _drop(self) -> None:
+        """The oldest output that waits will not be sent, so no gradient of it can come either."""
+        m = self._unsent.popleft()
+        self._due.append(Drop(m))
+        if m in self._stash:
+            self._give_up(m)
 
     def _settle(self, m: int) -> None:
         """The gradient of m is here."""

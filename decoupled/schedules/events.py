@@ -18,6 +18,7 @@ class ActivationArrived:
 
     microbatch: int
     training: bool = True
+    ends_minibatch: bool = True  # the next one is of another minibatch; synchronous schedules update in between
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,15 +39,15 @@ class Credit:
 
     def __init__(self, unlimited: bool) -> None:
         self._unlimited = unlimited
-        self._window = 0
+        self.window = 0
         self.free = 0
 
     def receive(self, event: Event) -> None:
         match event:
             case PeerJoined(side=Side.DOWNSTREAM, window=window):
-                self._window = self.free = window  # a fresh neighbour has a fresh inbox: reset, never add
+                self.window = self.free = window  # a fresh neighbour has a fresh inbox: reset, never add
             case CreditGranted(count=count):
-                self.free = min(self.free + count, self._window)
+                self.free = min(self.free + count, self.window)
 
     @property
     def available(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from decoupled.schedules.actions import Action, Backward, Evaluate, Evict, Forward, Refine, Update
+from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Update
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
@@ -28,7 +28,8 @@ class Costs:
     """How long each action takes, and a message's way to a neighbour, in any one unit of time."""
 
     forward: float = 1.0
-    backward: float = 2.0
+    backward: float = 1.0  # down to the weights' gradients
+    input_gradient: float = 1.0  # on top of that, where it is sent upstream
     update: float = 0.0
     refine: float = 0.0
     latency: float = 0.0
@@ -37,13 +38,13 @@ class Costs:
         match action:
             case Forward() | Evaluate():
                 return self.forward
-            case Backward():
-                return self.backward
+            case Backward(send=send):
+                return self.backward + self.input_gradient * send
             case Update():
                 return self.update
             case Refine():
                 return self.refine
-            case Evict():
+            case Evict() | Send() | Drop():
                 return 0.0
 
 
@@ -108,30 +109,39 @@ class Deadlock(Exception):
 
 
 def simulate(
-    make: Callable[[Place], Schedule], stages: int, microbatches: int, costs: Costs | Sequence[Costs], window: int = 4
+    make: Callable[[Place], Schedule],
+    stages: int,
+    microbatches: int,
+    costs: Costs | Sequence[Costs],
+    window: int = 8,
+    minibatch: int = 1,
 ) -> Forecast:
     """Runs `microbatches` through `stages` stages, with the same costs for all stages or one set for each.
 
-    The feed is instant and keeps the first stage's inbox full. Raises Deadlock when a schedule gets stuck.
+    `minibatch` of them make one update under the synchronous schedules. The feed is instant and keeps the first stage's
+    inbox full. Raises Deadlock when a schedule gets stuck.
     """
-    return _Simulation(make, stages, [costs] * stages if isinstance(costs, Costs) else list(costs), window).run(microbatches)
+    each = [costs] * stages if isinstance(costs, Costs) else list(costs)
+    return _Simulation(make, stages, each, window, minibatch).run(microbatches)
 
 
 class _Simulation:
-    def __init__(self, make: Callable[[Place], Schedule], stages: int, costs: list[Costs], window: int) -> None:
+    def __init__(self, make: Callable[[Place], Schedule], stages: int, costs: list[Costs], window: int, minibatch: int) -> None:
         self._seats = [_Seat(make(Place(i, stages))) for i in range(stages)]
-        self._costs, self._window = costs, window
+        self._costs, self._window, self._minibatch = costs, window, minibatch
         self._agenda: list[tuple[float, int, int, Event | None]] = []  # when, order, stage, what (None: look for work)
         self._order = count()
         self._slots: list[Slot] = []
+        self._last = -1
 
     def run(self, microbatches: int) -> Forecast:
+        self._last = microbatches - 1
         for stage, _ in enumerate(self._seats[:-1]):
             self._post(0.0, stage, PeerJoined(Side.DOWNSTREAM, self._window))
         for m in range(microbatches):
-            self._post(0.0, 0, ActivationArrived(m))
+            self._post(0.0, 0, self._feed(m))
         for stage in range(len(self._seats)):
-            self._post(0.0, stage, FeedEnded(microbatches - 1))
+            self._post(0.0, stage, FeedEnded(self._last))
         while self._agenda:
             now, _, stage, event = heapq.heappop(self._agenda)
             if event is not None:
@@ -142,6 +152,9 @@ class _Simulation:
             raise Deadlock(f"stages {stuck} still had work when nothing more could happen.")
         makespan = max((slot.end for slot in self._slots), default=0.0)
         return Forecast(tuple(self._slots), len(self._seats), makespan, tuple(seat.peak for seat in self._seats))
+
+    def _feed(self, m: int) -> ActivationArrived:
+        return ActivationArrived(m, ends_minibatch=m == self._last or (m + 1) % self._minibatch == 0)
 
     def _post(self, when: float, stage: int, event: Event | None) -> None:
         if 0 <= stage < len(self._seats):
@@ -166,11 +179,14 @@ class _Simulation:
         """What the worker's fixed rules send when an action is done, and what it holds meanwhile."""
         there = done + self._costs[stage].latency
         match action:
-            case Forward(m):
+            case Forward(m, send):
                 seat.held.add(m)
                 seat.peak = max(seat.peak, len(seat.held))
-                self._post(there, stage + 1, ActivationArrived(m))
+                if send:
+                    self._post(there, stage + 1, self._feed(m))
                 self._post(there, stage - 1, CreditGranted(1))
+            case Send(m):
+                self._post(there, stage + 1, self._feed(m))
             case Evaluate(m):
                 self._post(there, stage + 1, ActivationArrived(m, training=False))
                 self._post(there, stage - 1, CreditGranted(1))

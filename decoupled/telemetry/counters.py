@@ -49,6 +49,7 @@ class Counters:
     updates: int = 0
     refined: int = 0
     evicted: int = 0
+    dropped: int = 0  # outputs that found no room downstream
     unmatched_gradients: int = 0  # came for a microbatch that did not wait for one
     stash: int = 0  # microbatches held now
     bytes_sent: int = 0

@@ -67,6 +67,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
         "head_relative_error": counters.head_relative_error.value,
         "unmatched_gradients": counters.unmatched_gradients,
         "evicted": counters.evicted,
+        "dropped": counters.dropped,
         "bytes_sent": counters.bytes_sent,
         "bytes_received": counters.bytes_received,
         "peak_rss_mb": round(counters.peak_rss_mb, 1),

@@ -5,11 +5,20 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from decoupled.schedules.actions import Action, Backward, Source
+
 Rows: TypeAlias = NDArray[np.int64]
 
-KINDS = ("forward", "backward", "update", "refine", "evaluate", "evict")
-TRAINING = tuple(KINDS.index(kind) for kind in ("forward", "backward", "update", "refine"))
+# "backward" starts from a true gradient, "synthetic" from the head's
+KINDS = ("forward", "backward", "update", "refine", "evaluate", "evict", "synthetic", "send", "drop")
+TRAINING = tuple(KINDS.index(kind) for kind in ("forward", "backward", "synthetic", "update", "refine", "send"))
 COLUMNS = ("kind", "microbatch", "start_ns", "end_ns")
+
+
+def kind_of(action: Action) -> str:
+    """What an action is called in spans."""
+    is_guess = isinstance(action, Backward) and action.source is Source.SYNTHETIC
+    return "synthetic" if is_guess else type(action).__name__.lower()
 
 
 class Spans:
@@ -18,9 +27,9 @@ class Spans:
     def __init__(self) -> None:
         self._rows: list[tuple[int, int, int, int]] = []
 
-    def add(self, kind: str, microbatch: int, start_ns: int, end_ns: int) -> None:
-        """Notes one action; a microbatch of -1 is none in particular."""
-        self._rows.append((KINDS.index(kind), microbatch, start_ns, end_ns))
+    def add(self, action: Action, start_ns: int, end_ns: int) -> None:
+        """Notes one action; the microbatch of an update is -1."""
+        self._rows.append((KINDS.index(kind_of(action)), getattr(action, "microbatch", -1), start_ns, end_ns))
 
     def take(self) -> Rows:
         """The spans so far, n x 4 (see COLUMNS), and starts anew."""

@@ -51,6 +51,11 @@ def chrome_trace(name: str, stages: Sequence[Rows], layers: Sequence[Sequence[in
     return events + _arrows(shifted, pid)
 
 
+def of_kind(rows: Rows, kind: str) -> Rows:
+    """Those of the spans that are of that kind."""
+    return rows[np.isin(rows[:, 0], [i for i, name in enumerate(KINDS) if name == kind])]
+
+
 def slices(rows: Rows, start_ns: int, end_ns: int) -> Rows:
     """The spans that reach into the window, cut off at its edges."""
     inside = rows[(rows[:, 2] < end_ns) & (rows[:, 3] > start_ns)]
@@ -116,8 +121,7 @@ def _arrows(stages: Sequence[Rows], pid: int) -> list[Event]:
 
 def _each(rows: Rows, *kinds: str) -> Rows:
     """One span for each microbatch, in the order of their numbers: of the first kind that it has, and of those the first."""
-    chosen = [rows[(rows[:, 0] == KINDS.index(kind)) & (rows[:, 1] >= 0)] for kind in kinds if kind in KINDS]
-    candidates = np.concatenate(chosen)
+    candidates = np.concatenate([of_kind(rows[rows[:, 1] >= 0], kind) for kind in kinds])
     return candidates[np.unique(candidates[:, 1], return_index=True)[1]]
 
 

@@ -38,8 +38,11 @@ class Transport(Protocol):
     """Named peers to send to and to hear from. Messages from one peer come in the order they were sent."""
 
     limits: Limits  # of the links that are made from now on
-    bytes_sent: int
-    bytes_received: int
+
+    @property
+    def bytes_sent(self) -> int: ...
+    @property
+    def bytes_received(self) -> int: ...
 
     def bind(self, address: str) -> str:
         """Opens the inbox for peers that connect; gives the address they can use."""

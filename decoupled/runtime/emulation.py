@@ -1,0 +1,101 @@
+"""Emulation: slow devices that are not there, by waiting. For measuring what a schedule would do on other hardware."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+
+from decoupled.nn.losses import Loss
+from decoupled.nn.parameters import Array
+from decoupled.nn.stage import Pass, Quality, Stage, StageLike
+from decoupled.runtime.assignment import Assignment, build_stage
+
+PRODUCTS = 3  # of a layer in backprop: the output, the weights' gradient, the input's gradient
+
+Sleep = Callable[[float], None]
+T = TypeVar("T")
+
+
+def equip(assignment: Assignment, sleep: Sleep = time.sleep) -> StageLike:
+    """The assignment's stage, on the device that its run wants emulated, if any."""
+    stage, emulation = build_stage(assignment), assignment.run.emulation
+    equipped: StageLike = stage
+    if emulation.device_ms is not None:
+        product_s = emulation.device_ms / 1000 / PRODUCTS * len(assignment.layers)
+        widths = assignment.architecture.widths
+        equipped = EmulatedStage(
+            stage, widths[assignment.layers[0]], widths[assignment.layers[-1] + 1], product_s / assignment.run.batch, sleep
+        )
+    if emulation.straggler == assignment.place.stage:
+        equipped = Straggler(equipped, emulation.straggler_factor, sleep)
+    return equipped
+
+
+class EmulatedStage:
+    """A stage that waits where another computes: each product takes `sample_s` for each sample. Everything else is real.
+
+    What it passes on are zeros of the right shapes, so messages are as large as ever and nothing is learnt.
+    """
+
+    def __init__(self, stage: Stage, inputs: int, outputs: int, sample_s: float, sleep: Sleep) -> None:
+        self._stage, self._inputs, self._outputs, self._sample_s, self._sleep = stage, inputs, outputs, sample_s, sleep
+        self.loss: Loss = stage.loss
+        self.weight_version = 0
+
+    def forward(self, x: Array, training: bool = True) -> Pass:
+        if training:
+            self._sleep(self._sample_s * len(x))
+        return Pass(np.zeros((len(x), self._outputs), np.float32), ())
+
+    def synthesize(self, passed: Pass, targets: Array) -> Array:
+        return passed.output
+
+    def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
+        self._sleep(self._sample_s * len(gradient) * (1 + want_dx))
+        return np.zeros((len(gradient), self._inputs), np.float32) if want_dx else None
+
+    def update(self, samples: int) -> None:
+        self.weight_version += 1
+
+    def refine(self, passed: Pass, targets: Array, gradient: Array) -> Quality:
+        return Quality(0.0, 0.0, 0.0)
+
+    def arrays(self) -> dict[str, Array]:
+        return self._stage.arrays()
+
+
+class Straggler:
+    """A stage for which everything takes `factor` times as long."""
+
+    def __init__(self, stage: StageLike, factor: float, sleep: Sleep) -> None:
+        self._stage, self._factor, self._sleep = stage, factor, sleep
+        self.loss: Loss = stage.loss
+
+    @property
+    def weight_version(self) -> int:
+        return self._stage.weight_version
+
+    def forward(self, x: Array, training: bool = True) -> Pass:
+        return self._slowly(lambda: self._stage.forward(x, training))
+
+    def synthesize(self, passed: Pass, targets: Array) -> Array:
+        return self._slowly(lambda: self._stage.synthesize(passed, targets))
+
+    def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
+        return self._slowly(lambda: self._stage.backward(passed, gradient, want_dx))
+
+    def update(self, samples: int) -> None:
+        self._slowly(lambda: self._stage.update(samples))
+
+    def refine(self, passed: Pass, targets: Array, gradient: Array) -> Quality:
+        return self._slowly(lambda: self._stage.refine(passed, targets, gradient))
+
+    def arrays(self) -> dict[str, Array]:
+        return self._stage.arrays()
+
+    def _slowly(self, work: Callable[[], T]) -> T:
+        started = time.perf_counter()
+        result = work()
+        self._sleep((time.perf_counter() - started) * (self._factor - 1))
+        return result

@@ -1,0 +1,71 @@
+"""The synchronous schedules: backprop over the pipeline, with the weights still until a whole minibatch has come back.
+
+A minibatch is one or more microbatches; its gradients add up and make one update, the flush. What a stage may do
+meanwhile tells the schedules apart:
+- lockstep: one microbatch at a time, so one stage works at a time. Forward, update and backward locking all hold
+  (arXiv 1608.05343, section 1).
+- gpipe: every forward pass of the minibatch, then every backward pass (Huang et al. 2019, arXiv 1811.06965, section 2.3).
+- 1f1b: at most as many microbatches ahead as there are stages left, then one forward for one backward pass (PipeDream
+  with a flush; Narayanan et al. 2021, arXiv 2006.09503, section 2.2). The same bubble as gpipe, with a smaller stash.
+"""
+
+from collections import deque
+
+from decoupled.schedules.actions import Action, Backward, Evaluate, Forward, Source, Update
+from decoupled.schedules.events import Event, GradientArrived
+from decoupled.schedules.inbox import Credit, Inbox
+from decoupled.schedules.interface import Place
+
+
+class Synchronous:
+    """One stage under any of the three; the last microbatch of a minibatch says so when it arrives."""
+
+    def __init__(self, place: Place, ahead_max: int | None, forwards_first: bool) -> None:
+        """`ahead_max` is how many microbatches may be out at once; None for all of a minibatch."""
+        self._place, self._ahead_max, self._forwards_first = place, ahead_max, forwards_first
+        self._inbox, self._credit = Inbox(), Credit(unlimited=place.is_last)
+        self._out: deque[int] = deque()  # forward but not back yet, oldest first
+        self._returned: set[int] = set()  # those whose gradient is here
+        self._is_flushing = False  # the whole minibatch has gone forward
+        self._update_is_due = False
+
+    @property
+    def finished(self) -> bool:
+        return self._inbox.exhausted and not self._out and not self._update_is_due
+
+    def receive(self, event: Event) -> None:
+        self._inbox.receive(event)
+        self._credit.receive(event)
+        match event:
+            case GradientArrived(microbatch=m) if m in self._out:
+                self._returned.add(m)
+
+    def next_action(self) -> Action | None:
+        if self._update_is_due:
+            self._update_is_due = False
+            return Update()
+        if self._out and self._out[0] in self._returned and (self._is_flushing or not self._forwards_first):
+            return self._back()
+        return self._ahead()
+
+    def _back(self) -> Action:
+        m = self._out.popleft()
+        self._returned.remove(m)
+        if self._is_flushing and not self._out:
+            self._is_flushing, self._update_is_due = False, True
+        return Backward(m, Source.TRUE, send=not self._place.is_first)
+
+    def _ahead(self) -> Action | None:
+        waiting = self._inbox.head
+        is_far = self._ahead_max is not None and len(self._out) >= self._ahead_max
+        if waiting is None or is_far or self._is_flushing or not self._credit.available:
+            return None
+        self._credit.spend()
+        self._inbox.take()
+        if not waiting.training:
+            return Evaluate(waiting.microbatch)
+        self._out.append(waiting.microbatch)
+        self._is_flushing = waiting.ends_minibatch
+        if self._place.is_last:  # its gradient is the loss's, here as soon as the forward pass is done
+            self._returned.add(waiting.microbatch)
+        return Forward(waiting.microbatch)
