@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from decoupled.runtime.report import JSON_FIELDS, Report
 from decoupled.runtime.single import train_single
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.sinks import MetricsFile, record
+from decoupled.telemetry.spans import COLUMNS, Rows
+from decoupled.telemetry.trace import trace_file
 
 OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
@@ -43,7 +45,8 @@ def train(
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
-    With `out` the run is kept in that new folder: run.toml, metrics.jsonl, report.json and model.safetensors. The worker
+    With `out` the run is kept in that new folder: run.toml, metrics.jsonl, report.json, model.safetensors
+    and spans.safetensors. The worker
     processes are started and ended here; with `address` the run waits there for workers started by hand instead.
     Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
@@ -107,6 +110,8 @@ def _keep(report: Report, folder: Path) -> Report:
     """Writes what the run came to; the report is the last file, so its presence says that the run is whole."""
     about = {"architecture": asdict(report.network.architecture)}
     checkpoint.save_arrays(folder / "model.safetensors", report.network.arrays, about)
+    spans = {f"stage{stage}": rows for stage, rows in enumerate(report.spans)}
+    checkpoint.save_arrays(folder / "spans.safetensors", spans, {"schedule": report.schedule})
     checkpoint.write_whole(folder / "report.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
     return report.within(folder)
 
@@ -134,6 +139,32 @@ def load_report(folder: str | Path) -> dict[str, Any]:
     if not isinstance(report, dict) or not set(JSON_FIELDS) <= report.keys():
         raise UsageError(f"{path} is not the report of a run.")
     return report
+
+
+def load_spans(folder: str | Path) -> tuple[Rows, ...]:
+    """What each worker of a run did when (see decoupled.telemetry.spans). Raises UsageError when the folder does not say."""
+    arrays, _ = checkpoint.load_arrays(Path(folder) / "spans.safetensors")
+    names = [f"stage{stage}" for stage in range(len(arrays))]
+    if arrays.keys() != set(names) or any(rows.ndim != 2 or rows.shape[1] != len(COLUMNS) for rows in arrays.values()):
+        raise UsageError(f"{folder} holds spans.safetensors, but not one that decoupled wrote.")
+    return tuple(arrays[name] for name in names)
+
+
+def trace(folders: Sequence[str | Path], target: str | Path) -> int:
+    """Writes the timelines of finished runs, one below the other, for chrome://tracing or ui.perfetto.dev.
+
+    Gives the number of events. Raises UsageError when a folder holds no finished run or the file cannot be written.
+    """
+    runs = []
+    for folder in folders:
+        report = load_report(folder)
+        runs.append((report["schedule"], load_spans(folder), [worker["layers"] for worker in report["workers_detail"]]))
+    whole = trace_file(runs)
+    try:
+        Path(target).write_text(json.dumps(whole), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
+    return len(whole["traceEvents"])
 
 
 def predict(folder: str | Path, source: str | Path, target: str | Path) -> Array:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from decoupled import api
+from decoupled import api, plots
 from decoupled.config import PIPELINES, Run, assignments, from_toml, merged
 from decoupled.console import Display, comparison, scored, summary, timeline
 from decoupled.errors import DecoupledError, UsageError
@@ -240,6 +240,24 @@ def predict(
 def compare(folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")]) -> None:
     """Print finished runs side by side; speed-up is against the lockstep run among them, or else the first."""
     comparison([api.load_report(folder) for folder in folders])
+
+
+@command
+def trace(
+    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the trace.")] = Path("trace.json"),
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw the timelines here, as .png and .svg; workers are rows.")
+    ] = None,
+    span_ms: Annotated[float | None, typer.Option(help="How long a stretch the picture shows.")] = None,
+) -> None:
+    """Write what each worker did when as a trace for chrome://tracing or ui.perfetto.dev."""
+    events = api.trace(folders, output)
+    print(f"{output}: {events:,} events. Open it at https://ui.perfetto.dev")
+    if picture is not None:
+        runs = [(api.load_report(folder)["schedule"], api.load_spans(folder)) for folder in folders]
+        for path in plots.timeline(runs, picture.with_suffix(""), span_ms):
+            print(path)
 
 
 @command

@@ -10,7 +10,6 @@ import os
 import socket
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -329,7 +328,6 @@ def _collect(receivers: list[connection.Connection]) -> list[Trained]:
 def _work(job: Job, stage: int, port: int, sender: connection.Connection) -> None:
     """One stage's process, from its start to its end."""
     _end_with_parent()
-    warnings.simplefilter("ignore")
     try:
         sender.send(train_stage(job, stage, port))
     except Exception as error:

@@ -15,6 +15,7 @@ from decoupled.nn.network import Network
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.evaluations import Evaluation
 from decoupled.telemetry.sinks import finite
+from decoupled.telemetry.spans import Rows
 from decoupled.version import __version__
 
 
@@ -34,6 +35,8 @@ class WorkerDetail:
     evicted: int  # gradients given up on
     dropped: int  # outputs that found no room downstream
     peak_rss_mb: float
+    bytes_sent: int
+    bytes_received: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,12 @@ class Report:
     test_loss: float
     overlap: float  # share of `seconds` in which at least two workers had a computation under way
     workers_detail: list[WorkerDetail]
+    evaluations: list[Evaluation]
     seed: int
     versions: dict[str, str]
     run: Run = field(repr=False)  # it may hold whole datasets
     network: Network = field(repr=False)
-    evaluations: tuple[Evaluation, ...]
+    spans: tuple[Rows, ...] = field(repr=False)  # what each worker did when
     folder: Path | None = None
 
     def within(self, folder: Path) -> "Report":
@@ -65,11 +69,12 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The object that report.json holds."""
         plain = {name: getattr(self, name) for name in JSON_FIELDS}
-        whole: dict[str, Any] = finite(plain | {"workers_detail": [asdict(detail) for detail in self.workers_detail]})
+        nested = {name: [asdict(one) for one in getattr(self, name)] for name in ("workers_detail", "evaluations")}
+        whole: dict[str, Any] = finite(plain | nested)
         return whole
 
 
-JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "evaluations", "folder"))
+JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "spans", "folder"))
 
 
 def conclude(run: Run, board: Board, network: Network) -> Report:
@@ -89,11 +94,12 @@ def conclude(run: Run, board: Board, network: Network) -> Report:
         test_loss=round(final.loss, 6),
         overlap=round(board.overlap, 4),
         workers_detail=[_detail(board, stage, layers) for stage, layers in enumerate(board.stages)],
+        evaluations=list(board.evaluations.done),
         seed=run.seed,
         versions=versions(),
         run=run,
         network=network,
-        evaluations=board.evaluations.done,
+        spans=board.spans,
     )
 
 
@@ -113,6 +119,8 @@ def _detail(board: Board, stage: int, layers: tuple[int, ...]) -> WorkerDetail:
         evicted=counters.evicted,
         dropped=counters.dropped,
         peak_rss_mb=round(counters.peak_rss_mb, 1),
+        bytes_sent=counters.bytes_sent,
+        bytes_received=counters.bytes_received,
     )
 
 

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.evaluations import Evaluation, Evaluations
 from decoupled.telemetry.overlap import Overlap
-from decoupled.telemetry.spans import Rows, training
+from decoupled.telemetry.spans import COLUMNS, Rows, training
 
 RATE_OVER_NS = 1_000_000_000  # rates are averages over the last second or so
+SPANS_MAX = 500_000  # kept of each worker, from the first on: 16 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Board:
         self._epochs = epochs
         self._overlap = Overlap(len(stages))
         self._busy_ns = [0] * len(stages)
+        self._spans: list[list[Rows]] = [[] for _ in stages]
         self._past: list[list[tuple[int, int, int]]] = [[] for _ in stages]  # (at, samples, busy_ns) of late
         self.counters = [Counters(stage) for stage in range(len(stages))]
 
@@ -59,6 +63,8 @@ class Board:
         """A worker's totals at `at_ns`, and its spans since its last report."""
         stage = counters.stage
         self.counters[stage] = counters
+        if sum(map(len, self._spans[stage])) < SPANS_MAX:
+            self._spans[stage].append(rows)
         spans = training(rows)
         self._busy_ns[stage] += int((spans[:, 3] - spans[:, 2]).sum())
         self._overlap.add(stage, rows, at_ns)
@@ -68,6 +74,11 @@ class Board:
         past.append((at_ns, counters.samples, self._busy_ns[stage]))
         while len(past) > 2 and past[1][0] < at_ns - RATE_OVER_NS:
             past.pop(0)
+
+    @property
+    def spans(self) -> tuple[Rows, ...]:
+        """Every worker's spans, the first SPANS_MAX or so."""
+        return tuple(np.concatenate(parts) if parts else np.empty((0, len(COLUMNS)), np.int64) for parts in self._spans)
 
     def finish(self) -> None:
         """All reports have come."""
