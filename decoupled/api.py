@@ -55,7 +55,7 @@ def train(
     blueprint = draw(run, load_data(run))
     if out is None:
         return _perform(blueprint, on_progress or _ignore, address, on_waiting)
-    folder = _new_folder(Path(out))
+    folder = new_folder(Path(out))
     (folder / "run.toml").write_text(to_toml(blueprint.run), encoding="utf-8")
     try:
         with MetricsFile(folder / "metrics.jsonl") as metrics:
@@ -89,7 +89,8 @@ def _perform(blueprint: Blueprint, tell: OnProgress, address: str | None, on_wai
     return conduct(blueprint, tell, address, on_waiting or (lambda where, joined, wanted: None))
 
 
-def _new_folder(folder: Path) -> Path:
+def new_folder(folder: Path) -> Path:
+    """Makes the folder. Raises UsageError when it holds something or cannot be made."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} already holds something. Choose another folder for the run, or remove this one.")
     try:
@@ -99,10 +100,10 @@ def _new_folder(folder: Path) -> Path:
     return folder
 
 
-def fresh_folder(run: Run) -> Path:
-    """A folder of its own for a run that was given none."""
+def fresh_folder(run: Run, what: str) -> Path:
+    """A folder of its own for a run, or a benchmark, that was given none."""
     name = Path(run.data_name).stem
-    folder = Path("runs") / f"{name}-{run.schedule}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path("runs") / f"{name}-{what}-{time.strftime('%Y%m%d-%H%M%S')}"
     return folder if not folder.exists() else folder.with_name(f"{folder.name}-{os.getpid()}")
 
 

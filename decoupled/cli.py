@@ -1,9 +1,9 @@
 """The command line: parse, call, exit code; nothing else."""
 
 import functools
-import inspect
 import json
 import math
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -13,10 +13,16 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from decoupled import api, plots
-from decoupled.config import PIPELINES, Run, assignments, from_toml, merged
+from decoupled.bench import document
+from decoupled.bench.benchmark import measure
+from decoupled.bench.conditions import parse
+from decoupled.bench.display import Steps, figures
+from decoupled.bench.plan import SCHEDULES, plan
+from decoupled.config import PIPELINES, Run
 from decoupled.console import Display, comparison, scored, summary, timeline
 from decoupled.errors import DecoupledError, UsageError
 from decoupled.launch.work import end_with_stdin, work
+from decoupled.options import takes_run
 from decoupled.schedules.catalogue import NAMES, Settings, make
 from decoupled.schedules.dni import Feedback, Overflow
 from decoupled.schedules.simulator import Costs
@@ -81,86 +87,6 @@ def _fail(sentence: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-DEFAULT = Run()
-
-
-def run_options(
-    data: Annotated[str | None, typer.Option(help="digits (the default), addition, mnist, or the path of an .npz file.")] = None,
-    data_dir: Annotated[
-        str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
-    ] = None,
-    hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers (default 256,256,256).")] = None,
-    schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, or single (one process).")] = None,
-    head: Annotated[str | None, typer.Option(help="readout (the default), linear, linear-label or mlp-label.")] = None,
-    feedback_every: Annotated[
-        int | None,
-        typer.Option(help="Send every n-th gradient back (default 4, without readout 1)."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help=f"Passes over the training data (default {DEFAULT.epochs}).")] = None,
-    batch: Annotated[int | None, typer.Option(help=f"Samples in a batch, of one update (default {DEFAULT.batch}).")] = None,
-    microbatches: Annotated[int | None, typer.Option(help="gpipe, 1f1b: parts of a batch (default 4).")] = None,
-    overflow: Annotated[
-        str | None, typer.Option(help="dni: when the next inbox is full, block (default), drop-oldest or latest.")
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help=f"Learning rate at the start (default {DEFAULT.lr:g}).")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help=f"Decides initial weights and order of batches (default {DEFAULT.seed}).")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Worker processes; with fewer than layers they hold blocks of layers.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file with any of the run's values.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other value. Repeatable.")
-    ] = None,
-) -> Run:
-    """The run that the options describe: the file first, then the options over it, then --set."""
-    named = {
-        "data": data,
-        "hidden": _widths(hidden) if hidden is not None else None,
-        "schedule": schedule,
-        "head": head,
-        "feedback_every": feedback_every,
-        "epochs": epochs,
-        "batch": batch,
-        "microbatches": microbatches,
-        "dni": {"overflow": overflow} if overflow is not None else None,
-        "lr": lr,
-        "seed": seed,
-        "workers": workers,
-        "dataset": {"directory": data_dir} if data_dir is not None else None,
-    }
-    values = from_toml(config) if config is not None else {}
-    values = merged(values, {name: value for name, value in named.items() if value is not None})
-    return Run(**merged(values, assignments(settings or [])))
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(width) for width in text.split(",") if width.strip())
-    except ValueError:
-        raise UsageError(f"--hidden takes widths such as 256,256,256, not {text!r}.") from None
-
-
-def takes_run(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command all of `run_options`; what they describe reaches it as `run`."""
-    options = inspect.signature(run_options).parameters
-    own = [p for p in inspect.signature(function).parameters.values() if p.name != "run"]
-
-    @functools.wraps(function)
-    def with_run(**values: Any) -> None:
-        run = run_options(**{name: values.pop(name) for name in options})
-        function(run=run, **values)
-
-    parameters = [
-        *(p.replace(kind=p.KEYWORD_ONLY) for p in options.values()),
-        *(p.replace(kind=p.KEYWORD_ONLY) for p in own),
-    ]
-    vars(with_run)["__signature__"] = inspect.Signature(parameters)
-    with_run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return with_run
-
-
 Out = Annotated[Path | None, typer.Option(help="New folder for the run (default: one in runs/).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Listen for other hosts, although nothing is encrypted.")]
@@ -191,7 +117,7 @@ def coordinator(
 def _train(run: Run, out: Path | None, json_file: Path | None, address: str | None) -> None:
     if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):  # said before the work, not after it
         raise UsageError(f"{json_file} cannot be written: it is no file in a folder that exists.")
-    folder = out if out is not None else api.fresh_folder(run)
+    folder = out if out is not None else api.fresh_folder(run, run.schedule)
     with Display(run) as display:
         report = api.train(run, folder, display.progress, address, display.waiting)
     if json_file is not None:
@@ -240,6 +166,39 @@ def predict(
 def compare(folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")]) -> None:
     """Print finished runs side by side; speed-up is against the lockstep run among them, or else the first."""
     comparison([api.load_report(folder) for folder in folders])
+
+
+@command
+@takes_run
+def bench(
+    run: Run,
+    schedule: Annotated[str, typer.Option(help="Schedules to compare.")] = ",".join(SCHEDULES),
+    peers: Annotated[str | None, typer.Option(help="torch: also the same in PyTorch, in one process and as pipelines.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Rounds; the order turns round from one to the next.")] = 3,
+    warm_up: Annotated[int, typer.Option(min=1, help="Updates before the time counts.")] = 20,
+    target_accuracy: Annotated[float | None, typer.Option(min=0, max=1, help="Also say how long that took.")] = None,
+    link_latency_ms: Annotated[str | None, typer.Option(help="Delays of every message, such as 0,1,5,10,20.")] = None,
+    straggler: Annotated[str | None, typer.Option(metavar="STAGE:FACTORS", help="Slow one stage down: 3:1,2,5.")] = None,
+    drop: Annotated[str | None, typer.Option(help="Shares of gradients to lose, such as 0,0.1,0.3 (dni).")] = None,
+    workers: Annotated[str | None, typer.Option(help="Numbers of workers, such as 2,4,8,16.")] = None,
+    device_time_ms: Annotated[
+        float | None, typer.Option(help="Emulate a device for each worker: a layer's backprop step on a batch takes so long.")
+    ] = None,
+    out: Out = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Run the same training under different schedules, side by side: speed, its limits, accuracy."""
+    conditions = parse(link_latency_ms, straggler, drop, workers)
+    wanted = plan(run, schedule, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
+    folder = api.new_folder(out if out is not None else api.fresh_folder(run, "bench"))
+    with Steps() as steps:
+        benchmark = measure(wanted, folder / "runs", steps.show)
+    figures(benchmark)
+    command = shlex.join(["decoupled", *sys.argv[1:]])
+    for path in document.keep(benchmark, folder, command):
+        print(path)
+    if json_file is not None:
+        _write_json(json_file, document.to_json(benchmark, command))
 
 
 @command

@@ -58,7 +58,10 @@ RUNS = {
         dni={"feedback": "chained", "stash_max": 2, "patience_s": 0.5},
         runtime={"threads": 2, "evaluate_every": 3, "report_every_s": 1.5},
         dataset={"directory": "/data", "bits": 12},
+        emulation={"latency_ms": 2.5, "straggler": 1, "straggler_factor": 4, "device_ms": 10.0},
     ),
+    "a pipeline": Run(schedule="1f1b", batch=32, microbatches=8),
+    "one that drops": Run(dni={"overflow": "latest"}, emulation={"drop": 0.25}),
 }
 
 
@@ -94,7 +97,7 @@ def test_arrays_are_named_in_toml_and_not_written() -> None:
         ({"seed": -1}, "seed: "),
         ({"seed": 2**64}, "seed: "),
         ({"data": 3}, "data"),
-        ({"schedule": "gossip"}, "schedule: Input should be 'dni', 'lockstep' or 'single', not 'gossip'."),
+        ({"schedule": "gossip"}, "schedule: Input should be 'dni', 'lockstep', 'gpipe', '1f1b' or 'single', not 'gossip'."),
         ({"head": "oracle"}, "head: "),
         ({"feedback_every": 0}, "feedback_every: "),
         ({"hidden": [256, 0]}, "Every hidden layer is 1 to 65536 wide, not (256, 0)."),
@@ -124,6 +127,22 @@ def test_arrays_are_named_in_toml_and_not_written() -> None:
         ({"link": {"silence_s": 1e9}}, "link.silence_s: "),
         ({"runtime": {"threads": 0}}, "runtime.threads: "),
         ({"dataset": {"bits": 1}}, "dataset.bits: "),
+        ({"microbatches": 0}, "microbatches: "),
+        ({"microbatches": 2}, "Dni takes a batch whole; only gpipe and 1f1b cut it into microbatches"),
+        ({"schedule": "lockstep", "microbatches": 2}, "Lockstep takes a batch whole"),
+        ({"schedule": "single", "microbatches": 2}, "Single takes a batch whole"),
+        ({"schedule": "gpipe", "batch": 7, "microbatches": 4}, "Batch norm needs microbatches of at least 2; 7 samples"),
+        ({"dni": {"overflow": "newest"}}, "dni.overflow: "),
+        ({"schedule": "lockstep", "dni": {"overflow": "latest"}}, "Lockstep needs every microbatch's gradient"),
+        ({"schedule": "gpipe", "dni": {"overflow": "drop-oldest"}}, "Gpipe needs every microbatch's gradient"),
+        ({"schedule": "1f1b", "dni": {"overflow": "latest"}}, "1f1b needs every microbatch's gradient"),
+        ({"schedule": "lockstep", "emulation": {"drop": 0.1}}, "Lockstep would wait for ever for a lost gradient"),
+        ({"schedule": "1f1b", "emulation": {"drop": 0.1}}, "1f1b would wait for ever for a lost gradient"),
+        ({"emulation": {"drop": 1.0}}, "emulation.drop: "),
+        ({"emulation": {"latency_ms": -1}}, "emulation.latency_ms: "),
+        ({"emulation": {"straggler": -1}}, "emulation.straggler: "),
+        ({"emulation": {"straggler_factor": 0.5}}, "emulation.straggler_factor: "),
+        ({"emulation": {"device_ms": 0}}, "emulation.device_ms: "),
         ({"learning_rate": 0.1}, "There is no setting learning_rate."),
         ({"link": {"hwm": 3}}, "There is no setting link.hwm."),
     ],
@@ -131,6 +150,21 @@ def test_arrays_are_named_in_toml_and_not_written() -> None:
 )
 def test_a_bad_value_is_refused_with_a_sentence_that_names_it(values: dict[str, Any], said: str) -> None:
     assert refusal(**values).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"microbatches": 1},
+        {"schedule": "gpipe", "batch": 8, "microbatches": 4},
+        {"schedule": "gpipe", "batch": 4, "microbatches": 4, "network": {"batch_norm": False}},
+        {"schedule": "single", "emulation": {"device_ms": 3.0}},
+        {"emulation": {"drop": 0.99}},
+    ],
+    ids=str,
+)
+def test_what_comes_close_to_a_refusal_is_taken(values: dict[str, Any]) -> None:
+    assert Run(**values) == Run(**tomllib.loads(to_toml(Run(**values))))
 
 
 def test_the_words_false_and_no_are_not_true() -> None:

@@ -22,37 +22,38 @@ def equip(assignment: Assignment, sleep: Sleep = time.sleep) -> StageLike:
     stage, emulation = build_stage(assignment), assignment.run.emulation
     equipped: StageLike = stage
     if emulation.device_ms is not None:
-        product_s = emulation.device_ms / 1000 / PRODUCTS * len(assignment.layers)
-        widths = assignment.architecture.widths
-        equipped = EmulatedStage(
-            stage, widths[assignment.layers[0]], widths[assignment.layers[-1] + 1], product_s / assignment.run.batch, sleep
-        )
+        widths, layers = assignment.architecture.widths, assignment.layers
+        sample_s = emulation.device_ms / 1000 / PRODUCTS / assignment.run.batch
+        equipped = EmulatedStage(stage, len(layers), widths[layers[0]], widths[layers[-1] + 1], sample_s, sleep)
     if emulation.straggler == assignment.place.stage:
         equipped = Straggler(equipped, emulation.straggler_factor, sleep)
     return equipped
 
 
 class EmulatedStage:
-    """A stage that waits where another computes: each product takes `sample_s` for each sample. Everything else is real.
+    """A stage of `layers` layers that waits where another computes. Everything else is real.
+
+    Each product of a layer takes `sample_s` for each sample; the input's gradient of its first layer only where wanted.
 
     What it passes on are zeros of the right shapes, so messages are as large as ever and nothing is learnt.
     """
 
-    def __init__(self, stage: Stage, inputs: int, outputs: int, sample_s: float, sleep: Sleep) -> None:
-        self._stage, self._inputs, self._outputs, self._sample_s, self._sleep = stage, inputs, outputs, sample_s, sleep
+    def __init__(self, stage: Stage, layers: int, inputs: int, outputs: int, sample_s: float, sleep: Sleep) -> None:
+        self._stage, self._layers, self._inputs, self._outputs = stage, layers, inputs, outputs
+        self._sample_s, self._sleep = sample_s, sleep
         self.loss: Loss = stage.loss
         self.weight_version = 0
 
     def forward(self, x: Array, training: bool = True) -> Pass:
         if training:
-            self._sleep(self._sample_s * len(x))
+            self._sleep(self._sample_s * len(x) * self._layers)
         return Pass(np.zeros((len(x), self._outputs), np.float32), ())
 
     def synthesize(self, passed: Pass, targets: Array) -> Array:
         return passed.output
 
     def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
-        self._sleep(self._sample_s * len(gradient) * (1 + want_dx))
+        self._sleep(self._sample_s * len(gradient) * (2 * self._layers - 1 + want_dx))
         return np.zeros((len(gradient), self._inputs), np.float32) if want_dx else None
 
     def update(self, samples: int) -> None:

@@ -57,3 +57,22 @@ def test_classes_and_values() -> None:
 @pytest.mark.parametrize("name", LOSSES)
 def test_encoded_targets_have_a_column_for_each_output(name: str) -> None:
     assert LOSSES[name]().encode(TARGETS[name], 4).shape == (6, 4)
+
+
+@pytest.mark.parametrize("targets", [[0, 4], [0, -1], [0], [0, 1, 2]], ids=["too high", "negative", "too few", "too many"])
+def test_softmax_refuses_targets_that_are_not_a_class_for_each_sample(targets: list[int]) -> None:
+    """The kernel would read and write past the end of its arrays."""
+    with pytest.raises(ValueError, match="the targets are not 2 class numbers below 4"):
+        LOSSES["softmax"]().value_and_gradient(np.zeros((2, 4), np.float32), np.array(targets))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int32", "float32"])
+def test_softmax_takes_class_numbers_of_any_type_and_leaves_its_arguments_alone(kind: str) -> None:
+    z, y = rng.standard_normal((2, 4)), np.array([3, 0], kind)
+    z.flags.writeable = y.flags.writeable = False
+
+    value, gradient = LOSSES["softmax"]().value_and_gradient(z, y)
+
+    shares = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    assert value == pytest.approx(-np.log(shares[[0, 1], [3, 0]]).mean())
+    np.testing.assert_allclose(gradient, shares - np.eye(4)[[3, 0]])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from decoupled.nn.layers import BatchNorm, Dense, ReLU
+from decoupled.nn.layers import BatchNorm, BatchNormReLU, Dense, Identity, ReLU, Tanh
 from decoupled.nn.network import Architecture, Network, build_layer, partition
 
 SMALL = Architecture((6, 5, 4, 3))
@@ -33,9 +33,18 @@ def test_initial_weights_keep_the_scale_of_activations() -> None:
 def test_hidden_layers_have_batch_norm_and_activation_and_the_last_has_neither() -> None:
     hidden, last = build_layer(SMALL, 0, 0), build_layer(SMALL, 2, 0)
 
-    assert [type(layer) for layer in hidden] == [Dense, BatchNorm, ReLU]
+    assert [type(layer) for layer in hidden] == [Dense, BatchNormReLU]
+    assert [type(layer) for layer in last] == [Dense, Identity]
     assert [p.name for p in hidden[0].parameters] == ["layer0.weight"]
     assert [p.name for layer in last for p in layer.parameters] == ["layer2.weight", "layer2.bias"]
+
+
+def test_batch_norm_and_relu_are_one_layer_only_where_they_meet() -> None:
+    tanh = build_layer(Architecture((6, 5, 3), activation="tanh"), 0, 0)
+    plain = build_layer(Architecture((6, 5, 3), batch_norm=False), 0, 0)
+
+    assert [type(layer) for layer in tanh] == [Dense, BatchNorm, Tanh]
+    assert [type(layer) for layer in plain] == [Dense, ReLU]
 
 
 @pytest.mark.parametrize(

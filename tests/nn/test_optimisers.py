@@ -3,39 +3,44 @@
 import numpy as np
 import pytest
 
-from decoupled.nn.optimisers import CHUNK, SGD, Adam, LearningRate
+from decoupled.nn.optimisers import SGD, Adam, LearningRate
 from decoupled.nn.parameters import Pack, Parameter, pack
 
 rng = np.random.default_rng(2)
 
 
-def test_sgd_with_momentum_follows_its_formula() -> None:
-    w, v = rng.standard_normal(9), np.zeros(9)
-    packed, optimiser = Pack(w.copy(), np.empty(9)), SGD(momentum=0.9)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_follows_its_formula(momentum: float, dtype: type, tolerance: float) -> None:
+    w, v = rng.standard_normal(1001), np.zeros(1001)
+    packed, optimiser = Pack(w.astype(dtype), np.empty(1001, dtype)), SGD(momentum)
 
-    for _ in range(5):
-        g = rng.standard_normal(9)
+    for step in range(1, 6):
+        g = rng.standard_normal(1001)
         packed.gradients[:] = g * 4  # the sum over four samples
-        optimiser.step(packed, samples=4, rate=0.1)
-        v = 0.9 * v + g
-        w = w - 0.1 * v
+        optimiser.step(packed, samples=4, rate=0.1 / step)
+        v = momentum * v + g
+        w = w - 0.1 / step * v
 
-    np.testing.assert_allclose(packed.values, w)
+    assert packed.values.dtype == dtype
+    np.testing.assert_allclose(packed.values, w, rtol=tolerance, atol=tolerance)
 
 
-def test_adam_follows_algorithm_1_across_chunks() -> None:
-    size = CHUNK + 17
-    w, m, v = rng.standard_normal(size), np.zeros(size), np.zeros(size)
-    packed, optimiser = Pack(w.copy(), np.empty(size)), Adam()
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-10)])
+@pytest.mark.parametrize("size_of_gradients", [1.0, 1e-7])  # beside the smaller ones epsilon is large
+def test_adam_follows_algorithm_1(size_of_gradients: float, dtype: type, tolerance: float) -> None:
+    w, m, v = rng.standard_normal(1001), np.zeros(1001), np.zeros(1001)
+    packed, optimiser = Pack(w.astype(dtype), np.empty(1001, dtype)), Adam()
 
     for t in range(1, 6):
-        g = rng.standard_normal(size)
+        g = rng.standard_normal(1001) * size_of_gradients
         packed.gradients[:] = g * 8
-        optimiser.step(packed, samples=8, rate=0.01)
+        optimiser.step(packed, samples=8, rate=0.01 / t)
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-        w = w - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        w = w - 0.01 / t * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
 
-    np.testing.assert_allclose(packed.values, w, rtol=1e-10)
+    assert packed.values.dtype == dtype
+    np.testing.assert_allclose(packed.values, w, rtol=tolerance, atol=tolerance)
 
 
 def test_a_step_does_not_depend_on_how_often_samples_are_repeated() -> None:

@@ -34,9 +34,10 @@ class Oracle:
             x = passes[-1].output
         _, gradient = self._below[-1].loss.value_and_gradient(x, targets)
         for stage, passed in zip(reversed(self._below), reversed(passes), strict=True):
-            upward = stage.backward(passed, gradient, want_dx=True)
-            assert upward is not None
-            gradient = upward
+            for layer, cache in zip(reversed(stage.layers), reversed(passed.caches), strict=True):
+                upward = layer.backward(gradient, cache, want_dx=True)  # the stage would take it for one of its own
+                assert upward is not None
+                gradient = upward
         for layer, kept in zip((layer for s in self._below for layer in s.layers), statistics, strict=True):
             for name, array in kept.items():
                 layer.state[name][...] = array  # looking ahead leaves no trace

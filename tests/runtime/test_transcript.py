@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from decoupled.config import Run
+from decoupled.config import PIPELINES, Run
 from decoupled.transport.memory import MemoryNetwork
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
 from tests.datasets import blobs
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-SCHEDULES = ("dni", "lockstep")
+SCHEDULES = ("dni", "lockstep", "gpipe", "1f1b")
 SPOKEN = {Kind.ACTIVATION, Kind.GRADIENT, Kind.FEED_ENDED, Kind.FINISHED, Kind.EVALUATED}
 
 
@@ -33,7 +33,9 @@ def transcript(schedule: str, monkeypatch: pytest.MonkeyPatch) -> str:
         carry(network, sender, peer, message)
 
     monkeypatch.setattr(MemoryNetwork, "carry", listen)
-    Cluster(Run(hidden=(8, 8), epochs=1, batch=10, schedule=schedule, feedback_every=2), blobs(train=40, test=10)).run()
+    parts = 2 if schedule in PIPELINES else 1
+    run = Run(hidden=(8, 8), epochs=1, batch=10, microbatches=parts, schedule=schedule, feedback_every=2)
+    Cluster(run, blobs(train=40, test=10)).run()
     return "\n".join(lines) + "\n"
 
 

@@ -2,13 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoupled.schedules.actions import Action, Backward, Evaluate, Evict, Forward, Refine, Source, Update
-from decoupled.schedules.dni import Dni
+from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
+from decoupled.schedules.catalogue import Settings, make
+from decoupled.schedules.dni import Feedback, Overflow
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
@@ -17,31 +19,62 @@ from decoupled.schedules.events import (
     FeedEnded,
     GradientArrived,
     PeerJoined,
+    PeerLost,
     Side,
 )
 from decoupled.schedules.interface import Place, Schedule
-from decoupled.schedules.lockstep import Lockstep
 
 STASH_MAX, WINDOW = 3, 2
-MAKERS: dict[str, Callable[[Place], Schedule]] = {
-    "lockstep": Lockstep,
-    "bootstrapped": lambda place: Dni(place, 2, STASH_MAX, "bootstrapped"),
-    "chained": lambda place: Dni(place, 2, STASH_MAX, "chained"),
+EVALUATE_EVERY = 5  # the last of so many microbatches is evaluated, so four or fewer make a minibatch
+
+
+def named(name: str) -> Callable[[Place], Schedule]:
+    return lambda place: make(name, place, Settings())
+
+
+def dni(feedback: Feedback, overflow: Overflow = "block") -> Callable[[Place], Schedule]:
+    return lambda place: make("dni", place, Settings(2, STASH_MAX, feedback, overflow))
+
+
+SYNCHRONOUS = {name: named(name) for name in ("lockstep", "gpipe", "1f1b")}
+PATIENT = {"bootstrapped": dni("bootstrapped"), "chained": dni("chained")}
+OVERFLOWING = {
+    f"{feedback}, {overflow}": dni(feedback, overflow)
+    for feedback, overflow in (
+        ("bootstrapped", "latest"),
+        ("chained", "latest"),
+        ("bootstrapped", "drop-oldest"),
+        ("chained", "drop-oldest"),
+    )
 }
+
+
+def is_training(m: int) -> bool:
+    return m % EVALUATE_EVERY != EVALUATE_EVERY - 1
 
 
 class Pipeline:
     """Stages joined by queues; which queue delivers next, and what is lost or doubled, is the test's choice."""
 
-    def __init__(self, make: Callable[[Place], Schedule], stages: int, microbatches: int) -> None:
+    def __init__(self, make: Callable[[Place], Schedule], stages: int, microbatches: int, minibatch: int = 1) -> None:
+        self._microbatches, self._minibatch = microbatches, minibatch
         self.stages = [make(Place(i, stages)) for i in range(stages)]
         self.queues: dict[tuple[int, str], deque[Event]] = {(i, way): deque() for i in range(stages) for way in ("down", "up")}
         self.done: list[list[Action]] = [[] for _ in range(stages)]
-        self.queues[0, "down"].extend(ActivationArrived(m, training=m % 5 != 4) for m in range(microbatches))
+        self._room = [WINDOW] * stages  # in the inbox that each stage sends to
+        self._said_finished = [False] * stages
+        self.queues[0, "down"].extend(self.arrival(m) for m in range(microbatches))
         for i in range(stages):
             self.queues[i, "down"].append(FeedEnded(microbatches - 1))
             if i < stages - 1:
                 self.stages[i].receive(PeerJoined(Side.DOWNSTREAM, WINDOW))
+
+    def arrival(self, m: int) -> ActivationArrived:
+        return ActivationArrived(m, is_training(m), self.ends_minibatch(m))
+
+    def ends_minibatch(self, m: int) -> bool:
+        """A minibatch ends when it has its size, before an evaluation, and with the feed."""
+        return (m % EVALUATE_EVERY + 1) % self._minibatch == 0 or not is_training(m + 1) or m == self._microbatches - 1
 
     def deliver(self, key: tuple[int, str]) -> None:
         stage, _ = key
@@ -49,20 +82,34 @@ class Pipeline:
         while (action := self.stages[stage].next_action()) is not None:
             self.done[stage].append(action)
             self._tell(stage, action)
+        if stage and self.stages[stage].finished and not self._said_finished[stage]:
+            self._said_finished[stage] = True
+            self.queues[stage - 1, "up"].append(PeerLost(Side.DOWNSTREAM))
 
     def _tell(self, stage: int, action: Action) -> None:
-        down, up = self.queues.get((stage + 1, "down")), self.queues.get((stage - 1, "up"))
         match action:
-            case Forward(m) | Evaluate(m):
-                if down is not None:
-                    down.append(ActivationArrived(m, isinstance(action, Forward)))
-                    arrivals = sum(isinstance(event, ActivationArrived) for event in down)
-                    assert arrivals <= WINDOW, "more was sent than the inbox holds"
-                if up is not None:
-                    up.append(CreditGranted(1))
+            case Forward(m, send):
+                self._take(stage)
+                if send:
+                    self._send(stage, m)
+            case Evaluate(m):
+                self._take(stage)
+                self._send(stage, m)
+            case Send(m):
+                self._send(stage, m)
             case Backward(m, send=True):
-                assert up is not None
-                up.append(GradientArrived(m))
+                self.queues[stage - 1, "up"].append(GradientArrived(m))
+
+    def _send(self, stage: int, m: int) -> None:
+        if stage < len(self.stages) - 1:
+            self._room[stage] -= 1
+            assert self._room[stage] >= 0, "more was sent than the inbox holds"
+            self.queues[stage + 1, "down"].append(self.arrival(m))
+
+    def _take(self, stage: int) -> None:
+        if stage:
+            self._room[stage - 1] += 1
+            self.queues[stage - 1, "up"].append(CreditGranted(1))
 
     def run(self, choose: Callable[[list[tuple[int, str]]], tuple[int, str]], lossy: Callable[[Event], list[Event]]) -> None:
         while ready := [key for key, queue in self.queues.items() if queue]:
@@ -75,66 +122,148 @@ class Pipeline:
             self.deliver(key)
 
 
-def check(stage: int, stages: int, actions: list[Action], microbatches: int) -> None:
-    """Each microbatch goes forward once, in order, before its backward pass; each update follows a backward pass."""
-    training = [m for m in range(microbatches) if m % 5 != 4]
-    assert [a.microbatch for a in actions if isinstance(a, Forward)] == training
-    assert [a.microbatch for a in actions if isinstance(a, Evaluate)] == [m for m in range(microbatches) if m % 5 == 4]
-    assert sorted(a.microbatch for a in actions if isinstance(a, Backward)) == training
+def check(stage: int, stages: int, actions: list[Action], arrived: list[int], stash_max: int) -> None:
+    """Each that arrived goes forward once, in order, and back once; nothing is left over and no limit broken."""
+    assert [a.microbatch for a in actions if isinstance(a, Forward | Evaluate)] == arrived
+    assert [a.microbatch for a in actions if isinstance(a, Evaluate)] == [m for m in arrived if not is_training(m)]
+    assert sorted(a.microbatch for a in actions if isinstance(a, Backward)) == [m for m in arrived if is_training(m)]
     held: set[int] = set()
-    for before, action in zip([None, *actions], actions, strict=False):
+    for action in actions:
         match action:
             case Forward(m):
                 held.add(m)
-                assert len(held) <= STASH_MAX + 1
+                assert len(held) <= stash_max
             case Backward(m, source, send, keep):
                 assert m in held
                 assert (source is Source.TRUE) or stage < stages - 1
                 assert not (send and stage == 0)
                 if not keep:
                     held.remove(m)
-            case Update():
-                assert isinstance(before, Backward)
             case Refine(m) | Evict(m):
                 held.remove(m)
     assert not held
 
 
-@pytest.mark.parametrize("name", MAKERS)
+def check_updates(actions: list[Action], ends_minibatch: Callable[[int], bool]) -> None:
+    """An update follows the backward passes of exactly one minibatch, and no forward pass comes in between."""
+    waiting: list[int] = []
+    for action in actions:
+        match action:
+            case Backward(m):
+                waiting.append(m)
+            case Update():
+                assert [ends_minibatch(m) for m in waiting] == [False] * (len(waiting) - 1) + [True]
+                waiting.clear()
+            case Evaluate():
+                assert not waiting
+            case Forward(m):
+                assert not any(map(ends_minibatch, waiting)), f"{m} went forward with old weights"
+    assert not waiting
+
+
+def check_one_update_each(actions: list[Action]) -> None:
+    """Every backward pass is followed by an update of its own."""
+    after = [following for action, following in pairwise([*actions, None]) if isinstance(action, Backward)]
+    assert after == [Update()] * actions.count(Update())
+
+
+@pytest.mark.parametrize("name", PATIENT)
 @given(data=st.data(), stages=st.integers(1, 4), microbatches=st.integers(0, 25))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_order_of_delivery_ends_with_every_microbatch_trained_on_once(
     name: str, data: st.DataObject, stages: int, microbatches: int
 ) -> None:
-    pipeline = Pipeline(MAKERS[name], stages, microbatches)
+    pipeline = Pipeline(PATIENT[name], stages, microbatches)
 
     pipeline.run(lambda ready: data.draw(st.sampled_from(ready)), lossy=lambda event: [event])
 
     for stage, schedule in enumerate(pipeline.stages):
         assert schedule.finished, f"stage {stage} is stuck"
-        check(stage, stages, pipeline.done[stage], microbatches)
+        check(stage, stages, pipeline.done[stage], list(range(microbatches)), STASH_MAX + 1)
+        check_one_update_each(pipeline.done[stage])
 
 
-@pytest.mark.parametrize("name", ["bootstrapped", "chained"])
-@given(data=st.data(), microbatches=st.integers(1, 25))
-@settings(max_examples=60, deadline=None)
-def test_lost_and_doubled_gradients_starve_nobody_once_patience_runs_out(
-    name: str, data: st.DataObject, microbatches: int
+@pytest.mark.parametrize("name", SYNCHRONOUS)
+@given(data=st.data(), stages=st.integers(1, 4), microbatches=st.integers(0, 25), minibatch=st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_any_order_of_delivery_ends_with_one_update_for_each_minibatch(
+    name: str, data: st.DataObject, stages: int, microbatches: int, minibatch: int
 ) -> None:
-    pipeline = Pipeline(MAKERS[name], 3, microbatches)
+    pipeline = Pipeline(SYNCHRONOUS[name], stages, microbatches, minibatch)
 
-    def lossy(event: Event) -> list[Event]:
-        assert isinstance(event, GradientArrived)
-        fate = data.draw(st.sampled_from(["kept", "lost", "doubled"]))
-        fates: dict[str, list[Event]] = {
-            "kept": [event],
-            "lost": [Expired(event.microbatch)],
-            "doubled": [event, Expired(event.microbatch)],
-        }
-        return fates[fate]
-
-    pipeline.run(lambda ready: data.draw(st.sampled_from(ready)), lossy)
+    pipeline.run(lambda ready: data.draw(st.sampled_from(ready)), lossy=lambda event: [event])
 
     for stage, schedule in enumerate(pipeline.stages):
         assert schedule.finished, f"stage {stage} is stuck"
-        check(stage, 3, pipeline.done[stage], microbatches)
+        ahead = {"lockstep": 1, "gpipe": minibatch, "1f1b": min(stages - stage, minibatch)}[name]
+        check(stage, stages, pipeline.done[stage], list(range(microbatches)), ahead)
+        check_updates(pipeline.done[stage], pipeline.ends_minibatch)
+
+
+def fate_of(gradient: Event, data: st.DataObject) -> list[Event]:
+    """A gradient comes, or is lost and given up on, or comes twice."""
+    assert isinstance(gradient, GradientArrived)
+    expired = Expired(gradient.microbatch)
+    fates: dict[str, list[Event]] = {"kept": [gradient], "lost": [expired], "doubled": [gradient, expired]}
+    return fates[data.draw(st.sampled_from(list(fates)))]
+
+
+@pytest.mark.parametrize("name", PATIENT)
+@given(data=st.data(), microbatches=st.integers(1, 25))
+@settings(max_examples=40, deadline=None)
+def test_lost_and_doubled_gradients_starve_nobody_once_patience_runs_out(
+    name: str, data: st.DataObject, microbatches: int
+) -> None:
+    pipeline = Pipeline(PATIENT[name], 3, microbatches)
+
+    pipeline.run(lambda ready: data.draw(st.sampled_from(ready)), lambda event: fate_of(event, data))
+
+    for stage, schedule in enumerate(pipeline.stages):
+        assert schedule.finished, f"stage {stage} is stuck"
+        check(stage, 3, pipeline.done[stage], list(range(microbatches)), STASH_MAX + 1)
+        check_one_update_each(pipeline.done[stage])
+
+
+@pytest.mark.parametrize("name", OVERFLOWING)
+@given(data=st.data(), stages=st.integers(1, 4), microbatches=st.integers(0, 25))
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_dropped_each_stage_trains_on_all_that_arrives_and_ends(
+    name: str, data: st.DataObject, stages: int, microbatches: int
+) -> None:
+    """The feed waits for nobody; gradients get lost and come twice; evaluations all arrive."""
+    pipeline = Pipeline(OVERFLOWING[name], stages, microbatches)
+
+    pipeline.run(lambda ready: data.draw(st.sampled_from(ready)), lambda event: fate_of(event, data))
+
+    arrived = list(range(microbatches))
+    for stage, schedule in enumerate(pipeline.stages):
+        actions = pipeline.done[stage]
+        assert schedule.finished, f"stage {stage} is stuck"
+        check(stage, stages, actions, arrived, STASH_MAX + 1)
+        check_one_update_each(actions)
+        dropped = check_unsent(actions, 1 if name.endswith("latest") else WINDOW)
+        arrived = [m for m in arrived if m not in dropped]
+        if stage == stages - 1:
+            assert not dropped
+    assert {m for m in range(microbatches) if not is_training(m)} <= set(arrived)
+
+
+def check_unsent(actions: list[Action], unsent_max: int) -> set[int]:
+    """Outputs that were kept are sent or dropped, each once, in order, and never more than so many wait; gives the dropped."""
+    kept: deque[int] = deque()
+    dropped = set()
+    for number, action in enumerate(actions):
+        match action:
+            case Forward(m, send=False):
+                kept.append(m)
+            case Forward() | Evaluate():
+                assert not kept, "one overtook another"
+            case Send(m):
+                assert kept.popleft() == m
+            case Drop(m):
+                assert kept.popleft() == m
+                dropped.add(m)
+        is_settled = number + 1 == len(actions) or isinstance(actions[number + 1], Forward | Evaluate)
+        assert len(kept) <= unsent_max + (not is_settled)
+    assert not kept
+    return dropped

@@ -17,6 +17,7 @@ def used() -> Counters:
         updates=10,
         refined=9,
         evicted=1,
+        dropped=7,
         unmatched_gradients=2,
         stash=4,
         bytes_sent=12_345_678_901,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoupled.telemetry.overlap import Overlap
-from decoupled.telemetry.spans import COLUMNS, KINDS, TRAINING, Rows
+from decoupled.telemetry.spans import COLUMNS, Rows
 from tests.telemetry.spans import spans
 
 Edges = list[tuple[int, int]]
@@ -42,14 +42,14 @@ def test_a_single_worker_never_overlaps() -> None:
     assert share(spans((0, 10), (10, 20))) == 0
 
 
-@pytest.mark.parametrize("kind", ["evaluate", "evict"])
+@pytest.mark.parametrize("kind", ["evaluate", "evict", "drop"])
 def test_spans_without_training_do_not_count(kind: str) -> None:
     together = share(spans((0, 10)), spans((0, 100), kind=kind), spans((5, 10)))
 
     assert together == pytest.approx(5 / 10)
 
 
-@pytest.mark.parametrize("kind", ["forward", "backward", "update", "refine"])
+@pytest.mark.parametrize("kind", ["forward", "backward", "synthetic", "update", "refine", "send"])
 def test_all_kinds_of_training_count(kind: str) -> None:
     assert share(spans((0, 10), kind=kind), spans((0, 10), kind=kind)) == 1
 
@@ -122,7 +122,3 @@ def test_reports_in_pieces_give_what_one_report_gives(workers: list[Edges], repo
         overlap.add(worker, rows(workers[worker][since : reported[worker]]), known_to)
 
     assert overlap.share == pytest.approx(brute_force(workers))
-
-
-def test_the_kinds_that_train_are_kinds() -> None:
-    assert {KINDS[number] for number in TRAINING} == {"forward", "backward", "update", "refine"}

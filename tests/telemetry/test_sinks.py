@@ -28,7 +28,7 @@ def board() -> Board:
     made = Board(((0,), (1,)), epochs=2, train_samples=100, test_samples=10)
     last = Counters(1, samples=50, updates=5)
     last.loss.add(0.5)
-    made.report(Counters(0, samples=60), spans((0, 600)), 1000)
+    made.report(Counters(0, samples=60, dropped=3), spans((0, 600)), 1000)
     made.report(last, spans((400, 1000)), 1000)
     made.evaluations.add({"loss": 0.25, "correct": 9, "samples": 10}, epoch=1, seconds=2.0)
     return made
@@ -60,6 +60,7 @@ def test_a_record_holds_the_run_its_workers_and_its_evaluations() -> None:
     assert (moment["seconds"], moment["samples"], moment["loss"], moment["overlap"]) == (1.235, 50, 0.5, 0.2)
     assert moment["evaluations"] == [{"epoch": 1, "loss": 0.25, "accuracy": 0.9, "seconds": 2.0}]
     assert [(worker["stage"], worker["samples"]) for worker in moment["workers"]] == [(0, 60), (1, 50)]
+    assert [worker["dropped"] for worker in moment["workers"]] == [3, 0]
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])

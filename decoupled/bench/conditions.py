@@ -1,0 +1,103 @@
+"""Conditions: the circumstances under which every side runs, one value of one axis at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from decoupled.config import Run
+from decoupled.errors import UsageError
+
+Axis: TypeAlias = Literal["", "latency", "straggler", "drop", "workers"]
+
+LABELS: dict[Axis, str] = {
+    "": "",
+    "latency": "link latency, ms each way",
+    "straggler": "slow-down of one stage",
+    "drop": "share of gradients lost",
+    "workers": "workers",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One value on an axis; the axis "" is the run as it is."""
+
+    axis: Axis
+    value: float
+    stage: int = 0  # the slow one, on the axis of stragglers
+
+    @property
+    def name(self) -> str:
+        """A short name that can stand in a file's."""
+        return f"{self.axis}-{self.value:g}" if self.axis else "as-is"
+
+    def applied(self, run: Run) -> Run:
+        """The run under this condition. Raises UsageError where it does not fit the run."""
+        match self.axis:
+            case "":
+                return run
+            case "latency":
+                return _emulating(run, latency_ms=self.value)
+            case "straggler":
+                return _emulating(run, straggler=self.stage, straggler_factor=self.value)
+            case "drop":
+                return _emulating(run, drop=self.value)
+            case "workers":
+                return _with_workers(run, round(self.value))
+
+    def admits(self, schedule: str, run: Run) -> bool:
+        """Whether it means something under that schedule; where it does not, the side runs only in its absence."""
+        match self.axis:
+            case "" | "workers":
+                return schedule != "single" or self.axis == "" or run.emulation.device_ms is not None or self.value == 1
+            case "straggler":
+                return schedule != "single" or self.value == 1
+            case "latency":
+                return schedule != "single" or self.value == 0
+            case "drop":
+                return schedule == "dni" or self.value == 0
+
+
+AS_IS = Condition("", 0)
+
+
+def parse(latencies: str | None, straggler: str | None, drops: str | None, workers: str | None) -> list[Condition]:
+    """The conditions that the options name, the run as it is if they name none. Raises UsageError for another form."""
+    conditions = [Condition("latency", value) for value in _numbers("--link-latency-ms", latencies, 0, 60_000)]
+    if straggler is not None:
+        stage, colon, factors = straggler.partition(":")
+        if not colon or not stage.strip().isdecimal():
+            raise UsageError(f"--straggler takes STAGE:FACTOR, such as 3:5 or 3:1,2,5, not {straggler!r}.")
+        conditions += [Condition("straggler", f, int(stage)) for f in _numbers("--straggler", factors, 1, 1000)]
+    conditions += [Condition("drop", value) for value in _numbers("--drop", drops, 0, 0.99)]
+    conditions += [Condition("workers", float(round(value))) for value in _numbers("--workers", workers, 1, 64)]
+    return conditions or [AS_IS]
+
+
+def _numbers(option: str, text: str | None, least: float, most: float) -> Sequence[float]:
+    if text is None:
+        return ()
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} takes numbers such as 1,2,5, not {text!r}.") from None
+    if not all(least <= value <= most for value in values):
+        raise UsageError(f"{option} takes numbers from {least:g} to {most:g}, not {text!r}.")
+    return sorted(set(values))
+
+
+def _emulating(run: Run, **values: Any) -> Run:
+    return changed(run, emulation=run.emulation.model_dump() | values)
+
+
+def _with_workers(run: Run, workers: int) -> Run:
+    """As many workers; on emulated devices also as many layers, so that each worker has the work of one device."""
+    if run.emulation.device_ms is None:
+        return changed(run, workers=workers)
+    width = run.hidden[0] if run.hidden else 256
+    return changed(run, hidden=(width,) * (workers - 1), workers=workers)
+
+
+def changed(run: Run, **values: Any) -> Run:
+    """The run with other values, checked anew."""
+    return Run(**run.model_dump() | values)

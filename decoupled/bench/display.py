@@ -1,0 +1,57 @@
+"""What a person sees of a benchmark in a terminal: how far it is, and then its table. In a pipe, plain lines."""
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from decoupled.bench.benchmark import Benchmark
+from decoupled.bench.document import COLUMNS, rows, utilisation
+
+
+class Steps:
+    """Shows which trial is under way."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("trials"),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> "Steps":
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def show(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` trials are over, and `what` begins."""
+        if self._console.is_terminal:
+            self._bar.update(self._task, description=what, completed=done, total=total)
+        else:
+            print(what, flush=True)
+
+
+def figures(benchmark: Benchmark) -> None:
+    """Prints the table, each worker's utilisation, and the notes."""
+    console = Console()
+    table = Table(*COLUMNS, box=None, padding=(0, 1, 0, 0))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows(benchmark):
+        table.add_row(*row)
+    console.print(table)
+    for name, shares in utilisation(benchmark):
+        print(f"{name}: workers compute {shares} of the time")
+    for note in benchmark.notes:
+        print(note)

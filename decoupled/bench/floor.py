@@ -1,0 +1,81 @@
+"""The floor: how fast a schedule would be if nothing but its matrix products took time, on all cores at once.
+
+Counted are the products of the layers that the schedule cannot do without: the output, the weights' gradient, and the
+input's gradient where one is needed. The heads' own thin products, element-wise work, messages and waiting are not.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from decoupled.runtime.blueprint import Blueprint
+
+ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """An m x k by k x n product in float32 or float64, needed `share` times for each batch."""
+
+    m: int
+    k: int
+    n: int
+    share: float
+    dtype: str
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def products(blueprint: Blueprint) -> list[Product]:
+    """What one batch needs under the blueprint's schedule."""
+    run, architecture = blueprint.run, blueprint.architecture
+    needed = []
+    for stage, layers in enumerate(blueprint.stages):
+        for layer in layers:
+            inputs, outputs = architecture.widths[layer : layer + 2]
+            is_sparse = run.schedule == "dni" and layer == layers[0] and stage > 0  # it goes to another stage, now and then
+            share = 1 / (run.feedback_every or 1) if is_sparse else 1.0
+            needed.append(Product(run.batch, inputs, outputs, 1.0, architecture.dtype))
+            needed.append(Product(inputs, run.batch, outputs, 1.0, architecture.dtype))
+            if layer > 0:
+                needed.append(Product(run.batch, outputs, inputs, share, architecture.dtype))
+    return needed
+
+
+def samples_per_s(blueprint: Blueprint, at: int) -> float:
+    """The floor's rate: every core busy with products, one BLAS thread each; measured once for each value of `at`."""
+    seconds = sum(p.share * _seconds(p.m, p.k, p.n, p.dtype, at) for p in products(blueprint))
+    return blueprint.run.batch * cores() / seconds
+
+
+@cache
+def _seconds(m: int, k: int, n: int, dtype: str, at: int) -> float:
+    """One product's time on one core while all others do the same: the median of several rounds."""
+    work = [_work(m, k, n, dtype) for _ in range(cores())]
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(len(work)) as pool:
+        rounds = [max(pool.map(lambda job: job(), work)) for _ in range(ROUNDS)]
+    return float(np.median(rounds))
+
+
+def _work(m: int, k: int, n: int, dtype: str) -> Callable[[], float]:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
+    out = np.empty((m, n), dtype)
+    repeats = max(int(2e9 / (2 * m * k * n)), 1)  # some 20 ms, so that the pool's own time does not count
+
+    def measure() -> float:
+        started = time.perf_counter()
+        for _ in range(repeats):
+            np.matmul(a, b, out=out)
+        return (time.perf_counter() - started) / repeats
+
+    return measure

@@ -1,0 +1,79 @@
+"""Peers: what one would use instead of this package, at their own best settings. They are PyTorch's, where it is installed."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from decoupled.bench.floor import cores
+from decoupled.bench.trial import Outcome, child, seconds_to
+from decoupled.errors import RunFailed
+from decoupled.runtime.blueprint import Blueprint
+
+NAMES = ("torch", "torch gpipe", "torch 1f1b")
+MISSING = "PyTorch is not installed, so it takes no part. To add it: pip install 'decoupled-trainer[torch]'"
+PROBE_UPDATES = 40  # timed ones, for choosing among settings
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How torch is to run: `fused` is its optimiser, the last two are of pipelines."""
+
+    kind: str
+    threads: int
+    fused: bool
+    workers: int = 1
+    microbatches: int = 1
+
+    def __str__(self) -> str:
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        if self.kind == "single":
+            return f"{'fused' if self.fused else 'plain'} optimiser, {threads}"
+        return f"{self.workers} processes, {self.microbatches} microbatches, {threads} each"
+
+
+def is_there() -> bool:
+    """Whether torch can be imported; it is not imported for that."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def candidates(name: str, blueprint: Blueprint) -> list[Settings]:
+    """The settings worth trying for that peer on this machine."""
+    if name == "torch":
+        return [Settings("single", threads, fused) for threads in sorted({1, cores()}) for fused in (True, False)]
+    kind = name.removeprefix("torch ")
+    workers = sorted({w for w in (2, cores(), len(blueprint.stages)) if 1 < w <= blueprint.architecture.layers})
+    return [
+        Settings(kind, 1, True, w, m)
+        for w in workers
+        for m in (1, 2, 4, 8)
+        if blueprint.run.batch % m == 0 and blueprint.run.batch // m > 1 and (kind == "gpipe" or m >= w)
+    ]
+
+
+def best(name: str, blueprint: Blueprint, warm_up: int) -> Settings | None:
+    """The fastest of the candidates, each tried once and shortly; None when there is none that works."""
+    rates: dict[Settings, float] = {}
+    for settings in candidates(name, blueprint):
+        try:
+            rates[settings] = _ask(settings, blueprint, warm_up, warm_up + PROBE_UPDATES)["samples_per_s"]
+        except RunFailed:  # this one does not suit the run; another may
+            continue
+    return max(rates, key=lambda settings: rates[settings], default=None)
+
+
+def train(settings: Settings, blueprint: Blueprint, warm_up: int, target: float | None) -> Outcome:
+    """Trains the blueprint's run in torch. Raises RunFailed with what it said."""
+    said = _ask(settings, blueprint, warm_up, None)
+    evaluations = said["evaluations"]
+    final = evaluations[-1] if evaluations else {"accuracy": None, "loss": None}
+    report = said | {"test_accuracy": final["accuracy"], "test_loss": final["loss"], "settings": str(settings)}
+    rate = said["samples_per_s"]
+    return Outcome(rate, seconds_to(target, evaluations, len(blueprint.dataset.x_train), rate), report)
+
+
+def _ask(settings: Settings, blueprint: Blueprint, warm_up: int, updates_max: int | None) -> dict[str, Any]:
+    job = {"run": blueprint.run.model_dump(mode="json"), "updates_max": updates_max, "warm_up": warm_up} | asdict(settings)
+    said: dict[str, Any] = json.loads(child([sys.executable, "-m", "decoupled.bench.torch_peer"], json.dumps(job)))
+    return said

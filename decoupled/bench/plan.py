@@ -1,0 +1,56 @@
+"""The plan of a benchmark: which sides, under which conditions, how often."""
+
+from dataclasses import dataclass
+
+from decoupled.bench import peers
+from decoupled.bench.conditions import Condition, changed
+from decoupled.config import Run
+from decoupled.errors import UsageError
+
+SCHEDULES = ("single", "lockstep", "gpipe", "1f1b", "dni")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be measured."""
+
+    run: Run
+    schedules: tuple[str, ...]
+    peers: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    repeat: int  # rounds
+    warm_up: int  # updates
+    target: float | None  # test accuracy
+    notes: tuple[str, ...] = ()  # what a reader of the figures must know
+
+
+def plan(
+    run: Run,
+    schedules: str,
+    peer: str | None,
+    conditions: list[Condition],
+    repeat: int,
+    warm_up: int,
+    target: float | None,
+    device_ms: float | None,
+) -> Plan:
+    """The plan that the options describe. Raises UsageError when there is no such schedule or peer."""
+    names = tuple(name.strip() for name in schedules.split(","))
+    if unknown := [name for name in names if name not in SCHEDULES]:
+        raise UsageError(f"There is no schedule {unknown[0]!r} to compare. Choose among {', '.join(SCHEDULES)}.")
+    if peer not in (None, "torch"):
+        raise UsageError(f"There is no peer {peer!r}. The only one is torch.")
+    if device_ms is not None:
+        run = changed(run, emulation=run.emulation.model_dump() | {"device_ms": device_ms})
+    if target is not None:
+        run = changed(run, runtime=run.runtime.model_dump() | {"evaluate_every": 1})
+    others, notes = (peers.NAMES if peer else ()), list[str]()
+    if peer and device_ms is not None:
+        others = ()
+        notes.append("PyTorch takes no part where devices are emulated.")
+    elif peer and not peers.is_there():
+        others = ()
+        notes.append(peers.MISSING)
+    if device_ms is not None:
+        notes.append(f"The devices are emulated: a layer's three products for a batch are a wait of {device_ms:g} ms.")
+    return Plan(run, names, others, tuple(conditions), repeat, warm_up, target, tuple(notes))

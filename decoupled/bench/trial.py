@@ -1,0 +1,82 @@
+"""A trial: one side, once. Each is a process of its own, the one that a user would start, so none inherits from another."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decoupled import api
+from decoupled.bench import steady
+from decoupled.config import to_toml
+from decoupled.data import batches
+from decoupled.errors import RunFailed
+from decoupled.runtime.blueprint import Blueprint
+
+END_S = 10.0  # for a child that was told to stop
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one trial came to."""
+
+    samples_per_s: float  # once steady
+    target_s: float | None  # of steady training until the first evaluation that reached the target; None: it did not
+    report: dict[str, Any]  # the case as `train --json` gives it, or as much of it as a peer can say
+
+    def to_json(self) -> dict[str, Any]:
+        return {"steady_samples_per_s": round(self.samples_per_s, 1), "target_s": self.target_s} | self.report
+
+
+def train(blueprint: Blueprint, folder: Path, warm_up: int, target: float | None) -> Outcome:
+    """Trains the blueprint's run with the command `decoupled train`, into `folder`. Raises RunFailed with what it said."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    config = folder.with_suffix(".toml")
+    config.write_text(to_toml(blueprint.run), encoding="utf-8")
+    child([sys.executable, "-m", "decoupled", "train", "--config", str(config), "--out", str(folder)])
+    config.unlink()  # the run's folder holds the same
+    report = api.load_report(folder)
+    every = blueprint.run.runtime.evaluate_every
+    windows = -(-blueprint.run.epochs // every) if every else 1
+    rate = steady.samples_per_s(api.load_spans(folder), update_sizes(blueprint), windows, warm_up) or report["samples_per_s"]
+    return Outcome(
+        rate, seconds_to(target, report["evaluations"], len(blueprint.dataset.x_train), rate), report | {"folder": str(folder)}
+    )
+
+
+def update_sizes(blueprint: Blueprint) -> list[int]:
+    """The samples of each update of the run."""
+    epoch = [stop - start for start, stop in batches.bounds(len(blueprint.dataset.x_train), blueprint.run.batch)]
+    return epoch * blueprint.run.epochs
+
+
+def seconds_to(target: float | None, evaluations: list[dict[str, Any]], samples_per_epoch: int, rate: float) -> float | None:
+    """How long training at that rate takes to the first evaluation at or above the target."""
+    if target is None:
+        return None
+    reached = (e["epoch"] for e in evaluations if e["accuracy"] is not None and e["accuracy"] >= target)
+    epoch = next(reached, None)
+    return None if epoch is None else round(epoch * samples_per_epoch / rate, 3)
+
+
+def child(command: list[str], given: str = "") -> str:
+    """Runs a process to its end and gives what it printed. Raises RunFailed with its last words when it fails.
+
+    If this process is interrupted, the child is told to end, and no process is left. It has a group of its own, so that
+    Ctrl-C reaches it once, from here.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0) as process:
+        try:
+            said, complained = process.communicate(given)
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    if process.returncode:
+        words = (complained or said).strip().splitlines()
+        raise RunFailed(words[-1].removeprefix("error: ") if words else f"The process ended with exit code {process.returncode}.")
+    return said

@@ -1,0 +1,92 @@
+"""The options that describe a run on the command line; every command that takes a run has the same."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from decoupled.config import Run, assignments, from_toml, merged
+from decoupled.errors import UsageError
+
+DEFAULT = Run()
+
+
+def run_options(
+    data: Annotated[str | None, typer.Option(help="digits (the default), addition, mnist, or the path of an .npz file.")] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
+    ] = None,
+    hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers (default 256,256,256).")] = None,
+    schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, or single (one process).")] = None,
+    head: Annotated[str | None, typer.Option(help="readout (the default), linear, linear-label or mlp-label.")] = None,
+    feedback_every: Annotated[
+        int | None,
+        typer.Option(help="Send every n-th gradient back (default 4, without readout 1)."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Passes over the training data (default {DEFAULT.epochs}).")] = None,
+    batch: Annotated[int | None, typer.Option(help=f"Samples in a batch, of one update (default {DEFAULT.batch}).")] = None,
+    microbatches: Annotated[int | None, typer.Option(help="gpipe, 1f1b: parts of a batch (default 4).")] = None,
+    overflow: Annotated[
+        str | None, typer.Option(help="dni: when the next inbox is full, block (default), drop-oldest or latest.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help=f"Learning rate at the start (default {DEFAULT.lr:g}).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help=f"Decides initial weights and order of batches (default {DEFAULT.seed}).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes; with fewer than layers they hold blocks of layers.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with any of the run's values.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other value. Repeatable.")
+    ] = None,
+) -> Run:
+    """The run that the options describe: the file first, then the options over it, then --set."""
+    named = {
+        "data": data,
+        "hidden": _widths(hidden) if hidden is not None else None,
+        "schedule": schedule,
+        "head": head,
+        "feedback_every": feedback_every,
+        "epochs": epochs,
+        "batch": batch,
+        "microbatches": microbatches,
+        "dni": {"overflow": overflow} if overflow is not None else None,
+        "lr": lr,
+        "seed": seed,
+        "workers": workers,
+        "dataset": {"directory": data_dir} if data_dir is not None else None,
+    }
+    values = from_toml(config) if config is not None else {}
+    values = merged(values, {name: value for name, value in named.items() if value is not None})
+    return Run(**merged(values, assignments(settings or [])))
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in text.split(",") if width.strip())
+    except ValueError:
+        raise UsageError(f"--hidden takes widths such as 256,256,256, not {text!r}.") from None
+
+
+def takes_run(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command all of `run_options` but those it has itself; what they describe reaches it as `run`."""
+    own = [p for p in inspect.signature(function).parameters.values() if p.name != "run"]
+    taken = {p.name for p in own}
+    options = {name: p for name, p in inspect.signature(run_options).parameters.items() if name not in taken}
+
+    @functools.wraps(function)
+    def with_run(**values: Any) -> None:
+        run = run_options(**{name: values.pop(name) for name in options})
+        function(run=run, **values)
+
+    parameters = [
+        *(p.replace(kind=p.KEYWORD_ONLY) for p in options.values()),
+        *(p.replace(kind=p.KEYWORD_ONLY) for p in own),
+    ]
+    vars(with_run)["__signature__"] = inspect.Signature(parameters)
+    with_run.__annotations__ = {p.name: p.annotation for p in parameters}
+    return with_run
