@@ -24,7 +24,7 @@ from decoupled.runtime.single import train_single
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.sinks import MetricsFile, record
 from decoupled.telemetry.spans import COLUMNS, Rows
-from decoupled.telemetry.trace import trace_file
+from decoupled.telemetry.trace import middle, trace_file
 
 OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
@@ -151,15 +151,17 @@ def load_spans(folder: str | Path) -> tuple[Rows, ...]:
     return tuple(arrays[name] for name in names)
 
 
-def trace(folders: Sequence[str | Path], target: str | Path) -> int:
+def trace(folders: Sequence[str | Path], target: str | Path, seconds: float | None = None) -> int:
     """Writes the timelines of finished runs, one below the other, for chrome://tracing or ui.perfetto.dev.
 
-    Gives the number of events. Raises UsageError when a folder holds no finished run or the file cannot be written.
+    With `seconds`, only so long a stretch from the middle of each. Gives the number of events. Raises UsageError when a
+    folder holds no finished run or the file cannot be written.
     """
     runs = []
     for folder in folders:
-        report = load_report(folder)
-        runs.append((report["schedule"], load_spans(folder), [worker["layers"] for worker in report["workers_detail"]]))
+        report, spans = load_report(folder), load_spans(folder)
+        stretch = spans if seconds is None else middle(spans, seconds)
+        runs.append((report["schedule"], stretch, [worker["layers"] for worker in report["workers_detail"]]))
     whole = trace_file(runs)
     try:
         Path(target).write_text(json.dumps(whole), encoding="utf-8")

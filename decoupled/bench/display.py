@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from decoupled.bench.benchmark import Benchmark
-from decoupled.bench.document import COLUMNS, rows, utilisation
+from decoupled.bench.document import BEHAVIOUR, SPEED, behaviour, speed
 
 
 class Steps:
@@ -43,15 +43,19 @@ class Steps:
 
 
 def figures(benchmark: Benchmark) -> None:
-    """Prints the table, each worker's utilisation, and the notes."""
-    console = Console()
-    table = Table(*COLUMNS, box=None, padding=(0, 1, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows(benchmark):
-        table.add_row(*row)
-    console.print(table)
-    for name, shares in utilisation(benchmark):
-        print(f"{name}: workers compute {shares} of the time")
+    """Prints the tables and the notes."""
+    _table(SPEED, speed(benchmark))
+    print()
+    _table(BEHAVIOUR, behaviour(benchmark))
     for note in benchmark.notes:
         print(note)
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(*columns[: len(rows[0])], box=None, padding=(0, 2, 0, 0))
+    for column in table.columns:
+        column.no_wrap = True
+        column.justify = "left" if column is table.columns[0] else "right"
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -18,50 +17,57 @@ from decoupled.runtime.report import versions
 from decoupled.telemetry.sinks import finite
 
 REFERENCES = ("lockstep", "single", "torch")
-COLUMNS = (
-    "side",
-    "samples/s",
-    "spread",
-    "of lockstep",
-    "of single",
-    "of floor",
-    "overlap",
-    "MB/s",
-    "stale",
-    "MB",
-    "accuracy",
-    "to target",
-)
+SPEED = ("side", "samples/s", "spread", "/lockstep", "/single", "floor", "accuracy", "target")
+TRACE_S = 1.0  # of each run, from its middle: enough to see how it goes, and small enough to open at once
+BEHAVIOUR = ("side", "workers compute", "overlap", "MB/s", "staleness", "peak MB")
 
 
-def rows(benchmark: Benchmark) -> list[tuple[str, ...]]:
-    """The table, one row a case, in the order of COLUMNS."""
-    return [_row(benchmark, case) for case in benchmark.cases]
+def speed(benchmark: Benchmark) -> list[tuple[str, ...]]:
+    """The first table, one row a case, in the order of SPEED; without a target, without its column."""
+    return [_speed(benchmark, case) for case in benchmark.cases]
 
 
-def _row(benchmark: Benchmark, case: Case) -> tuple[str, ...]:
-    speed, last = rate(case), case.outcomes[-1].report
-    workers = last.get("workers_detail", [])
-    of = {name: benchmark.ratio(case, name) for name in REFERENCES}
-    share = Spread.of([o.samples_per_s / f for o, f in zip(case.outcomes, case.floors, strict=True)]) if case.floors else None
-    sent = sum(worker["bytes_sent"] for worker in workers) / last["seconds"] / 1e6 if workers else None
-    memory = sum(worker["peak_rss_mb"] for worker in workers) or last.get("peak_rss_mb")
-    accuracy, reached = last["test_accuracy"], [outcome.target_s for outcome in case.outcomes]
-    stale = max((worker["staleness_mean"] for worker in workers), default=0.0)
+def _speed(benchmark: Benchmark, case: Case) -> tuple[str, ...]:
+    steady, reached = rate(case), [outcome.target_s for outcome in case.outcomes]
+    of_floor = [outcome.samples_per_s / floor for outcome, floor in zip(case.outcomes, case.floors, strict=False)]
     return (
-        case.side if not case.condition.axis else f"{case.side}, {case.condition.axis} {case.condition.value:g}",
-        f"{speed.median:,.0f}",
-        f"{speed.low:,.0f}-{speed.high:,.0f}",
-        _or_dash(_median(of["lockstep"]), ".2f"),
-        _or_dash(_median(of["single"]), ".2f"),
-        _or_dash(_median(share), ".0%"),
-        _or_dash(last.get("overlap"), ".2f"),
-        _or_dash(sent, ",.0f"),
+        _name(case),
+        f"{steady.median:,.0f}",
+        f"{steady.low / 1000:,.1f}-{steady.high / 1000:,.1f}k",
+        _or_dash(_median(benchmark.ratio(case, "lockstep")), ".2f"),
+        _or_dash(_median(benchmark.ratio(case, "single")), ".2f"),
+        _or_dash(median(of_floor) if of_floor else None, ".0%"),
+        _or_dash(_accuracy(case), ".2%"),
+        _or_dash(None if None in reached else median(s for s in reached if s is not None), ".1f s"),
+    )[: len(SPEED) if benchmark.plan.target is not None else -1]
+
+
+def behaviour(benchmark: Benchmark) -> list[tuple[str, ...]]:
+    """The second table, one row for each case with workers of ours, from its last round, in the order of BEHAVIOUR."""
+    return [_behaviour(case) for case in benchmark.cases if case.outcomes[-1].report.get("workers_detail")]
+
+
+def _behaviour(case: Case) -> tuple[str, ...]:
+    last = case.outcomes[-1].report
+    workers = last["workers_detail"]
+    stale = max(worker["staleness_mean"] for worker in workers)
+    return (
+        _name(case),
+        " ".join(f"{worker['busy']:.0%}" for worker in workers),
+        f"{last['overlap']:.2f}",
+        f"{sum(worker['bytes_sent'] for worker in workers) / last['seconds'] / 1e6:,.0f}",
         _or_dash(stale or None, ".1f"),
-        _or_dash(memory, ",.0f"),
-        _or_dash(accuracy, ".2%"),
-        _or_dash(None if None in reached else median(s for s in reached if s is not None), ".1f"),
+        f"{sum(worker['peak_rss_mb'] for worker in workers):,.0f}",
     )
+
+
+def _name(case: Case) -> str:
+    return case.side if not case.condition.axis else f"{case.side}, {case.condition.axis} {case.condition.value:g}"
+
+
+def _accuracy(case: Case) -> float | None:
+    found = [outcome.report["test_accuracy"] for outcome in case.outcomes]
+    return None if None in found or case.blueprint.run.emulation.device_ms else median(found)
 
 
 def _median(spread: Spread | None) -> float | None:
@@ -69,15 +75,9 @@ def _median(spread: Spread | None) -> float | None:
 
 
 def _or_dash(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
-
-
-def utilisation(benchmark: Benchmark) -> Iterator[tuple[str, str]]:
-    """Each side's workers and the share of the time that each computes, in the last round."""
-    for case in benchmark.cases:
-        workers = case.outcomes[-1].report.get("workers_detail", [])
-        if len(workers) > 1:
-            yield case.name.removesuffix(" as-is"), "  ".join(f"{worker['busy']:.0%}" for worker in workers)
+    if value is None:
+        return "-"
+    return format(value, form.removesuffix(" s")) + (" s" if form.endswith(" s") else "")
 
 
 def to_json(benchmark: Benchmark, command: str) -> dict[str, Any]:
@@ -164,20 +164,35 @@ def _moments(case: Case) -> list[plots.Moment]:
 
 
 def page(benchmark: Benchmark, command: str, pictures: list[Path]) -> str:
-    """The benchmark in Markdown: the command, the machine, the table, the notes and the pictures."""
-    about = machine()
-    lines = [f"    {command}", "", f"{about['cores']} cores of {about['processor']}, Python {about['python']}, numpy"]
-    lines[-1] += f" {about['numpy']} with {about['blas']}; {benchmark.plan.repeat} rounds, medians, lowest to highest."
-    lines += ["", "| " + " | ".join(COLUMNS) + " |", "| --- " + "| ---: " * (len(COLUMNS) - 1) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows(benchmark)]
-    lines += [""] + [f"- {note}" for note in benchmark.notes] + [""]
-    lines += [f"![{path.stem}]({path.parent.name}/{path.name})\n" for path in pictures]
+    """The benchmark in Markdown: its table, what each worker did, the notes and the pictures."""
+    lines = [table(benchmark, command), *_markdown(BEHAVIOUR, behaviour(benchmark)), ""]
+    lines += [f"![{path.stem}]({path.parent.name}/{path.stem}.svg)\n" for path in pictures]
     return "\n".join(lines)
 
 
+def table(benchmark: Benchmark, command: str) -> str:
+    """The command, the machine, the first table and the notes in Markdown."""
+    about, plan = machine(), benchmark.plan
+    where = f"{about['cores']} cores of {about['processor']}, Python {about['python']}, numpy {about['numpy']}, {about['blas']}"
+    how = f"{plan.repeat} rounds, {plan.warm_up} updates of warm-up left out of each; medians."
+    lines = ["```sh", command, "```", "", f"{where}; {how}", "", *_markdown(SPEED, speed(benchmark)), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in benchmark.notes), ""])
+
+
+def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    columns = columns[: len(rows[0])]
+    ruler = "| --- " + "| ---: " * (len(columns) - 1) + "|"
+    return ["| " + " | ".join(columns) + " |", ruler, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
 def keep(benchmark: Benchmark, folder: Path, command: str) -> list[Path]:
-    """Writes report.json, report.md, the pictures and the trace into the folder; gives what it wrote."""
+    """Writes report.json, report.md, table.md, the pictures and a trace into the folder; gives what it wrote."""
     drawn = pictures(benchmark, folder / "pictures")
     write_whole(folder / "report.md", page(benchmark, command, drawn).encode())
+    write_whole(folder / "table.md", table(benchmark, command).encode())
     write_whole(folder / "report.json", (json.dumps(to_json(benchmark, command), indent=2) + "\n").encode())
-    return [folder / "report.json", folder / "report.md", *drawn]
+    written = [folder / "report.json", folder / "report.md", folder / "table.md", *drawn]
+    if runs := _with_spans([case for case in benchmark.cases if case.condition == benchmark.plan.conditions[0]]):
+        api.trace([case.outcomes[0].report["folder"] for case in runs], folder / "trace.json", TRACE_S)
+        written.append(folder / "trace.json")
+    return written

@@ -17,7 +17,7 @@ UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
 
 Outgoing: TypeAlias = tuple[str, Message]
 
-CREDIT: Outgoing = (UPSTREAM, Message(Kind.CREDIT, body={"count": 1}))  # what was taken from the inbox leaves room for one
+CREDIT = Message(Kind.CREDIT)  # what was taken from the inbox leaves room for one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,14 +111,14 @@ class Performer:
             body = {"training": True, "ends_minibatch": arrived.ends_minibatch}
             output = DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body=body, tensors=(held.passed.output, targets))
             if send:
-                return [output, CREDIT]
+                return [output, (UPSTREAM, CREDIT)]
             self._unsent[m] = output
-            return [CREDIT]
+            return [(UPSTREAM, CREDIT)]
         loss, held.gradient = self.stage.loss.value_and_gradient(held.passed.output, targets)
         self.counters.loss.add(loss)
         if (correct := self.stage.loss.correct(held.passed.output, targets)) is not None:
             self.counters.accuracy.add(correct / len(targets))
-        return [CREDIT]
+        return [(UPSTREAM, CREDIT)]
 
     def _evaluate(self, m: int) -> list[Outgoing]:
         arrived = self._arrived.pop(m)
@@ -126,11 +126,11 @@ class Performer:
         if not self._place.is_last:
             return [
                 (DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=(output, targets))),
-                CREDIT,
+                (UPSTREAM, CREDIT),
             ]
         loss, _ = self.stage.loss.value_and_gradient(output, targets)
         found = {"loss": loss, "correct": self.stage.loss.correct(output, targets), "samples": len(targets)}
-        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found)), CREDIT]
+        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found)), (UPSTREAM, CREDIT)]
 
     def _backward(self, m: int, source: Source, send: bool, keep: bool) -> list[Outgoing]:
         held = self._held[m]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from decoupled.errors import RunFailed
 from decoupled.runtime.assignment import Assignment, build_schedule, upstream_name
 from decoupled.runtime.emulation import equip
-from decoupled.runtime.performer import COORDINATOR, DOWNSTREAM, UPSTREAM, Performer
+from decoupled.runtime.performer import COORDINATOR, CREDIT, DOWNSTREAM, UPSTREAM, Performer
 from decoupled.runtime.process import limits, tune
 from decoupled.runtime.rehearsal import rehearse
 from decoupled.schedules.actions import Action
@@ -136,6 +136,8 @@ class Life:
         # With `latest` the queue is the upstream's, or what is passed on would be as old as the inbox is long.
         is_short = assignment.run.dni.overflow == "latest" and not self._place.is_first
         self._window = 1 if is_short else assignment.run.link.window
+        self._owed = 0  # credits not granted yet; a few go in one message, and the upstream still has most of the window
+        self._grant = max(self._window // 4, 1)
         self.acted = False  # in the last turn
         if assignment.downstream is None:
             self.send(COORDINATOR, Message(Kind.READY))
@@ -207,13 +209,23 @@ class Life:
         microbatch: int = getattr(action, "microbatch", -1)
         start_ns = self._clock_ns()
         for peer, message in self._performer.perform(action):
-            self.send(peer, message, cause=str(action))
+            if message is CREDIT:
+                self._owe(action)
+            else:
+                self.send(peer, message, cause=str(action))
         end_ns = self._clock_ns()
         self._spans.add(action, start_ns, end_ns)
         if self._performer.holds(microbatch):
             self._deadlines.setdefault(microbatch, end_ns + int(self._assignment.run.dni.patience_s * 1e9))
         else:
             self._deadlines.pop(microbatch, None)
+
+    def _owe(self, action: Action) -> None:
+        """What was taken from the inbox leaves room for one more."""
+        self._owed += 1
+        if self._owed >= self._grant:
+            self.send(UPSTREAM, replace(CREDIT, body={"count": self._owed}), cause=str(action))
+            self._owed = 0
 
     def _expire(self) -> None:
         now = self._clock_ns()

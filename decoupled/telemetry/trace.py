@@ -62,6 +62,15 @@ def slices(rows: Rows, start_ns: int, end_ns: int) -> Rows:
     return np.column_stack([inside[:, :2], inside[:, 2:].clip(start_ns, end_ns)])
 
 
+def middle(stages: Sequence[Rows], seconds: float) -> list[Rows]:
+    """The spans of so long a stretch in the middle of the run."""
+    together = np.concatenate(list(stages))
+    if not len(together):
+        return list(stages)
+    centre, half = int(together[:, 2].min() + together[:, 3].max()) // 2, int(seconds * 5e8)
+    return [slices(rows, centre - half, centre + half) for rows in stages]
+
+
 def _in_order(rows: Rows) -> Rows:
     """By start; of those that start together the longest first, so that it encloses the others."""
     return rows[np.lexsort((-rows[:, 3], rows[:, 2]))]

@@ -24,6 +24,11 @@ from tests.e2e.commands import SMALL, decoupled, is_one_sentence
         (["train", "--hidden", "many"], "--hidden takes widths"),
         (["train", "--hidden", "0"], "every hidden layer is 1 to 65536 wide"),
         (["train", "--schedule", "fast"], "schedule: Input should be 'dni'"),
+        (["train", "--microbatches", "4"], "dni takes a batch whole"),
+        (["train", "--schedule", "gpipe", "--batch", "6", "--microbatches", "4"], "microbatches of at least 2"),
+        (["train", "--schedule", "1f1b", "--overflow", "latest"], "1f1b needs every microbatch's gradient"),
+        (["train", "--overflow", "newest"], "dni.overflow: Input should be 'block'"),
+        (["train", "--schedule", "lockstep", "--set", "emulation.drop=0.1"], "lockstep would wait for ever"),
         (["train", "--head", "none"], "head: Input should be 'readout'"),
         (["train", "--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
         (["train", "--lr", "-1"], "lr: Input should be greater than 0"),
@@ -148,5 +153,40 @@ def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> Non
     assert [line.split()[:2] for line in lines[1:4]] == [["stage", "0"], ["stage", "1"], ["stage", "2"]]
     assert "bubble 0.667, utilisation 0.333, peak stash per stage 1, 1, 1" in done.stdout
     forecast = json.loads((tmp_path / "f.json").read_text())
-    assert forecast["makespan"] == 2 * 3 * 3
+    assert forecast["makespan"] == 2 * ((1 + 2) + (1 + 2) + (1 + 1))  # the first stage sends no gradient
     assert forecast["timeline"][0] == {"stage": 0, "action": "F0", "start": 0.0, "end": 1.0}
+
+
+def test_simulate_cuts_batches_for_pipelines_alone(tmp_path: Path) -> None:
+    updates = {}
+    for schedule in ("gpipe", "1f1b", "lockstep", "dni"):
+        done = decoupled(
+            "simulate", "--schedule", schedule, "--microbatches", "8", "--minibatch", "4", "--json", "f.json", cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        timeline = json.loads((tmp_path / "f.json").read_text())["timeline"]
+        updates[schedule] = sum(slot["action"] == "U" for slot in timeline if slot["stage"] == 0)
+
+    assert updates == {"gpipe": 2, "1f1b": 2, "lockstep": 8, "dni": 8}
+
+
+def test_simulate_shows_what_overflows(tmp_path: Path) -> None:
+    done = decoupled(
+        "simulate",
+        "--overflow",
+        "latest",
+        "--window",
+        "1",
+        "--latency",
+        "9",
+        "--microbatches",
+        "6",
+        "--json",
+        "f.json",
+        cwd=tmp_path,
+    )
+
+    assert done.returncode == 0, done.stderr
+    actions = [slot["action"][0] for slot in json.loads((tmp_path / "f.json").read_text())["timeline"]]
+    assert "D" in actions
+    assert ">" in actions

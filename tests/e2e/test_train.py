@@ -12,11 +12,11 @@ from tests.e2e.commands import SMALL, decoupled
 
 FIELDS = {
     "schedule", "workers", "data", "samples_per_s", "seconds", "epochs", "updates", "test_accuracy", "test_loss", "overlap",
-    "workers_detail", "seed", "versions",
+    "workers_detail", "evaluations", "seed", "versions",
 }  # fmt: skip
 DETAIL_FIELDS = {
     "stage", "layers", "busy", "wait", "samples", "staleness_mean", "staleness_max", "head_cosine", "unmatched_gradients",
-    "evicted", "peak_rss_mb",
+    "evicted", "dropped", "peak_rss_mb", "bytes_sent", "bytes_received",
 }  # fmt: skip
 
 
@@ -48,7 +48,8 @@ def test_the_report_has_the_names_that_other_tools_read(digits_run: Path) -> Non
 
 
 def test_the_run_folder_holds_every_value_that_was_used(digits_run: Path) -> None:
-    assert {path.name for path in digits_run.iterdir()} == {"run.toml", "metrics.jsonl", "report.json", "model.safetensors"}
+    files = {"run.toml", "metrics.jsonl", "report.json", "model.safetensors", "spans.safetensors"}
+    assert {path.name for path in digits_run.iterdir()} == files
     values = tomllib.loads((digits_run / "run.toml").read_text())
 
     assert (values["feedback_every"], values["dni"]["feedback"], values["heads"]["lr"]) == (4, "chained", 0.003)
@@ -109,6 +110,33 @@ def test_lockstep_over_processes_gives_the_weights_of_single_bit_for_bit() -> No
     for name, array in alone.items():
         assert (array == there[name]).all(), name
     assert reports[0].test_accuracy == reports[1].test_accuracy
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+def test_a_pipeline_of_processes_learns_the_digits(schedule: str, tmp_path: Path) -> None:
+    done = decoupled("train", "--epochs", "2", "--schedule", schedule, "--microbatches", "2", "--out", "run", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (report["schedule"], report["workers"], report["updates"]) == (schedule, 4, 2 * 23)
+    assert [detail["samples"] for detail in report["workers_detail"]] == [2 * 1437] * 4
+    assert report["test_accuracy"] >= 0.95
+    assert tomllib.loads((tmp_path / "run" / "run.toml").read_text())["microbatches"] == 2
+
+
+def test_beside_a_straggler_outputs_are_dropped_and_the_first_stage_trains_on_every_sample(tmp_path: Path) -> None:
+    straggler = ["--set", "emulation.straggler=3", "--set", "emulation.straggler_factor=20"]
+
+    done = decoupled("train", *SMALL, "--overflow", "latest", *straggler, "--out", "run", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    samples, dropped = ([detail[name] for detail in report["workers_detail"]] for name in ("samples", "dropped"))
+    assert samples[0] == 3 * 1437
+    assert samples[3] < samples[0]
+    assert sum(dropped[:3]) > 0
+    assert dropped[3] == 0
+    assert report["evaluations"][-1]["epoch"] == 3
 
 
 def test_dni_workers_compute_at_the_same_time_and_lockstep_workers_take_turns() -> None:

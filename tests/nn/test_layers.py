@@ -115,7 +115,7 @@ def test_batch_norm_with_relu_is_batch_norm_and_then_relu(dtype: type) -> None:
     scale, shift = rng.standard_normal((2, 33)).astype(dtype)
     for layer in (fused, norm):
         layer.scale.value[:], layer.shift.value[:] = scale, shift
-    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype is np.float32 else {"rtol": 1e-10, "atol": 1e-12}
+    rtol, atol = (1e-4, 1e-5) if dtype is np.float32 else (1e-10, 1e-12)
 
     for _ in range(3):  # the running statistics move with every batch
         x, dy = (2 * rng.standard_normal((2, 257, 33)) + 1).astype(dtype)
@@ -129,18 +129,18 @@ def test_batch_norm_with_relu_is_batch_norm_and_then_relu(dtype: type) -> None:
 
         assert dx is not None
         assert expected_dx is not None
-        assert (y.dtype, dx.dtype) == (dtype, dtype)
-        np.testing.assert_allclose(y, expected_y, **tolerance)
-        np.testing.assert_allclose(dx, expected_dx, **tolerance)
+        assert {y.dtype, dx.dtype} == {np.dtype(dtype)}
+        np.testing.assert_allclose(y, expected_y, rtol=rtol, atol=atol)
+        np.testing.assert_allclose(dx, expected_dx, rtol=rtol, atol=atol)
         for mine, theirs in zip(fused.parameters, norm.parameters, strict=True):
-            np.testing.assert_allclose(mine.gradient, theirs.gradient, rtol=1e-4, atol=100 * tolerance["atol"])
-    np.testing.assert_allclose(fused.mean, norm.mean, **tolerance)
-    np.testing.assert_allclose(fused.variance, norm.variance, **tolerance)
+            np.testing.assert_allclose(mine.gradient, theirs.gradient, rtol=1e-4, atol=100 * atol)
+    np.testing.assert_allclose(fused.mean, norm.mean, rtol=rtol, atol=atol)
+    np.testing.assert_allclose(fused.variance, norm.variance, rtol=rtol, atol=atol)
 
     x = rng.standard_normal((7, 33)).astype(dtype)
     evaluated, _ = fused.forward(x, training=False)
-    np.testing.assert_allclose(evaluated, np.maximum(norm.forward(x, training=False)[0], 0), **tolerance)
-    np.testing.assert_allclose(fused.mean, norm.mean, **tolerance)
+    np.testing.assert_allclose(evaluated, np.maximum(norm.forward(x, training=False)[0], 0), rtol=rtol, atol=atol)
+    np.testing.assert_allclose(fused.mean, norm.mean, rtol=rtol, atol=atol)
 
 
 def test_batch_norm_with_relu_gives_the_same_parameter_gradients_when_no_input_gradient_is_wanted() -> None:

@@ -1,10 +1,13 @@
 """A whole run on the simulated network: what is learnt, what is equal, and what faults do not break."""
 
+from itertools import count
+
 import numpy as np
 import pytest
 
 from decoupled.config import Run
 from decoupled.errors import RunFailed
+from decoupled.runtime.blueprint import draw
 from decoupled.runtime.report import Report
 from decoupled.runtime.single import train_single
 from decoupled.transport.interface import Received
@@ -34,6 +37,77 @@ def test_lockstep_gives_the_same_weights_as_single_bit_for_bit(stages: tuple[tup
     assert there.keys() == alone.network.arrays.keys()
     for name, array in alone.network.arrays.items():
         assert (array == there[name]).all(), name
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("microbatches", [1, 3, 4])
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_a_pipeline_gives_the_weights_of_single(schedule: str, microbatches: int, optimiser: str) -> None:
+    """The gradients of the parts add up to that of the batch; only the order of the sums differs."""
+    values = {"network": {"batch_norm": False, "dtype": "float64"}, "optimiser": {"name": optimiser}, "epochs": 3, "batch": 30}
+    there = trained(a_run(schedule=schedule, microbatches=microbatches, **values)).network.arrays
+    alone = train_single(Cluster(a_run(schedule="single", **values), blobs()).blueprint, lambda progress: None).network.arrays
+
+    assert there.keys() == alone.keys()
+    for name, array in alone.items():
+        np.testing.assert_allclose(there[name], array, rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+@pytest.mark.parametrize("stages", [None, ((0, 1), (2, 3))])
+def test_a_pipeline_over_workers_gives_the_weights_of_one_worker_bit_for_bit(
+    schedule: str, stages: tuple[tuple[int, ...], ...] | None
+) -> None:
+    """With batch norm, whose running statistics follow each microbatch in turn."""
+    alone = trained(a_run(schedule=schedule, microbatches=3, workers=1)).network.arrays
+    there = trained(a_run(schedule=schedule, microbatches=3, stages=stages), faults=Faults(latency_s=0.01)).network.arrays
+
+    assert there.keys() == alone.keys()
+    for name, array in alone.items():
+        assert (array == there[name]).all(), name
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b"])
+def test_a_pipeline_makes_one_update_for_each_batch_and_trains_on_every_sample(schedule: str) -> None:
+    report = trained(a_run(schedule=schedule, microbatches=4, epochs=12))
+
+    assert report.updates == 12 * 10
+    assert [detail.samples for detail in report.workers_detail] == [12 * 200] * 4
+    assert [detail.staleness_max for detail in report.workers_detail] == [0] * 4
+    assert report.test_accuracy is not None
+    assert report.test_accuracy >= 0.9
+
+
+@pytest.mark.parametrize(("schedule", "microbatches"), [("gpipe", 4), ("1f1b", 4), ("lockstep", 1), ("dni", 1), ("single", 1)])
+def test_a_batch_is_cut_into_four_where_a_schedule_can_use_it(schedule: str, microbatches: int) -> None:
+    assert draw(a_run(schedule=schedule), blobs()).run.microbatches == microbatches
+
+
+@pytest.mark.parametrize(("batch", "microbatches"), [(2, 1), (3, 1), (4, 2), (7, 3), (8, 4), (100, 4)])
+def test_a_small_batch_is_cut_into_fewer_so_that_none_is_alone(batch: int, microbatches: int) -> None:
+    assert draw(a_run(schedule="gpipe", batch=batch), blobs()).run.microbatches == microbatches
+
+
+@pytest.mark.parametrize("overflow", ["latest", "drop-oldest"])
+@pytest.mark.parametrize("feedback", ["chained", "bootstrapped"])
+def test_with_a_slow_link_outputs_are_dropped_and_the_first_stage_trains_on_everything(overflow: str, feedback: str) -> None:
+    """A round trip takes longer than the first stage needs to fill the inbox below it."""
+    options = {"overflow": overflow, "feedback": feedback, "stash_max": 4}
+    cluster = Cluster(a_run(dni=options, link={"window": 2}, epochs=20), blobs(), faults=Faults(latency_s=0.01))
+    slowed = cluster.workers[1].step
+    turns = count()
+    cluster.workers[1].step = lambda: next(turns) % 5 == 0 and slowed()  # type: ignore[method-assign]
+    cluster.run()
+    report = cluster.coordinator.report()
+
+    samples, dropped = ([getattr(d, name) for d in report.workers_detail] for name in ("samples", "dropped"))
+    assert samples[0] == 20 * 200
+    assert samples == sorted(samples, reverse=True)
+    assert dropped[0] > 0
+    assert dropped[3] == 0
+    assert samples[1] == 20 * 200 - 20 * dropped[0]
+    assert report.test_accuracy is not None
+    assert report.test_accuracy >= 0.9
 
 
 @pytest.mark.parametrize("head", ["readout", "linear", "linear-label", "mlp-label"])

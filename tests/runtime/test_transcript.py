@@ -33,8 +33,8 @@ def transcript(schedule: str, monkeypatch: pytest.MonkeyPatch) -> str:
         carry(network, sender, peer, message)
 
     monkeypatch.setattr(MemoryNetwork, "carry", listen)
-    parts = 2 if schedule in PIPELINES else 1
-    run = Run(hidden=(8, 8), epochs=1, batch=10, microbatches=parts, schedule=schedule, feedback_every=2)
+    cut = {"batch": 20, "microbatches": 4} if schedule in PIPELINES else {"batch": 10}
+    run = Run(hidden=(8, 8), epochs=1, schedule=schedule, feedback_every=2, link={"window": 16}, **cut)
     Cluster(run, blobs(train=40, test=10)).run()
     return "\n".join(lines) + "\n"
 

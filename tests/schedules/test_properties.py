@@ -39,13 +39,10 @@ def dni(feedback: Feedback, overflow: Overflow = "block") -> Callable[[Place], S
 SYNCHRONOUS = {name: named(name) for name in ("lockstep", "gpipe", "1f1b")}
 PATIENT = {"bootstrapped": dni("bootstrapped"), "chained": dni("chained")}
 OVERFLOWING = {
-    f"{feedback}, {overflow}": dni(feedback, overflow)
-    for feedback, overflow in (
-        ("bootstrapped", "latest"),
-        ("chained", "latest"),
-        ("bootstrapped", "drop-oldest"),
-        ("chained", "drop-oldest"),
-    )
+    "bootstrapped, latest": dni("bootstrapped", "latest"),
+    "chained, latest": dni("chained", "latest"),
+    "bootstrapped, drop-oldest": dni("bootstrapped", "drop-oldest"),
+    "chained, drop-oldest": dni("chained", "drop-oldest"),
 }
 
 

@@ -1,0 +1,196 @@
+"""Emulated hardware: the waits that are asked for, noted instead of waited."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from decoupled.config import Run
+from decoupled.nn.parameters import Array
+from decoupled.nn.stage import Stage
+from decoupled.runtime import emulation
+from decoupled.runtime.assignment import Assignment, assign, build_stage
+from decoupled.runtime.blueprint import draw
+from decoupled.runtime.emulation import EmulatedStage, Straggler, equip
+from decoupled.runtime.single import train_single
+from decoupled.schedules.catalogue import NAMES
+from tests.cluster import Cluster
+from tests.datasets import blobs
+
+BATCH, DEVICE_MS = 20, 30.0
+PRODUCT_S = 0.010  # a third of what a layer takes for a whole batch
+
+
+def assigned(stage: int, **values: object) -> Assignment:
+    run = Run(**{"hidden": (16, 12, 8), "batch": BATCH, "epochs": 1} | values)
+    return assign(draw(run, blobs()), stage)
+
+
+def emulated(stage: int, waits: list[float], **values: object) -> EmulatedStage:
+    made = equip(assigned(stage, emulation={"device_ms": DEVICE_MS}, **values), waits.append)
+    assert isinstance(made, EmulatedStage)
+    return made
+
+
+def inputs(rows: int, width: int) -> Array:
+    return np.zeros((rows, width), np.float32)
+
+
+@pytest.mark.parametrize("rows", [BATCH, BATCH // 4, 1])
+@pytest.mark.parametrize("want_dx", [False, True])
+def test_each_product_takes_its_share_of_the_devices_time(rows: int, want_dx: bool) -> None:
+    waits: list[float] = []
+    stage = emulated(1, waits)
+
+    passed = stage.forward(inputs(rows, 16))
+    dx = stage.backward(passed, inputs(rows, 12), want_dx)
+
+    product_s = PRODUCT_S * rows / BATCH
+    assert waits == pytest.approx([product_s, product_s * (2 if want_dx else 1)])
+    assert passed.output.shape == (rows, 12)
+    assert (None if dx is None else dx.shape) == ((rows, 16) if want_dx else None)
+
+
+@pytest.mark.parametrize(("want_dx", "products_back"), [(True, 6), (False, 5)])
+def test_a_block_of_layers_takes_the_time_of_all_of_them(want_dx: bool, products_back: int) -> None:
+    """Within the block the gradient has to come down in any case."""
+    waits: list[float] = []
+    stage = emulated(1, waits, stages=((0,), (1, 2, 3)))
+
+    passed = stage.forward(inputs(BATCH, 16))
+    stage.backward(passed, inputs(BATCH, 3), want_dx)
+
+    assert waits == pytest.approx([3 * PRODUCT_S, products_back * PRODUCT_S])
+    assert passed.output.shape == (BATCH, 3)
+
+
+def test_evaluation_updates_and_heads_cost_nothing_on_an_emulated_device() -> None:
+    waits: list[float] = []
+    stage = emulated(0, waits)
+    passed = stage.forward(inputs(5, 6), training=False)
+    targets = np.zeros(5, np.int64)
+
+    stage.synthesize(passed, targets)
+    stage.refine(passed, targets, inputs(5, 16))
+    stage.update(5)
+
+    assert waits == []
+
+
+def test_updates_are_counted_and_change_nothing() -> None:
+    assignment = assigned(0, emulation={"device_ms": DEVICE_MS})
+    stage, real = equip(assignment, lambda seconds: None), build_stage(assignment)
+    versions = [stage.weight_version]
+
+    for _ in range(3):
+        stage.update(BATCH)
+        versions.append(stage.weight_version)
+
+    assert versions == [0, 1, 2, 3]
+    arrays = stage.arrays()
+    assert arrays.keys() == real.arrays().keys()
+    assert all((arrays[name] == array).all() for name, array in real.arrays().items())
+
+
+class Clock:
+    """Says what time it is; work takes as long as the test says."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(emulation, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def take(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_straggler_takes_its_factor_as_long_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    waits: list[float] = []
+    stage = Straggler(EmulatedStage(build_stage(assigned(1)), 1, 16, 12, 0.001, clock.take), 5.0, waits.append)
+
+    passed = stage.forward(inputs(10, 16))
+    stage.backward(passed, inputs(10, 12), want_dx=True)
+    stage.update(10)
+
+    assert waits == pytest.approx([4 * 0.010, 4 * 0.020, 0])
+    assert stage.weight_version == 1
+
+
+def test_everything_a_stage_does_is_slow_on_a_straggler(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    waits: list[float] = []
+    real = build_stage(assigned(1))
+
+    class Slow:
+        """Takes a second for every call of the real stage."""
+
+        loss, weight_version, arrays = real.loss, 7, real.arrays
+
+        def __getattr__(self, name: str) -> object:
+            clock.take(1.0)
+            return getattr(real, name)
+
+    stage, targets = Straggler(Slow(), 3.0, waits.append), np.zeros(4, np.int64)  # type: ignore[arg-type]
+    passed = stage.forward(inputs(4, 16))
+    stage.backward(passed, stage.synthesize(passed, targets), want_dx=False)
+    stage.refine(passed, targets, inputs(4, 12))
+    stage.update(4)
+
+    assert waits == pytest.approx([2.0] * 5)
+    assert stage.weight_version == 7
+
+
+def test_a_straggler_computes_what_its_stage_computes() -> None:
+    assignment = assigned(1, emulation={"straggler": 1, "straggler_factor": 9.0})
+    slow, plain = equip(assignment, lambda seconds: None), build_stage(assignment)
+    x = np.random.default_rng(0).standard_normal((BATCH, 16)).astype(np.float32)
+
+    passed, expected = slow.forward(x), plain.forward(x)
+    assert (passed.output == expected.output).all()
+    found_dx = slow.backward(passed, passed.output, want_dx=True)
+    expected_dx = plain.backward(expected, expected.output, want_dx=True)
+    slow.update(BATCH)
+    plain.update(BATCH)
+
+    assert found_dx is not None
+    assert expected_dx is not None
+    assert (found_dx == expected_dx).all()
+    assert all((slow.arrays()[name] == array).all() for name, array in plain.arrays().items())
+
+
+@pytest.mark.parametrize(("stage", "kind"), [(0, Stage), (1, Straggler), (2, Stage)])
+def test_only_the_stage_that_is_named_is_a_straggler(stage: int, kind: type) -> None:
+    assert type(equip(assigned(stage, emulation={"straggler": 1, "straggler_factor": 2.0}))) is kind
+
+
+def test_an_emulated_straggler_waits_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        clock.take(seconds)
+
+    stage = equip(assigned(1, emulation={"device_ms": DEVICE_MS, "straggler": 1, "straggler_factor": 4.0}), sleep)
+    stage.forward(inputs(BATCH, 16))
+
+    assert waits == pytest.approx([PRODUCT_S, 3 * PRODUCT_S])
+
+
+@pytest.mark.parametrize("schedule", NAMES)
+def test_a_whole_run_on_emulated_devices_ends_with_the_weights_it_began_with(schedule: str) -> None:
+    cluster = Cluster(Run(hidden=(8, 8), epochs=2, batch=20, schedule=schedule, emulation={"device_ms": 1e-6}), blobs())
+    initial = {name: a for stage in range(3) for name, a in build_stage(assign(cluster.blueprint, stage)).arrays().items()}
+
+    cluster.run()
+
+    report = cluster.coordinator.report()
+    assert report.updates == 2 * 10
+    assert [detail.samples for detail in report.workers_detail] == [400] * 3
+    assert all((report.network.arrays[name] == array).all() for name, array in initial.items())
+
+
+def test_single_is_emulated_as_well() -> None:
+    run = Run(hidden=(8,), epochs=1, batch=100, schedule="single", emulation={"device_ms": 1e-3})
+
+    assert train_single(draw(run, blobs()), lambda progress: None).updates == 2
