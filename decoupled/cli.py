@@ -173,6 +173,9 @@ def compare(folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help
 def bench(
     run: Run,
     schedule: Annotated[str, typer.Option(help="Schedules to compare.")] = ",".join(SCHEDULES),
+    microbatches: Annotated[
+        int | None, typer.Option(min=1, help="gpipe, 1f1b: parts of a batch (default: the fastest of 2, 4 and 8).")
+    ] = None,
     peers: Annotated[str | None, typer.Option(help="torch: also the same in PyTorch, in one process and as pipelines.")] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Rounds; the order turns round from one to the next.")] = 3,
     warm_up: Annotated[int, typer.Option(min=1, help="Updates before the time counts.")] = 20,
@@ -189,7 +192,7 @@ def bench(
 ) -> None:
     """Run the same training under different schedules, side by side: speed, its limits, accuracy."""
     conditions = parse(link_latency_ms, straggler, drop, workers)
-    wanted = plan(run, schedule, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
+    wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
     folder = api.new_folder(out if out is not None else api.fresh_folder(run, "bench"))
     with Steps() as steps:
         benchmark = measure(wanted, folder / "runs", steps.show)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.simulator import Costs, Forecast, simulate
 from decoupled.telemetry.spans import KINDS, Rows
 
-MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the run does not say
+MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,19 +118,18 @@ def _prepare(
 ) -> tuple[list[Case], list[str]]:
     """The cases, each at its side's best settings."""
     cases, notes = list[Case](), list(plan.notes)
-    parts = {name: plan.run.microbatches for name in plan.schedules if name in PIPELINES}
+    parts = {name: plan.microbatches for name in plan.schedules if name in PIPELINES}
     for name in [name for name, given in parts.items() if given is None]:
         on_step(f"looking for the best number of microbatches for {name}", 0, 1)
         parts[name] = _best_microbatches(name, plan, dataset, folder)
         notes.append(f"{name} cuts a batch into {parts[name]} microbatches, the fastest of {MICROBATCHES}.")
     for condition, name in _sides(plan):
-        values = {"schedule": name, "workers": None, "stages": None} if name == "single" else {"schedule": name}
-        run = changed(_single_threads(plan.run, name), **values, microbatches=parts.get(name))
+        run = _under(name, plan.run, parts.get(name))
         if condition.admits(name, run):
             cases.append(Case(name, condition, draw(condition.applied(run), dataset)))
     if len(trial.update_sizes(cases[0].blueprint)) <= plan.warm_up:
         raise UsageError(f"The run makes no more updates than the {plan.warm_up} that warm it up. Give more --epochs.")
-    lockstep = draw(changed(plan.run, schedule="lockstep", microbatches=None), dataset)
+    lockstep = draw(_under("lockstep", plan.run, None), dataset)
     for name in plan.peers:
         on_step(f"looking for the best settings for {name}", 0, 1)
         settings = peers.best(name, lockstep, plan.warm_up)
@@ -147,18 +147,21 @@ def _sides(plan: Plan) -> Iterator[tuple[Condition, str]]:
             yield condition, name
 
 
-def _single_threads(run: Run, name: str) -> Run:
-    """The run with as many BLAS threads as suit the side: all cores for one process, else as many as the run says."""
-    if name != "single":
-        return run
-    return changed(run, runtime=run.runtime.model_dump() | {"threads": floor.cores()})
+def _under(name: str, run: Run, microbatches: int | None) -> Run:
+    """The run under another schedule; one process gets every core, and what only dni can do is left out elsewhere."""
+    values: dict[str, Any] = {"schedule": name, "microbatches": microbatches}
+    if name == "single":
+        values |= {"workers": None, "stages": None, "runtime": run.runtime.model_dump() | {"threads": floor.cores()}}
+    if name != "dni":
+        values["dni"] = run.dni.model_dump() | {"overflow": "block"}
+    return changed(run, **values)
 
 
 def _best_microbatches(name: str, plan: Plan, dataset: Dataset, folder: Path) -> int:
     rates: dict[int, float] = {}
     for count in MICROBATCHES:
         if plan.run.batch >= 2 * count:
-            run = plan.conditions[0].applied(changed(plan.run, schedule=name, microbatches=count, epochs=1))
+            run = plan.conditions[0].applied(changed(_under(name, plan.run, count), epochs=1))
             blueprint = draw(run, dataset)
             rates[count] = trial.train(blueprint, folder / f"probe-{name}-{count}", plan.warm_up, None).samples_per_s
     return max(rates, key=lambda count: rates[count], default=1)

@@ -91,11 +91,12 @@ def _emulating(run: Run, **values: Any) -> Run:
 
 
 def _with_workers(run: Run, workers: int) -> Run:
-    """As many workers; on emulated devices also as many layers, so that each worker has the work of one device."""
+    """As many workers; on emulated devices as many layers, so that each device has one, or one process has them all."""
+    own = None if run.schedule == "single" else workers
     if run.emulation.device_ms is None:
-        return changed(run, workers=workers)
+        return changed(run, workers=own)
     width = run.hidden[0] if run.hidden else 256
-    return changed(run, hidden=(width,) * (workers - 1), workers=workers)
+    return changed(run, hidden=(width,) * (workers - 1), workers=own)
 
 
 def changed(run: Run, **values: Any) -> Run:

@@ -16,6 +16,7 @@ class Plan:
 
     run: Run
     schedules: tuple[str, ...]
+    microbatches: int | None  # of gpipe and 1f1b; None: the fastest of a few
     peers: tuple[str, ...]
     conditions: tuple[Condition, ...]
     repeat: int  # rounds
@@ -27,6 +28,7 @@ class Plan:
 def plan(
     run: Run,
     schedules: str,
+    microbatches: int | None,
     peer: str | None,
     conditions: list[Condition],
     repeat: int,
@@ -53,4 +55,4 @@ def plan(
         notes.append(peers.MISSING)
     if device_ms is not None:
         notes.append(f"The devices are emulated: a layer's three products for a batch are a wait of {device_ms:g} ms.")
-    return Plan(run, names, others, tuple(conditions), repeat, warm_up, target, tuple(notes))
+    return Plan(run, names, microbatches, others, tuple(conditions), repeat, warm_up, target, tuple(notes))

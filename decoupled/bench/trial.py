@@ -1,5 +1,6 @@
 """A trial: one side, once. Each is a process of its own, the one that a user would start, so none inherits from another."""
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -35,13 +36,19 @@ def train(blueprint: Blueprint, folder: Path, warm_up: int, target: float | None
     config.write_text(to_toml(blueprint.run), encoding="utf-8")
     child([sys.executable, "-m", "decoupled", "train", "--config", str(config), "--out", str(folder)])
     config.unlink()  # the run's folder holds the same
-    report = api.load_report(folder)
+    report = api.load_report(folder) | {"folder": str(folder), "memory_growth_mb": memory_growth_mb(folder)}
     every = blueprint.run.runtime.evaluate_every
     windows = -(-blueprint.run.epochs // every) if every else 1
     rate = steady.samples_per_s(api.load_spans(folder), update_sizes(blueprint), windows, warm_up) or report["samples_per_s"]
-    return Outcome(
-        rate, seconds_to(target, report["evaluations"], len(blueprint.dataset.x_train), rate), report | {"folder": str(folder)}
-    )
+    return Outcome(rate, seconds_to(target, report["evaluations"], len(blueprint.dataset.x_train), rate), report)
+
+
+def memory_growth_mb(folder: Path) -> float:
+    """By how much the workers' peak memory together grew after the first quarter of the run; 0 where nobody told."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    done = [line for line in lines if line["samples"] >= lines[-1]["samples"] / 4]
+    first, last = (sum(worker["peak_rss_mb"] for worker in line["workers"]) for line in (done[0], done[-1]))
+    return float(round(last - first, 1))
 
 
 def update_sizes(blueprint: Blueprint) -> list[int]:

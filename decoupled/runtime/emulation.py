@@ -10,23 +10,26 @@ from decoupled.nn.losses import Loss
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Pass, Quality, Stage, StageLike
 from decoupled.runtime.assignment import Assignment, build_stage
+from decoupled.runtime.process import wake_on_time
 
 PRODUCTS = 3  # of a layer in backprop: the output, the weights' gradient, the input's gradient
 
 Sleep = Callable[[float], None]
+Clock = Callable[[], float]
 T = TypeVar("T")
 
 
-def equip(assignment: Assignment, sleep: Sleep = time.sleep) -> StageLike:
+def equip(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock = time.monotonic) -> StageLike:
     """The assignment's stage, on the device that its run wants emulated, if any."""
     stage, emulation = build_stage(assignment), assignment.run.emulation
     equipped: StageLike = stage
     if emulation.device_ms is not None:
+        wake_on_time()
         widths, layers = assignment.architecture.widths, assignment.layers
         sample_s = emulation.device_ms / 1000 / PRODUCTS / assignment.run.batch
-        equipped = EmulatedStage(stage, len(layers), widths[layers[0]], widths[layers[-1] + 1], sample_s, sleep)
+        equipped = EmulatedStage(stage, len(layers), widths[layers[0]], widths[layers[-1] + 1], sample_s, sleep, clock)
     if emulation.straggler == assignment.place.stage:
-        equipped = Straggler(equipped, emulation.straggler_factor, sleep)
+        equipped = Straggler(equipped, emulation.straggler_factor, sleep, clock)
     return equipped
 
 
@@ -35,25 +38,30 @@ class EmulatedStage:
 
     Each product of a layer takes `sample_s` for each sample; the input's gradient of its first layer only where wanted.
 
-    What it passes on are zeros of the right shapes, so messages are as large as ever and nothing is learnt.
+    What it passes on are zeros of the right shapes, so messages are as large as ever and nothing is learnt. The device has
+    a clock of its own: what its host does between two calls takes no time of the device, if it is less than HOST_S, just
+    as a device with a queue goes on while its host prepares the next call.
     """
 
-    def __init__(self, stage: Stage, layers: int, inputs: int, outputs: int, sample_s: float, sleep: Sleep) -> None:
+    HOST_S = 0.0005
+
+    def __init__(self, stage: Stage, layers: int, inputs: int, outputs: int, sample_s: float, sleep: Sleep, clock: Clock) -> None:
         self._stage, self._layers, self._inputs, self._outputs = stage, layers, inputs, outputs
-        self._sample_s, self._sleep = sample_s, sleep
+        self._sample_s, self._sleep, self._clock = sample_s, sleep, clock
+        self._free_at = 0.0  # by the clock, when the device has done all it was given
         self.loss: Loss = stage.loss
         self.weight_version = 0
 
     def forward(self, x: Array, training: bool = True) -> Pass:
         if training:
-            self._sleep(self._sample_s * len(x) * self._layers)
+            self._compute(self._sample_s * len(x) * self._layers)
         return Pass(np.zeros((len(x), self._outputs), np.float32), ())
 
     def synthesize(self, passed: Pass, targets: Array) -> Array:
         return passed.output
 
     def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
-        self._sleep(self._sample_s * len(gradient) * (2 * self._layers - 1 + want_dx))
+        self._compute(self._sample_s * len(gradient) * (2 * self._layers - 1 + want_dx))
         return np.zeros((len(gradient), self._inputs), np.float32) if want_dx else None
 
     def update(self, samples: int) -> None:
@@ -65,12 +73,18 @@ class EmulatedStage:
     def arrays(self) -> dict[str, Array]:
         return self._stage.arrays()
 
+    def _compute(self, seconds: float) -> None:
+        now = self._clock()
+        begun = self._free_at if now - self._free_at < self.HOST_S else now
+        self._free_at = begun + seconds
+        self._sleep(max(self._free_at - now, 0.0))
+
 
 class Straggler:
     """A stage for which everything takes `factor` times as long."""
 
-    def __init__(self, stage: StageLike, factor: float, sleep: Sleep) -> None:
-        self._stage, self._factor, self._sleep = stage, factor, sleep
+    def __init__(self, stage: StageLike, factor: float, sleep: Sleep, clock: Clock) -> None:
+        self._stage, self._factor, self._sleep, self._clock = stage, factor, sleep, clock
         self.loss: Loss = stage.loss
 
     @property
@@ -96,7 +110,7 @@ class Straggler:
         return self._stage.arrays()
 
     def _slowly(self, work: Callable[[], T]) -> T:
-        started = time.perf_counter()
+        started = self._clock()
         result = work()
-        self._sleep((time.perf_counter() - started) * (self._factor - 1))
+        self._sleep((self._clock() - started) * (self._factor - 1))
         return result
