@@ -156,6 +156,9 @@ class Run(_Frozen):
                 raise ValueError(f"there are {len(self.stages)} stages but {self.workers} workers; leave one of the two out")
         elif self.workers is not None and self.workers > layers:
             raise ValueError(f"{self.workers} workers cannot share {layers} layers")
+        count = 1 if self.schedule == "single" else len(self.stages or ()) or self.workers or layers
+        if self.emulation.straggler is not None and self.emulation.straggler >= count:
+            raise ValueError(f"there is no stage {self.emulation.straggler} to slow down; the last of {count} is {count - 1}")
         return self
 
     @property

@@ -18,9 +18,9 @@ from decoupled.nn.parameters import Array
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Sums may be reordered and products fused, so that loops use the processor's vectors. Infinities and NaN keep their
-# meaning, because a run that diverged must be seen to have diverged.
-FAST = {"contract", "reassoc", "nsz", "arcp"}
+# A product and a sum may be one instruction, and a division by the same value a product. Sums keep their order, which costs
+# nothing where they go down columns; infinities and NaN keep their meaning, so that a run that diverged is seen to have.
+FAST = {"contract", "nsz", "arcp"}
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -163,15 +163,3 @@ def softmax_cross_entropy(outputs: Array, targets: Array, gradient: Array) -> fl
         gradient[i, target] -= 1
         total += np.log(exponentials) - (outputs[i, target] - largest)
     return total
-
-
-@compiled
-def products(a: Array, b: Array) -> tuple[float, float, float]:
-    """a.a, a.b and b.b of two B x H arrays, in one sweep."""
-    aa = ab = bb = 0.0
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            aa += a[i, j] * a[i, j]
-            ab += a[i, j] * b[i, j]
-            bb += b[i, j] * b[i, j]
-    return aa, ab, bb

@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from decoupled.nn import kernels
 from decoupled.nn.heads import Head
 from decoupled.nn.layers import Layer
 from decoupled.nn.losses import Loss
@@ -31,7 +30,7 @@ class Quality:
 
     @classmethod
     def of(cls, synthetic: Array, returned: Array) -> "Quality":
-        norm2, dot, target2 = kernels.products(synthetic, returned)
+        norm2, dot, target2 = (float(np.vdot(*pair)) for pair in ((synthetic,) * 2, (synthetic, returned), (returned,) * 2))
         if target2 == 0:
             return cls(0.0, 0.0, 0.0)
         norm, target = norm2**0.5, target2**0.5

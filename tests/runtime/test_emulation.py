@@ -1,14 +1,11 @@
 """Emulated hardware: the waits that are asked for, noted instead of waited."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from decoupled.config import Run
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
-from decoupled.runtime import emulation
 from decoupled.runtime.assignment import Assignment, assign, build_stage
 from decoupled.runtime.blueprint import draw
 from decoupled.runtime.emulation import EmulatedStage, Straggler, equip
@@ -26,8 +23,26 @@ def assigned(stage: int, **values: object) -> Assignment:
     return assign(draw(run, blobs()), stage)
 
 
-def emulated(stage: int, waits: list[float], **values: object) -> EmulatedStage:
-    made = equip(assigned(stage, emulation={"device_ms": DEVICE_MS}, **values), waits.append)
+class Host:
+    """Where a stage runs: sleeping is noted and moves the clock, and so does work."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.waits: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
+def emulated(stage: int, host: Host, **values: object) -> EmulatedStage:
+    made = equip(assigned(stage, emulation={"device_ms": DEVICE_MS}, **values), host.sleep, host.clock)
     assert isinstance(made, EmulatedStage)
     return made
 
@@ -39,14 +54,14 @@ def inputs(rows: int, width: int) -> Array:
 @pytest.mark.parametrize("rows", [BATCH, BATCH // 4, 1])
 @pytest.mark.parametrize("want_dx", [False, True])
 def test_each_product_takes_its_share_of_the_devices_time(rows: int, want_dx: bool) -> None:
-    waits: list[float] = []
-    stage = emulated(1, waits)
+    host = Host()
+    stage = emulated(1, host)
 
     passed = stage.forward(inputs(rows, 16))
     dx = stage.backward(passed, inputs(rows, 12), want_dx)
 
     product_s = PRODUCT_S * rows / BATCH
-    assert waits == pytest.approx([product_s, product_s * (2 if want_dx else 1)])
+    assert host.waits == pytest.approx([product_s, product_s * (2 if want_dx else 1)])
     assert passed.output.shape == (rows, 12)
     assert (None if dx is None else dx.shape) == ((rows, 16) if want_dx else None)
 
@@ -54,19 +69,19 @@ def test_each_product_takes_its_share_of_the_devices_time(rows: int, want_dx: bo
 @pytest.mark.parametrize(("want_dx", "products_back"), [(True, 6), (False, 5)])
 def test_a_block_of_layers_takes_the_time_of_all_of_them(want_dx: bool, products_back: int) -> None:
     """Within the block the gradient has to come down in any case."""
-    waits: list[float] = []
-    stage = emulated(1, waits, stages=((0,), (1, 2, 3)))
+    host = Host()
+    stage = emulated(1, host, stages=((0,), (1, 2, 3)))
 
     passed = stage.forward(inputs(BATCH, 16))
     stage.backward(passed, inputs(BATCH, 3), want_dx)
 
-    assert waits == pytest.approx([3 * PRODUCT_S, products_back * PRODUCT_S])
+    assert host.waits == pytest.approx([3 * PRODUCT_S, products_back * PRODUCT_S])
     assert passed.output.shape == (BATCH, 3)
 
 
 def test_evaluation_updates_and_heads_cost_nothing_on_an_emulated_device() -> None:
-    waits: list[float] = []
-    stage = emulated(0, waits)
+    host = Host()
+    stage = emulated(0, host)
     passed = stage.forward(inputs(5, 6), training=False)
     targets = np.zeros(5, np.int64)
 
@@ -74,7 +89,7 @@ def test_evaluation_updates_and_heads_cost_nothing_on_an_emulated_device() -> No
     stage.refine(passed, targets, inputs(5, 16))
     stage.update(5)
 
-    assert waits == []
+    assert host.waits == []
 
 
 def test_updates_are_counted_and_change_nothing() -> None:
@@ -92,33 +107,45 @@ def test_updates_are_counted_and_change_nothing() -> None:
     assert all((arrays[name] == array).all() for name, array in real.arrays().items())
 
 
-class Clock:
-    """Says what time it is; work takes as long as the test says."""
+def test_what_the_host_does_between_two_calls_takes_no_time_of_the_device() -> None:
+    """As a device with a queue goes on while its host prepares the next call."""
+    host = Host()
+    stage = emulated(1, host)
+    began = host.now
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        monkeypatch.setattr(emulation, "time", SimpleNamespace(perf_counter=lambda: self.now))
+    for _ in range(10):
+        stage.forward(inputs(BATCH, 16))
+        host.work(0.0004)
 
-    def take(self, seconds: float) -> None:
-        self.now += seconds
+    assert host.now - began == pytest.approx(10 * PRODUCT_S + 0.0004)
 
 
-def test_a_straggler_takes_its_factor_as_long_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    waits: list[float] = []
-    stage = Straggler(EmulatedStage(build_stage(assigned(1)), 1, 16, 12, 0.001, clock.take), 5.0, waits.append)
+def test_a_device_that_has_had_nothing_to_do_begins_when_it_is_asked() -> None:
+    host = Host()
+    stage = emulated(1, host)
+
+    for _ in range(3):
+        stage.forward(inputs(BATCH, 16))
+        host.work(1.0)
+
+    assert host.waits == pytest.approx([PRODUCT_S] * 3)
+
+
+def test_a_straggler_takes_its_factor_as_long_for_everything() -> None:
+    host = Host()
+    device = EmulatedStage(build_stage(assigned(1)), 1, 16, 12, 0.001, host.work, host.clock)
+    stage = Straggler(device, 5.0, host.sleep, host.clock)
 
     passed = stage.forward(inputs(10, 16))
     stage.backward(passed, inputs(10, 12), want_dx=True)
     stage.update(10)
 
-    assert waits == pytest.approx([4 * 0.010, 4 * 0.020, 0])
+    assert host.waits == pytest.approx([4 * 0.010, 4 * 0.020, 0])
     assert stage.weight_version == 1
 
 
-def test_everything_a_stage_does_is_slow_on_a_straggler(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    waits: list[float] = []
+def test_everything_a_stage_does_is_slow_on_a_straggler() -> None:
+    host = Host()
     real = build_stage(assigned(1))
 
     class Slow:
@@ -127,16 +154,16 @@ def test_everything_a_stage_does_is_slow_on_a_straggler(monkeypatch: pytest.Monk
         loss, weight_version, arrays = real.loss, 7, real.arrays
 
         def __getattr__(self, name: str) -> object:
-            clock.take(1.0)
+            host.work(1.0)
             return getattr(real, name)
 
-    stage, targets = Straggler(Slow(), 3.0, waits.append), np.zeros(4, np.int64)  # type: ignore[arg-type]
+    stage, targets = Straggler(Slow(), 3.0, host.sleep, host.clock), np.zeros(4, np.int64)  # type: ignore[arg-type]
     passed = stage.forward(inputs(4, 16))
     stage.backward(passed, stage.synthesize(passed, targets), want_dx=False)
     stage.refine(passed, targets, inputs(4, 12))
     stage.update(4)
 
-    assert waits == pytest.approx([2.0] * 5)
+    assert host.waits == pytest.approx([2.0] * 5)
     assert stage.weight_version == 7
 
 
@@ -163,18 +190,15 @@ def test_only_the_stage_that_is_named_is_a_straggler(stage: int, kind: type) -> 
     assert type(equip(assigned(stage, emulation={"straggler": 1, "straggler_factor": 2.0}))) is kind
 
 
-def test_an_emulated_straggler_waits_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    waits: list[float] = []
+def test_an_emulated_straggler_waits_for_both() -> None:
+    host = Host()
 
-    def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        clock.take(seconds)
-
-    stage = equip(assigned(1, emulation={"device_ms": DEVICE_MS, "straggler": 1, "straggler_factor": 4.0}), sleep)
+    stage = equip(
+        assigned(1, emulation={"device_ms": DEVICE_MS, "straggler": 1, "straggler_factor": 4.0}), host.sleep, host.clock
+    )
     stage.forward(inputs(BATCH, 16))
 
-    assert waits == pytest.approx([PRODUCT_S, 3 * PRODUCT_S])
+    assert host.waits == pytest.approx([PRODUCT_S, 3 * PRODUCT_S])
 
 
 @pytest.mark.parametrize("schedule", NAMES)
