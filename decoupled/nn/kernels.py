@@ -70,11 +70,11 @@ def adam(
 
 
 @compiled
-def standardise(x: Array, mean: Array, deviation: Array, y: Array) -> None:
-    """y = (x - mean) / deviation, column by column; x may hold whole numbers."""
+def scale(x: Array, factor: Array, offset: Array, y: Array) -> None:
+    """y = x factor + offset, column by column; x may hold whole numbers."""
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
-            y[i, j] = (x[i, j] - mean[j]) / deviation[j]
+            y[i, j] = x[i, j] * factor[j] + offset[j]
 
 
 @compiled

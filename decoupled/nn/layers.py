@@ -189,7 +189,8 @@ class Standardize(_Plain):
     def forward(self, x: Array, training: bool) -> tuple[Array, None]:
         mean, deviation = self.state["input.mean"], self.state["input.deviation"]
         y = np.empty(x.shape, mean.dtype)
-        kernels.standardise(x, np.resize(mean, x.shape[1]), np.resize(deviation, x.shape[1]), y)
+        factor = np.resize(1 / deviation, x.shape[1])
+        kernels.scale(x, factor, np.resize(-mean / deviation, x.shape[1]), y)
         return y, None
 
     def backward(self, dy: Array, cache: None, want_dx: bool) -> Array | None:

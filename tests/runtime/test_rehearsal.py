@@ -114,7 +114,7 @@ def test_the_run_calls_no_kernel_for_types_that_were_not_rehearsed(
 
         monkeypatch.setattr(kernels, name, noting)
 
-    for name in ("adam", "standardise", "moments", "scale_relu", "norm_relu_sums", "norm_relu_back", "softmax_cross_entropy"):
+    for name in ("adam", "scale", "moments", "scale_relu", "norm_relu_sums", "norm_relu_back", "softmax_cross_entropy"):
         listen(name)
     assignment = assignments(blobs(), network={"dtype": dtype})[stage]
     rehearse(assignment)
