@@ -18,6 +18,9 @@ LABELS: dict[Axis, str] = {
 }
 
 
+PATIENCE_S = 0.25  # with lost gradients: many times their way, or a run would end with a long wait for the last one lost
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One value on an axis; the axis "" is the run as it is."""
@@ -41,7 +44,8 @@ class Condition:
             case "straggler":
                 return _emulating(run, straggler=self.stage, straggler_factor=self.value)
             case "drop":
-                return _emulating(run, drop=self.value)
+                lossy = _emulating(run, drop=self.value)
+                return changed(lossy, dni=run.dni.model_dump() | {"patience_s": PATIENCE_S}) if self.value else lossy
             case "workers":
                 return _with_workers(run, round(self.value))
 

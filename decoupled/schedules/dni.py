@@ -52,6 +52,8 @@ class Dni:
         self._credit.receive(event)
         match event:
             case GradientArrived(microbatch=m) if m in self._stash:
+                for older in [k for k in self._stash if k < m]:  # a link keeps order: what was overtaken is lost
+                    self._give_up(older)
                 self._settle(m)
             case Expired(microbatch=m) if m in self._stash:
                 self._give_up(m)

@@ -24,12 +24,24 @@ def commands() -> list[list[str]]:
 
 
 def test_the_commands_to_use_it_work_one_after_another(tmp_path: Path) -> None:
-    alone = [words for words in commands() if words[0] not in ("coordinator", "worker")]
-    assert {words[0] for words in alone} >= {"train", "eval", "compare", "simulate"}
+    alone = [words for words in commands() if words[0] not in ("coordinator", "worker", "bench")]
+    assert {words[0] for words in alone} >= {"train", "eval", "compare", "trace", "simulate"}
 
     for words in alone:
         done = decoupled(*words, cwd=tmp_path)
         assert done.returncode == 0, (words, done.stderr)
+
+
+@pytest.mark.parametrize("words", [words for words in commands() if words[0] == "bench"], ids=" ".join)
+def test_the_commands_to_measure_work(words: list[str], tmp_path: Path) -> None:
+    """Shortened: small data, one round, two sides, two values of each list."""
+    short = ["--epochs", "2", "--repeat", "1", "--schedule", "lockstep,dni", "--hidden", "16,16,16", "--batch", "64"]
+    first_two = [re.sub(r"^((?:\d:)?[\d.]+,[\d.]+),.*", r"\1", word).replace("mnist", "digits") for word in words]
+
+    done = decoupled(*first_two, *short, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "samples/s" in done.stdout
 
 
 def test_the_commands_to_do_it_by_hand_work_together(tmp_path: Path) -> None:
@@ -70,7 +82,8 @@ def test_the_two_commands_and_the_other_scripts_exist_and_are_short() -> None:
 def test_scripts_and_documents_name_only_options_that_exist(tmp_path: Path) -> None:
     text = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "scripts").iterdir()])
     known = "".join(
-        decoupled(name, "--help", cwd=tmp_path).stdout for name in ("train", "coordinator", "worker", "predict", "simulate")
+        decoupled(name, "--help", cwd=tmp_path).stdout
+        for name in ("train", "coordinator", "worker", "predict", "bench", "trace", "simulate")
     )
 
     foreign = {"--quiet", "--disable", "--editable", "--check", "--no"}  # of pip, ruff and import-linter

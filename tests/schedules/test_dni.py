@@ -229,7 +229,7 @@ def test_a_full_stash_gives_up_its_oldest_instead_of_waiting(
     assert drain(schedule) == f"{f0} {f1} {given_up} {f2}"
 
     assert drain(tell(schedule, GradientArrived(0))) == ""  # too late
-    assert drain(tell(schedule, GradientArrived(2))) == ("R2" if feedback == "bootstrapped" else "B2 U R2")
+    assert drain(tell(schedule, GradientArrived(1))) == ("R1" if feedback == "bootstrapped" else "B1 U R1")
 
 
 def test_a_microbatch_that_was_given_up_is_still_sent_on_when_there_is_room() -> None:
@@ -280,3 +280,12 @@ def test_with_block_a_full_inbox_or_stash_is_waited_for() -> None:
     assert (drain(schedule), drain(narrow)) == ("F1 S1 U", "F0 S0 U")
     assert drain(tell(schedule, credit(1))) == "F2 S2 U"
     assert drain(tell(narrow, GradientArrived(0))) == "R0 F1 S1 U"
+
+
+@pytest.mark.parametrize(("feedback", "expected"), [("bootstrapped", "X0 R1"), ("chained", "S0 U X0 B1 U R1")])
+def test_a_gradient_that_was_overtaken_is_lost_because_a_link_keeps_order(feedback: Feedback, expected: str) -> None:
+    schedule = tell(Dni(FIRST, feedback=feedback), NEIGHBOUR, *arrivals(0, 1))
+    drain(schedule)
+
+    assert drain(tell(schedule, GradientArrived(1))) == expected
+    assert drain(tell(schedule, GradientArrived(0))) == ""
