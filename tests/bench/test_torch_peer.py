@@ -15,7 +15,7 @@ from decoupled.config import Run
 from decoupled.errors import UsageError
 
 pytest.importorskip("torch")
-torch_peer = pytest.importorskip("decoupled.bench.torch_peer")
+command = pytest.importorskip("decoupled.bench.torch_peer.__main__")
 
 RUN = Run(data="digits", hidden=(32, 32), epochs=2, batch=64, schedule="single")
 COMMAND = [sys.executable, "-m", "decoupled.bench.torch_peer"]
@@ -48,7 +48,7 @@ def answer(run: Run, **options: Any) -> dict[str, Any]:
 
 def performed(run: Run, **options: Any) -> dict[str, Any]:
     """The same without a child, whose start takes seconds."""
-    result: dict[str, Any] = torch_peer.perform(torch_peer.Job.model_validate_json(job(run, **options)))
+    result: dict[str, Any] = command.perform(command.Job.model_validate_json(job(run, **options)))
     return result
 
 

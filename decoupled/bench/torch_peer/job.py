@@ -1,0 +1,114 @@
+"""A job: what the benchmark asks for; and the loop over its updates, which one process and pipelines share."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from operator import itemgetter
+from time import perf_counter
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from decoupled.config import Run
+from decoupled.data import batches
+from decoupled.data.dataset import Array
+from decoupled.errors import UsageError
+from decoupled.runtime.blueprint import Blueprint
+from decoupled.telemetry.counters import peak_rss_mb
+
+
+class Job(BaseModel):
+    """What the benchmark asks for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Run
+    kind: Literal["single", "gpipe", "1f1b"]
+    threads: int = Field(ge=1)  # torch's, of each process
+    fused: bool  # whether the optimiser is torch's fused one
+    workers: int = Field(ge=1)  # of a pipeline
+    microbatches: int = Field(ge=1)  # of a pipeline, in each minibatch
+    updates_max: int | None = Field(ge=1)  # None: the whole run
+    warm_up: int = Field(ge=0)  # updates before the time counts
+
+    @property
+    def is_pipeline(self) -> bool:
+        return self.kind != "single"
+
+
+@dataclass(slots=True)
+class Trained:
+    """What one process has done; the samples and seconds are those after the warm-up, without evaluations."""
+
+    updates: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    peak_rss_mb: float = 0.0
+
+
+Learn = Callable[[Array], None]  # one update, with these rows of the training set
+
+
+def check(job: Job, blueprint: Blueprint) -> None:
+    """Raises UsageError for what cannot be trained, or leaves nothing to measure."""
+    if job.is_pipeline and job.run.batch % job.microbatches:
+        raise UsageError(f"A batch of {job.run.batch} cannot be split into {job.microbatches} equal microbatches.")
+    if job.is_pipeline and job.workers > blueprint.architecture.layers:
+        raise UsageError(f"{job.workers} workers cannot share {blueprint.architecture.layers} layers.")
+    if job.kind == "1f1b" and job.microbatches < job.workers:
+        raise UsageError(f"1f1b needs a microbatch for each worker: {job.microbatches} are too few for {job.workers}.")
+    if (updates := _updates(job, blueprint)) <= job.warm_up:
+        raise UsageError(f"With {updates} updates and {job.warm_up} of them for warming up, none is left to measure.")
+
+
+def note(job: Job, blueprint: Blueprint) -> str:
+    if not job.is_pipeline:
+        return ""
+    notes = ["not evaluated"]
+    skipped = batches.count(len(blueprint.dataset.x_train), job.run.batch) - _epoch_updates(job, blueprint)
+    if skipped:
+        notes.append("the last minibatch of each epoch, of another size, is skipped because a pipeline's shapes are fixed")
+    if job.run.network.batch_norm and job.microbatches > 1:
+        notes.append("batch norm uses the statistics of each microbatch")
+    return "; ".join(notes)
+
+
+def minibatches_of(job: Job, blueprint: Blueprint) -> Iterator[tuple[int, Array]]:
+    """Each update's epoch and rows, in the run's order."""
+    run, samples = blueprint.run, len(blueprint.dataset.x_train)
+    for epoch in range(1, run.epochs + 1):
+        for rows in batches.shuffled(samples, run.batch, run.seed, epoch):
+            if not job.is_pipeline or len(rows) == run.batch:
+                yield epoch, rows
+
+
+def _epoch_updates(job: Job, blueprint: Blueprint) -> int:
+    bounds = batches.bounds(len(blueprint.dataset.x_train), job.run.batch)
+    return sum(not job.is_pipeline or stop - start == job.run.batch for start, stop in bounds)
+
+
+def _updates(job: Job, blueprint: Blueprint) -> int:
+    """How many updates the job makes."""
+    updates = job.run.epochs * _epoch_updates(job, blueprint)
+    return min(updates, job.updates_max or updates)
+
+
+def drive(job: Job, blueprint: Blueprint, learn: Learn, evaluate: Callable[[], dict[str, Any]] | None) -> Trained:
+    """Makes every update of the job and evaluates when the run says so, with an eye on the clock."""
+    trained, every, total = Trained(), job.run.runtime.evaluate_every, _updates(job, blueprint)
+    for epoch, minibatches in groupby(islice(minibatches_of(job, blueprint), total), key=itemgetter(0)):
+        since = perf_counter()
+        for _, rows in minibatches:
+            learn(rows)
+            trained.updates += 1
+            if trained.updates == job.warm_up:
+                since = perf_counter()
+            elif trained.updates > job.warm_up:
+                trained.samples += len(rows)
+        if trained.updates > job.warm_up:
+            trained.seconds += perf_counter() - since
+        if evaluate and (trained.updates == total or (every and epoch % every == 0)):
+            trained.evaluations.append({"epoch": epoch} | evaluate())
+    trained.peak_rss_mb = peak_rss_mb()
+    return trained

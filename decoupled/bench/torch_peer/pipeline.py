@@ -1,0 +1,120 @@
+"""gpipe and 1f1b: torch's own pipelines, a process for each stage, over gloo on loopback."""
+
+import multiprocessing
+import os
+import socket
+import threading
+from multiprocessing import connection
+
+import torch
+from torch import Tensor
+
+from decoupled.api import load_data
+from decoupled.bench.torch_peer.job import Job, Trained, drive
+from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, dtype_of, network, targets_of
+from decoupled.data.dataset import Array
+from decoupled.errors import RunFailed
+from decoupled.launch.plan import worker_environment
+from decoupled.nn.network import partition
+from decoupled.runtime.blueprint import Blueprint, draw
+
+LOOPBACK = "127.0.0.1"
+
+
+def train_pipeline(job: Job) -> list[Trained]:
+    """Trains in a process for each stage. Raises RunFailed when one of them fails; none is left behind."""
+    os.environ.update(worker_environment(os.environ, job.threads))
+    context, store = multiprocessing.get_context("spawn"), _serve()
+    receivers, processes = [], []
+    try:
+        for stage in range(job.workers):
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(job, stage, store.port, sender), daemon=True)
+            process.start()
+            sender.close()  # the process has its own; with this one open its death would go unnoticed
+            receivers.append(receiver)
+            processes.append(process)
+        return _collect(receivers)
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def _serve() -> torch.distributed.TCPStore:
+    """Where the stages find one another: a free port, on loopback alone, which TCPStore would not keep to by itself."""
+    listener = socket.create_server((LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    return torch.distributed.TCPStore(LOOPBACK, port, is_master=True, master_listen_fd=listener.detach(), wait_for_workers=False)
+
+
+def _collect(receivers: list[connection.Connection]) -> list[Trained]:
+    """Each stage's answer, in order; the first that is no answer ends the wait."""
+    answers: dict[int, Trained] = {}
+    while len(answers) < len(receivers):
+        for ready in connection.wait([r for stage, r in enumerate(receivers) if stage not in answers]):
+            stage = receivers.index(ready)  # type: ignore[arg-type]
+            try:
+                answer = receivers[stage].recv()
+            except EOFError:
+                raise RunFailed(f"The process of stage {stage} died.") from None
+            if not isinstance(answer, Trained):
+                raise RunFailed(f"Stage {stage} cannot go on: {answer}")
+            answers[stage] = answer
+    return [answers[stage] for stage in range(len(receivers))]
+
+
+def _work(job: Job, stage: int, port: int, sender: connection.Connection) -> None:
+    """One stage's process, from its start to its end."""
+    _end_with_parent()
+    try:
+        sender.send(train_stage(job, stage, port))
+    except Exception as error:
+        sender.send(f"{type(error).__name__}: {error}")
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as its parent has ended, in whatever way, even while torch waits for another stage."""
+
+    def watch() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, name="owner", daemon=True).start()
+
+
+def train_stage(job: Job, stage: int, port: int) -> Trained:
+    """Trains one stage of the pipeline in this process, together with those of the other stages."""
+    from torch.distributed import pipelining  # here, because it costs a second and 75 MB that single does without
+
+    torch.set_num_threads(job.threads)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    store = torch.distributed.TCPStore(LOOPBACK, port)
+    torch.distributed.init_process_group("gloo", store=store, rank=stage, world_size=job.workers)
+    blueprint = draw(job.run, load_data(job.run))
+    layers = partition(blueprint.architecture, job.workers)[stage]
+    model = network(blueprint, layers)
+    kind = pipelining.ScheduleGPipe if job.kind == "gpipe" else pipelining.Schedule1F1B
+    place = pipelining.PipelineStage(model, stage, job.workers, torch.device("cpu"), *_shapes(job, blueprint, layers))
+    schedule = kind(place, job.microbatches, LOSS_FUNCTIONS[blueprint.architecture.loss])
+    optimiser = Optimiser(job, blueprint, model)
+    x = Inputs(blueprint, blueprint.dataset.x_train) if place.is_first else None
+    y = targets_of(blueprint, blueprint.dataset.y_train) if place.is_last else None
+
+    def learn(rows: Array) -> None:
+        inputs = () if x is None else (x[rows],)
+        targets = {} if y is None else {"target": y[torch.from_numpy(rows)]}
+        schedule.step(*inputs, **targets, return_outputs=False)
+        optimiser.step()
+
+    return drive(job, blueprint, learn, evaluate=None)
+
+
+def _shapes(job: Job, blueprint: Blueprint, layers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """A microbatch of the stage's inputs and one of its outputs, so that the stages need not ask one another."""
+    rows, widths = job.run.batch // job.microbatches, blueprint.architecture.widths
+    dtype = dtype_of(blueprint)
+    inputs = torch.empty(rows, widths[layers[0]], dtype=dtype, requires_grad=layers[0] > 0)
+    outputs = torch.empty(rows, widths[layers[-1] + 1], dtype=dtype, requires_grad=True)
+    return inputs, outputs

@@ -1,0 +1,42 @@
+"""single: the whole network in one process."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from decoupled.bench.torch_peer.job import Job, Trained, drive
+from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, network, targets_of
+from decoupled.data import batches
+from decoupled.data.dataset import Array
+from decoupled.nn.losses import LOSSES
+from decoupled.runtime.blueprint import Blueprint
+
+
+def train_single(job: Job, blueprint: Blueprint) -> Trained:
+    """Trains the whole network in this process."""
+    torch.set_num_threads(job.threads)
+    model = network(blueprint, tuple(range(blueprint.architecture.layers)))
+    optimiser, loss = Optimiser(job, blueprint, model), LOSS_FUNCTIONS[blueprint.architecture.loss]
+    x, y = Inputs(blueprint, blueprint.dataset.x_train), targets_of(blueprint, blueprint.dataset.y_train)
+
+    def learn(rows: Array) -> None:
+        loss(model(x[rows]), y[torch.from_numpy(rows)]).backward()
+        optimiser.step()
+
+    return drive(job, blueprint, learn, lambda: _evaluate(blueprint, model))
+
+
+def _evaluate(blueprint: Blueprint, model: nn.Module) -> dict[str, Any]:
+    """The whole test set's mean loss and accuracy; what counts as right is judged as for our own network."""
+    dataset, name = blueprint.dataset, blueprint.architecture.loss
+    x, y = Inputs(blueprint, dataset.x_test), targets_of(blueprint, dataset.y_test)
+    model.eval()
+    with torch.inference_mode():
+        outputs = torch.cat([model(x[rows]) for rows in batches.in_order(len(dataset.x_test), blueprint.run.batch)])
+    model.train()
+    correct = LOSSES[name]().correct(outputs.numpy(), dataset.y_test)
+    return {
+        "loss": LOSS_FUNCTIONS[name](outputs, y).item(),
+        "accuracy": None if correct is None else correct / len(outputs),
+    }
