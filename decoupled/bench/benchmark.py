@@ -1,7 +1,7 @@
 """The benchmark: every side under every condition, in turn, several times over."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -91,7 +91,8 @@ def rate(case: Case) -> Spread:
 def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) -> Benchmark:
     """Runs the plan, with each trial's run in a folder of its own below `folder`; `on_step` hears what is under way.
 
-    The order turns round from one round to the next, so that no side always comes first. Raises UsageError for what the
+    The order turns round from one round to the next, so that no side always comes first, and each round has a seed of its
+    own, the same for all sides. Raises UsageError for what the
     caller can mend and RunFailed when a trial ended early.
     """
     dataset = api.load_data(plan.run)
@@ -100,17 +101,26 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     for number in range(plan.repeat):
         for i, case in enumerate(cases if number % 2 == 0 else cases[::-1]):
             on_step(f"round {number + 1} of {plan.repeat}: {case.name}", number * len(cases) + i, total)
-            case.outcomes.append(_perform(case, folder / f"{case.name.replace(' ', '-')}-{number + 1}", plan))
+            case.outcomes.append(_perform(case, _seeded(case.blueprint, number), folder / _folder_name(case, number), plan))
             if case.blueprint.run.emulation.device_ms is None:
                 case.floors.append(floor.samples_per_s(case.blueprint, number))
     on_step("done", total, total)
     return Benchmark(plan, tuple(cases), tuple(notes))
 
 
-def _perform(case: Case, folder: Path, plan: Plan) -> Outcome:
+def _seeded(blueprint: Blueprint, number: int) -> Blueprint:
+    """The blueprint with the seed of that round."""
+    return replace(blueprint, run=blueprint.run.model_copy(update={"seed": blueprint.run.seed + number}))
+
+
+def _folder_name(case: Case, number: int) -> str:
+    return f"{case.name.replace(' ', '-')}-{number + 1}"
+
+
+def _perform(case: Case, blueprint: Blueprint, folder: Path, plan: Plan) -> Outcome:
     if case.settings is not None:
-        return peers.train(case.settings, case.blueprint, plan.warm_up, plan.target)
-    return trial.train(case.blueprint, folder, plan.warm_up, plan.target)
+        return peers.train(case.settings, blueprint, plan.warm_up, plan.target)
+    return trial.train(blueprint, folder, plan.warm_up, plan.target)
 
 
 def _prepare(

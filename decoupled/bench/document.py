@@ -19,7 +19,7 @@ from decoupled.telemetry.sinks import finite
 REFERENCES = ("lockstep", "single", "torch")
 SPEED = ("side", "samples/s", "spread", "/lockstep", "/single", "floor", "accuracy", "target")
 TRACE_S = 1.0  # of each run, from its middle: enough to see how it goes, and small enough to open at once
-BEHAVIOUR = ("side", "workers compute", "overlap", "MB/s", "staleness", "peak MB", "growth")
+BEHAVIOUR = ("side", "workers compute", "k samples/s", "dropped", "overlap", "stale", "MB/s", "MB", "growth")
 
 
 def speed(benchmark: Benchmark) -> list[tuple[str, ...]]:
@@ -54,9 +54,11 @@ def _behaviour(case: Case) -> tuple[str, ...]:
     return (
         _name(case),
         " ".join(f"{worker['busy']:.0%}" for worker in workers),
+        " ".join(_or_dash(worker["steady_samples_per_s"] and worker["steady_samples_per_s"] / 1000, ".0f") for worker in workers),
+        f"{sum(worker['dropped'] for worker in workers):,}",
         f"{last['overlap']:.2f}",
-        f"{sum(worker['bytes_sent'] for worker in workers) / last['seconds'] / 1e6:,.0f}",
         _or_dash(stale or None, ".1f"),
+        f"{sum(worker['bytes_sent'] for worker in workers) / last['seconds'] / 1e6:,.0f}",
         f"{sum(worker['peak_rss_mb'] for worker in workers):,.0f}",
         f"{last['memory_growth_mb']:,.0f}",
     )

@@ -46,7 +46,11 @@ def plan(
         run = changed(run, emulation=run.emulation.model_dump() | {"device_ms": device_ms})
     if target is not None:
         run = changed(run, runtime=run.runtime.model_dump() | {"evaluate_every": 1})
-    others, notes = (peers.NAMES if peer else ()), list[str]()
+    others: tuple[str, ...] = peers.NAMES if peer else ()
+    notes: list[str] = []
+    if peer and target is not None:
+        others = peers.NAMES[:1]
+        notes.append("PyTorch's pipelines take no part with a target, because they are not evaluated here.")
     if peer and device_ms is not None:
         others = ()
         notes.append("PyTorch takes no part where devices are emulated.")

@@ -28,5 +28,13 @@ def samples_per_s(stages: Sequence[Rows], sizes: Sequence[int], windows: int, wa
     return samples / nanoseconds * 1e9 if nanoseconds else None
 
 
+def own_rate(rows: Rows, samples: int, warm_up: int) -> float | None:
+    """One stage's samples/s by its own clock, which with dropped outputs differs from the others'; None for few updates."""
+    ends = _update_ends(rows)
+    if len(ends) <= warm_up:
+        return None
+    return float(samples / len(ends) * (len(ends) - warm_up) / (ends[-1] - ends[warm_up - 1]) * 1e9)
+
+
 def _update_ends(rows: Rows) -> NDArray[np.int64]:
     return np.sort(rows[rows[:, 0] == KINDS.index("update"), 3])

@@ -39,7 +39,10 @@ def train(blueprint: Blueprint, folder: Path, warm_up: int, target: float | None
     report = api.load_report(folder) | {"folder": str(folder), "memory_growth_mb": memory_growth_mb(folder)}
     every = blueprint.run.runtime.evaluate_every
     windows = -(-blueprint.run.epochs // every) if every else 1
-    rate = steady.samples_per_s(api.load_spans(folder), update_sizes(blueprint), windows, warm_up) or report["samples_per_s"]
+    spans = api.load_spans(folder)
+    for worker, rows in zip(report["workers_detail"], spans, strict=True):
+        worker["steady_samples_per_s"] = steady.own_rate(rows, worker["samples"], warm_up)
+    rate = steady.samples_per_s(spans, update_sizes(blueprint), windows, warm_up) or report["samples_per_s"]
     return Outcome(rate, seconds_to(target, report["evaluations"], len(blueprint.dataset.x_train), rate), report)
 
 
