@@ -151,17 +151,16 @@ def load_spans(folder: str | Path) -> tuple[Rows, ...]:
     return tuple(arrays[name] for name in names)
 
 
-def trace(folders: Sequence[str | Path], target: str | Path, seconds: float | None = None) -> int:
+def trace(folders: Sequence[str | Path], target: str | Path, seconds: float = 5.0) -> int:
     """Writes the timelines of finished runs, one below the other, for chrome://tracing or ui.perfetto.dev.
 
-    With `seconds`, only so long a stretch from the middle of each. Gives the number of events. Raises UsageError when a
+    Only a stretch of so many seconds from the middle of each is written. Gives the number of events. Raises UsageError when a
     folder holds no finished run or the file cannot be written.
     """
     runs = []
     for folder in folders:
         report, spans = load_report(folder), load_spans(folder)
-        stretch = spans if seconds is None else middle(spans, seconds)
-        runs.append((report["schedule"], stretch, [worker["layers"] for worker in report["workers_detail"]]))
+        runs.append((report["schedule"], middle(spans, seconds), [worker["layers"] for worker in report["workers_detail"]]))
     whole = trace_file(runs)
     try:
         Path(target).write_text(json.dumps(whole), encoding="utf-8")

@@ -1,5 +1,6 @@
 """The command line: parse, call, exit code; nothing else."""
 
+import contextlib
 import functools
 import json
 import math
@@ -115,8 +116,7 @@ def coordinator(
 
 
 def _train(run: Run, out: Path | None, json_file: Path | None, address: str | None) -> None:
-    if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):  # said before the work, not after it
-        raise UsageError(f"{json_file} cannot be written: it is no file in a folder that exists.")
+    _can_be_written(json_file)
     folder = out if out is not None else api.fresh_folder(run, run.schedule)
     with Display(run) as display:
         report = api.train(run, folder, display.progress, address, display.waiting)
@@ -183,7 +183,7 @@ def bench(
     link_latency_ms: Annotated[str | None, typer.Option(help="Delays of every message, such as 0,1,5,10,20.")] = None,
     straggler: Annotated[str | None, typer.Option(metavar="STAGE:FACTORS", help="Slow one stage down: 3:1,2,5.")] = None,
     drop: Annotated[str | None, typer.Option(help="Shares of gradients to lose, such as 0,0.1,0.3 (dni).")] = None,
-    workers: Annotated[str | None, typer.Option(help="Numbers of workers, such as 2,4,8,16.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Numbers of workers: 2,4,8,16 (emulated devices: and of layers).")] = None,
     device_time_ms: Annotated[
         float | None, typer.Option(help="Emulate a device for each worker: a layer's backprop step on a batch takes so long.")
     ] = None,
@@ -191,34 +191,42 @@ def bench(
     json_file: JsonFile = None,
 ) -> None:
     """Run the same training under different schedules, side by side: speed, its limits, accuracy."""
+    _can_be_written(json_file)
     conditions = parse(link_latency_ms, straggler, drop, workers)
     wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
     folder = api.new_folder(out if out is not None else api.fresh_folder(run, "bench"))
-    with Steps() as steps:
-        benchmark = measure(wanted, folder / "runs", steps.show)
+    try:
+        with Steps() as steps:
+            benchmark = measure(wanted, folder / "runs", steps.show)
+    except BaseException:
+        with contextlib.suppress(OSError):  # something was measured
+            folder.rmdir()
+        raise
     figures(benchmark)
     command = shlex.join(["decoupled", *sys.argv[1:]])
-    for path in document.keep(benchmark, folder, command):
+    report = document.to_json(benchmark, command)
+    for path in document.keep(benchmark, folder, report):
         print(path)
     if json_file is not None:
-        _write_json(json_file, document.to_json(benchmark, command))
+        _write_json(json_file, report)
 
 
 @command
 def trace(
     folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the trace.")] = Path("trace.json"),
+    seconds: Annotated[float, typer.Option(min=0.001, help="How long a stretch, from the middle of each run.")] = 5.0,
     picture: Annotated[
-        Path | None, typer.Option(help="Also draw the timelines here, as .png and .svg; workers are rows.")
+        Path | None, typer.Option(help="Also draw a few steps of each here, as .png and .svg; workers are rows.")
     ] = None,
-    span_ms: Annotated[float | None, typer.Option(help="How long a stretch the picture shows.")] = None,
 ) -> None:
     """Write what each worker did when as a trace for chrome://tracing or ui.perfetto.dev."""
-    events = api.trace(folders, output)
+    events = api.trace(folders, output, seconds)
     print(f"{output}: {events:,} events. Open it at https://ui.perfetto.dev")
     if picture is not None:
         runs = [(api.load_report(folder)["schedule"], api.load_spans(folder)) for folder in folders]
-        for path in plots.timeline(runs, picture.with_suffix(""), span_ms):
+        stem = picture.with_suffix("") if picture.suffix in (".png", ".svg") else picture
+        for path in plots.timeline(runs, stem):
             print(path)
 
 
@@ -232,7 +240,8 @@ def simulate(
     backward: Annotated[float, typer.Option(min=0, help="Time of a backward pass down to the weights.")] = 1.0,
     input_gradient: Annotated[float, typer.Option(min=0, help="On top of it, where a gradient is sent up.")] = 1.0,
     update: Annotated[float, typer.Option(min=0, help="Time of an optimiser's step.")] = 0.0,
-    refine: Annotated[float, typer.Option(min=0, help="Time to refine a head.")] = 0.0,
+    synthesize: Annotated[float, typer.Option(min=0, help="dni: time to synthesize a gradient.")] = 0.0,
+    refine: Annotated[float, typer.Option(min=0, help="dni: time to refine a head.")] = 0.0,
     latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
     feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
     feedback: Annotated[Feedback, typer.Option(help="dni: which gradient goes up.")] = "chained",
@@ -242,17 +251,23 @@ def simulate(
     json_file: JsonFile = None,
 ) -> None:
     """Run a schedule on paper: its timeline, bubble, utilisation and peak stash."""
-    if not all(map(math.isfinite, (forward, backward, input_gradient, update, refine, latency))):
+    if not all(map(math.isfinite, (forward, backward, input_gradient, update, synthesize, refine, latency))):
         raise UsageError("Costs and latency are finite numbers.")
     if schedule not in NAMES:
         raise UsageError(f"There is no schedule {schedule!r} to simulate. Choose {' or '.join(NAMES)}.")
-    costs = Costs(forward, backward, input_gradient, update, refine, latency)
+    costs = Costs(forward, backward, input_gradient, update, refine, latency, synthesize)
     settings = Settings(feedback_every, stash_max, feedback, overflow)
     parts = minibatch if schedule in PIPELINES else 1
     forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, window, parts)
     if json_file is not None:
         _write_json(json_file, forecast.to_json())
     timeline(forecast, schedule)
+
+
+def _can_be_written(path: Path | None) -> None:
+    """Refuses a file that cannot be written before the work, not after it."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError(f"{path} cannot be written: it is no file in a folder that exists.")
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -83,8 +83,8 @@ class EmulationOptions(_Frozen):
     latency_ms: float = Field(0.0, ge=0, le=60_000)  # of every message to a worker, each way
     drop: float = Field(0.0, ge=0, lt=1)  # probability that a gradient gets lost on its way
     straggler: int | None = Field(None, ge=0)  # the stage that is slow
-    straggler_factor: float = Field(1.0, ge=1)  # how many times as long everything takes there
-    device_ms: float | None = Field(None, gt=0)  # of a layer's three products for one batch, waited for and not computed
+    straggler_factor: float = Field(1.0, ge=1, le=10_000)  # how many times as long everything takes there
+    device_ms: float | None = Field(None, gt=0, le=60_000)  # a layer's three products for a batch, not computed but waited for
 
 
 class DatasetOptions(_Frozen):

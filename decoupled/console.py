@@ -116,6 +116,8 @@ def summary(report: Report) -> None:
         f"{report.schedule} on {report.data}: {scored(report.test_accuracy)}, test loss {report.test_loss:.4f}; "
         f"{report.samples_per_s:,.0f} samples/s, {report.seconds:.1f} s, overlap {report.overlap:.2f}"
     )
+    if dropped := sum(worker.dropped for worker in report.workers_detail):
+        print(f"{dropped:,} outputs found no room downstream and were dropped, so the stages after trained on fewer samples.")
     if not math.isfinite(report.test_loss):
         print("The loss is no longer a number: the run diverged. Try a lower --lr.")
     if report.folder is not None:

@@ -1,6 +1,8 @@
 """The benchmark: every side under every condition, in turn, several times over."""
 
-from collections.abc import Callable, Iterator
+import os
+import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -10,20 +12,24 @@ import numpy as np
 
 from decoupled import api
 from decoupled.bench import floor, peers, steady, trial
-from decoupled.bench.conditions import Condition, changed
+from decoupled.bench.conditions import AS_IS, Condition, changed
 from decoupled.bench.plan import Plan
 from decoupled.bench.trial import Outcome
 from decoupled.config import PIPELINES, Run
+from decoupled.data import batches
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
+from decoupled.runtime.assignment import assign, build_stage
 from decoupled.runtime.blueprint import Blueprint, draw
-from decoupled.runtime.emulation import PRODUCTS
+from decoupled.runtime.emulation import PRODUCTS, head_products
+from decoupled.runtime.report import versions
 from decoupled.schedules.actions import Update
 from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.simulator import Costs, Forecast, simulate
 from decoupled.telemetry.spans import KINDS, Rows
 
 MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
+THREADS = tuple(sorted({1, floor.cores()}))  # tried for single
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +68,7 @@ class Benchmark:
     plan: Plan
     cases: tuple[Case, ...]
     notes: tuple[str, ...]  # what a reader of the figures must know
+    machine: dict[str, Any]  # where it was measured, and how busy that was before
 
     def case(self, side: str, condition: Condition) -> Case | None:
         """The side under the condition, or in its absence where it takes no part under it."""
@@ -76,6 +83,16 @@ class Benchmark:
             return None
         pairs = zip(case.outcomes, other.outcomes, strict=True)
         return Spread.of([mine.samples_per_s / its.samples_per_s for mine, its in pairs])
+
+
+def machine() -> dict[str, Any]:
+    """The machine, how busy it is with other things now, and the versions of what the figures depend on."""
+    model = "unknown processor"
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
+    about = {"processor": model, "cores": floor.cores(), "system": platform.platform()}
+    return about | {"load_before": round(os.getloadavg()[0], 2)} | versions()
 
 
 def is_swept(cases: list[Case]) -> bool:
@@ -95,7 +112,13 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     own, the same for all sides. Raises UsageError for what the
     caller can mend and RunFailed when a trial ended early.
     """
-    dataset = api.load_data(plan.run)
+    dataset, about = api.load_data(plan.run), machine()
+    if len(trial.update_sizes(draw(_under("lockstep", plan.run), dataset))) <= plan.warm_up:
+        raise UsageError(f"The run makes no more updates than the {plan.warm_up} that warm it up. Give more --epochs.")
+    for condition in plan.conditions:  # what does not fit is refused before anything is tried
+        for name in plan.schedules:
+            if condition.admits(name, plan.run):
+                condition.applied(_under(name, plan.run))
     cases, notes = _prepare(plan, dataset, folder, on_step)
     total = plan.repeat * len(cases)
     for number in range(plan.repeat):
@@ -105,7 +128,7 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
             if case.blueprint.run.emulation.device_ms is None:
                 case.floors.append(floor.samples_per_s(case.blueprint, number))
     on_step("done", total, total)
-    return Benchmark(plan, tuple(cases), tuple(notes))
+    return Benchmark(plan, tuple(cases), tuple(notes), about)
 
 
 def _seeded(blueprint: Blueprint, number: int) -> Blueprint:
@@ -128,59 +151,66 @@ def _prepare(
 ) -> tuple[list[Case], list[str]]:
     """The cases, each at its side's best settings."""
     cases, notes = list[Case](), list(plan.notes)
-    parts = {name: plan.microbatches for name in plan.schedules if name in PIPELINES}
-    for name in [name for name, given in parts.items() if given is None]:
-        on_step(f"looking for the best number of microbatches for {name}", 0, 1)
-        parts[name] = _best_microbatches(name, plan, dataset, folder)
-        notes.append(f"{name} cuts a batch into {parts[name]} microbatches, the fastest of {MICROBATCHES}.")
-    for condition, name in _sides(plan):
-        run = _under(name, plan.run, parts.get(name))
-        if condition.admits(name, run):
-            cases.append(Case(name, condition, draw(condition.applied(run), dataset)))
-    if len(trial.update_sizes(cases[0].blueprint)) <= plan.warm_up:
-        raise UsageError(f"The run makes no more updates than the {plan.warm_up} that warm it up. Give more --epochs.")
-    lockstep = draw(_under("lockstep", plan.run, None), dataset)
+    for name in plan.schedules:
+        run, found = _best(name, plan, dataset, folder, lambda what: on_step(what, 0, 1))
+        notes += found
+        conditions = [condition for condition in plan.conditions if condition.admits(name, run)]
+        cases += [Case(name, condition, draw(condition.applied(run), dataset)) for condition in conditions or [AS_IS]]
+    cases.sort(key=lambda case: plan.conditions.index(case.condition) if case.condition in plan.conditions else -1)
+    lockstep = draw(_under("lockstep", plan.run), dataset)
     for name in plan.peers:
-        on_step(f"looking for the best settings for {name}", 0, 1)
-        settings = peers.best(name, lockstep, plan.warm_up)
+        settings = peers.best(name, lockstep, plan.warm_up, lambda what: on_step(what, 0, 1))
         if settings is None:
             notes.append(f"{name} could not train this run, so it takes no part.")
         else:
             notes.append(f"{name} runs with {settings}, the fastest of its settings.")
-            cases.append(Case(name, plan.conditions[0], lockstep, settings))
+            cases.append(Case(name, AS_IS, lockstep, settings))
     return cases, notes
 
 
-def _sides(plan: Plan) -> Iterator[tuple[Condition, str]]:
-    for condition in plan.conditions:
-        for name in plan.schedules:
-            yield condition, name
-
-
-def _under(name: str, run: Run, microbatches: int | None) -> Run:
-    """The run under another schedule; one process gets every core, and what only dni can do is left out elsewhere."""
-    values: dict[str, Any] = {"schedule": name, "microbatches": microbatches}
+def _under(name: str, run: Run, **values: Any) -> Run:
+    """The run under another schedule, without what only dni, or only workers, have."""
+    values["schedule"] = name
     if name == "single":
-        values |= {"workers": None, "stages": None, "runtime": run.runtime.model_dump() | {"threads": floor.cores()}}
+        values |= {"workers": None, "stages": None}
     if name != "dni":
         values["dni"] = run.dni.model_dump() | {"overflow": "block"}
+        values["emulation"] = run.emulation.model_dump() | {"drop": 0.0}
     return changed(run, **values)
 
 
-def _best_microbatches(name: str, plan: Plan, dataset: Dataset, folder: Path) -> int:
-    rates: dict[int, float] = {}
-    for count in MICROBATCHES:
-        if plan.run.batch >= 2 * count:
-            run = plan.conditions[0].applied(changed(_under(name, plan.run, count), epochs=1))
-            blueprint = draw(run, dataset)
-            rates[count] = trial.train(blueprint, folder / f"probe-{name}-{count}", plan.warm_up, None).samples_per_s
-    return max(rates, key=lambda count: rates[count], default=1)
+def _best(name: str, plan: Plan, dataset: Dataset, folder: Path, on_try: Callable[[str], None]) -> tuple[Run, list[str]]:
+    """The run under that schedule at its best settings, and what to say of them.
+
+    They are the number of BLAS threads for one process, and of microbatches for a pipeline; each is tried once, on the run
+    without conditions, for as many epochs as some updates take.
+    """
+    candidates: list[tuple[str, dict[str, Any]]] = [("", {})]
+    if name == "single":
+        candidates = [
+            (f"{n} BLAS thread{'s' * (n > 1)}", {"runtime": plan.run.runtime.model_dump() | {"threads": n}}) for n in THREADS
+        ]
+    elif name in PIPELINES:
+        counts = [plan.microbatches] if plan.microbatches else [n for n in MICROBATCHES if plan.run.batch >= 2 * n] or [1]
+        candidates = [(f"{n} microbatches", {"microbatches": n}) for n in counts]
+    if len(candidates) == 1:
+        return _under(name, plan.run, **candidates[0][1]), []
+    updates = batches.count(len(dataset.x_train), plan.run.batch)
+    short = {"epochs": min(-(-(3 * plan.warm_up) // updates), plan.run.epochs)}
+    rates = {}
+    for i, (what, values) in enumerate(candidates):
+        on_try(f"trying {name} with {what}")
+        blueprint = draw(_under(name, plan.run, **values | short), dataset)
+        rates[what] = trial.train(blueprint, folder / f"probe-{name}-{i}", plan.warm_up, None).samples_per_s
+    best = max(candidates, key=lambda candidate: rates[candidate[0]])
+    tried = ", ".join(f"{what} {rate:,.0f}" for what, rate in rates.items())
+    return _under(name, plan.run, **best[1]), [f"{name} runs with {best[0]}, the fastest when tried (samples/s: {tried})."]
 
 
 def predicted(case: Case, warm_up: int) -> float | None:
     """What the simulator says of a case on emulated devices, in samples/s; None for any other."""
     run, stages = case.blueprint.run, case.blueprint.stages
-    if run.emulation.device_ms is None or case.settings is not None:
+    if run.emulation.device_ms is None or run.emulation.straggler is not None or case.settings is not None:
         return None
     assert run.feedback_every is not None
     assert run.dni.feedback is not None
@@ -189,11 +219,16 @@ def predicted(case: Case, warm_up: int) -> float | None:
     parts, sizes = run.microbatches or 1, trial.update_sizes(case.blueprint)
     product_ns = run.emulation.device_ms * 1e6 / PRODUCTS / parts
     latency_ns = run.emulation.latency_ms * 1e6
-    costs = [
-        Costs(product_ns * len(layers), product_ns * (2 * len(layers) - 1), product_ns, latency=latency_ns) for layers in stages
-    ]
+    costs = []
+    for stage, layers in enumerate(stages):
+        assignment = assign(case.blueprint, stage)
+        synthesize, refine = (product_ns * share for share in head_products(assignment, build_stage(assignment)))
+        forward, backward = product_ns * len(layers), product_ns * (2 * len(layers) - 1)
+        costs.append(Costs(forward, backward, product_ns, refine=refine, latency=latency_ns, synthesize=synthesize))
     forecast = simulate(lambda place: make(name, place, settings), len(stages), len(sizes) * parts, costs, run.link.window, parts)
-    return steady.samples_per_s([_updates(forecast, stage) for stage in range(len(stages))], sizes, 1, warm_up)
+    return steady.samples_per_s(
+        [_updates(forecast, stage) for stage in range(len(stages))], sizes, trial.stretches(case.blueprint), warm_up
+    )
 
 
 def _updates(forecast: Forecast, stage: int) -> Rows:

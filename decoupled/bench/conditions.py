@@ -11,14 +11,14 @@ Axis: TypeAlias = Literal["", "latency", "straggler", "drop", "workers"]
 
 LABELS: dict[Axis, str] = {
     "": "",
-    "latency": "link latency, ms each way",
+    "latency": "link latency (ms each way)",
     "straggler": "slow-down of one stage",
     "drop": "share of gradients lost",
     "workers": "workers",
 }
 
 
-PATIENCE_S = 0.25  # with lost gradients: many times their way, or a run would end with a long wait for the last one lost
+PATIENCE_S = 1.0  # where gradients get lost: most are missed when a later one comes, but of the last nothing else tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,18 @@ class Condition:
         """A short name that can stand in a file's."""
         return f"{self.axis}-{self.value:g}" if self.axis else "as-is"
 
+    @property
+    def words(self) -> str:
+        """The same for a reader, with its unit."""
+        value = f"{self.value:g}"
+        return {
+            "": "",
+            "latency": f"{value} ms",
+            "straggler": f"stage {self.stage} x{value}",
+            "drop": f"{self.value:.0%} lost",
+            "workers": f"{value} workers",
+        }[self.axis]
+
     def applied(self, run: Run) -> Run:
         """The run under this condition. Raises UsageError where it does not fit the run."""
         match self.axis:
@@ -44,22 +56,21 @@ class Condition:
             case "straggler":
                 return _emulating(run, straggler=self.stage, straggler_factor=self.value)
             case "drop":
-                lossy = _emulating(run, drop=self.value)
-                return changed(lossy, dni=run.dni.model_dump() | {"patience_s": PATIENCE_S}) if self.value else lossy
+                return changed(_emulating(run, drop=self.value), dni=run.dni.model_dump() | {"patience_s": PATIENCE_S})
             case "workers":
                 return _with_workers(run, round(self.value))
 
     def admits(self, schedule: str, run: Run) -> bool:
-        """Whether it means something under that schedule; where it does not, the side runs only in its absence."""
+        """Whether it means something to that schedule; a side to which none does runs once, as it is."""
         match self.axis:
-            case "" | "workers":
-                return schedule != "single" or self.axis == "" or run.emulation.device_ms is not None or self.value == 1
-            case "straggler":
-                return schedule != "single" or self.value == 1
-            case "latency":
-                return schedule != "single" or self.value == 0
+            case "":
+                return True
             case "drop":
-                return schedule == "dni" or self.value == 0
+                return schedule == "dni"
+            case "workers":
+                return schedule != "single" or run.emulation.device_ms is not None
+            case _:
+                return schedule != "single"
 
 
 AS_IS = Condition("", 0)
@@ -74,7 +85,10 @@ def parse(latencies: str | None, straggler: str | None, drops: str | None, worke
             raise UsageError(f"--straggler takes STAGE:FACTOR, such as 3:5 or 3:1,2,5, not {straggler!r}.")
         conditions += [Condition("straggler", f, int(stage)) for f in _numbers("--straggler", factors, 1, 1000)]
     conditions += [Condition("drop", value) for value in _numbers("--drop", drops, 0, 0.99)]
-    conditions += [Condition("workers", float(round(value))) for value in _numbers("--workers", workers, 1, 64)]
+    counts = _numbers("--workers", workers, 1, 64)
+    if any(not value.is_integer() for value in counts):
+        raise UsageError(f"--workers takes whole numbers such as 2,4,8, not {workers!r}.")
+    conditions += [Condition("workers", value) for value in counts]
     return conditions or [AS_IS]
 
 

@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from decoupled.bench.benchmark import Benchmark
-from decoupled.bench.document import BEHAVIOUR, SPEED, behaviour, speed
+from decoupled.bench.document import BEHAVIOUR, SPEED, behaviour, speed, without_empty
 
 
 class Steps:
@@ -47,15 +47,18 @@ def figures(benchmark: Benchmark) -> None:
     _table(SPEED, speed(benchmark))
     print()
     _table(BEHAVIOUR, behaviour(benchmark))
+    print()
     for note in benchmark.notes:
         print(note)
 
 
 def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    table = Table(*columns[: len(rows[0])], box=None, padding=(0, 2, 0, 0))
+    columns, rows = without_empty(columns, rows)
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for column in table.columns:
         column.no_wrap = True
         column.justify = "left" if column is table.columns[0] else "right"
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    console.print(table, width=None if console.is_terminal else 200)  # a pipe has no width to keep to

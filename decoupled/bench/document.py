@@ -1,8 +1,6 @@
 """What is made of a benchmark: rows of a table, report.json, pictures, and a page in Markdown."""
 
 import json
-import os
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -10,20 +8,22 @@ from typing import Any
 
 from decoupled import api, plots
 from decoupled.bench.benchmark import Benchmark, Case, Spread, predicted, rate
-from decoupled.bench.conditions import LABELS, Axis
-from decoupled.bench.floor import cores
+from decoupled.bench.conditions import AS_IS, LABELS, Axis
 from decoupled.checkpoint import write_whole
-from decoupled.runtime.report import versions
 from decoupled.telemetry.sinks import finite
 
 REFERENCES = ("lockstep", "single", "torch")
 SPEED = ("side", "samples/s", "spread", "/lockstep", "/single", "floor", "accuracy", "target")
+LEGEND = """Ratios are medians of each round's own. *floor*: share of what the layers' products alone would allow on these cores.
+The second table is of the last round: *workers compute* and *k samples/s* for each worker; *dropped* outputs; *stale*: mean
+updates between a forward pass and the use of its returned gradient, at the stage where it is largest; *MB*: the workers' peak
+memory together, and its *growth* after the first quarter."""
 TRACE_S = 1.0  # of each run, from its middle: enough to see how it goes, and small enough to open at once
 BEHAVIOUR = ("side", "workers compute", "k samples/s", "dropped", "overlap", "stale", "MB/s", "MB", "growth")
 
 
 def speed(benchmark: Benchmark) -> list[tuple[str, ...]]:
-    """The first table, one row a case, in the order of SPEED; without a target, without its column."""
+    """The first table, one row a case, in the order of SPEED."""
     return [_speed(benchmark, case) for case in benchmark.cases]
 
 
@@ -39,7 +39,7 @@ def _speed(benchmark: Benchmark, case: Case) -> tuple[str, ...]:
         _or_dash(median(of_floor) if of_floor else None, ".0%"),
         _or_dash(_accuracy(case), ".2%"),
         _or_dash(None if None in reached else median(s for s in reached if s is not None), ".1f s"),
-    )[: len(SPEED) if benchmark.plan.target is not None else -1]
+    )
 
 
 def behaviour(benchmark: Benchmark) -> list[tuple[str, ...]]:
@@ -65,7 +65,7 @@ def _behaviour(case: Case) -> tuple[str, ...]:
 
 
 def _name(case: Case) -> str:
-    return case.side if not case.condition.axis else f"{case.side}, {case.condition.axis} {case.condition.value:g}"
+    return case.side if not case.condition.axis else f"{case.side}, {case.condition.words}"
 
 
 def _accuracy(case: Case) -> float | None:
@@ -95,7 +95,7 @@ def to_json(benchmark: Benchmark, command: str) -> dict[str, Any]:
     whole: dict[str, Any] = finite(
         {
             "command": command,
-            "machine": machine(),
+            "machine": benchmark.machine,
             "repeat": benchmark.plan.repeat,
             "warm_up_updates": benchmark.plan.warm_up,
             "target_accuracy": benchmark.plan.target,
@@ -112,19 +112,10 @@ def _ratios(benchmark: Benchmark, case: Case) -> dict[str, Any]:
     return {name: asdict(spread) for name, spread in found.items() if spread is not None}
 
 
-def machine() -> dict[str, Any]:
-    """Where the figures were made."""
-    model = "unknown processor"
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    return {"processor": model, "cores": cores(), "system": platform.platform(), "load": os.getloadavg()[0]} | versions()
-
-
 def pictures(benchmark: Benchmark, folder: Path) -> list[Path]:
     """Draws what the benchmark has to show, each as PNG and SVG; gives the PNG files."""
     drawn = []
-    as_is = [case for case in benchmark.cases if not case.condition.axis]
+    as_is = [case for case in benchmark.cases if not case.condition.axis] if benchmark.plan.conditions == (AS_IS,) else []
     if as_is:
         values = {case.side: _point(0, rate(case)) for case in as_is}
         drawn.append(plots.bars(folder / "throughput", "Throughput, steady", "samples/s", values))
@@ -168,32 +159,39 @@ def _moments(case: Case) -> list[plots.Moment]:
 
 def page(benchmark: Benchmark, command: str, pictures: list[Path]) -> str:
     """The benchmark in Markdown: its table, what each worker did, the notes and the pictures."""
-    lines = [table(benchmark, command), *_markdown(BEHAVIOUR, behaviour(benchmark)), ""]
+    lines = [table(benchmark, command), *_markdown(BEHAVIOUR, behaviour(benchmark)), "", LEGEND, ""]
     lines += [f"![{path.stem}]({path.parent.name}/{path.stem}.svg)\n" for path in pictures]
     return "\n".join(lines)
 
 
 def table(benchmark: Benchmark, command: str) -> str:
     """The command, the machine, the first table and the notes in Markdown."""
-    about, plan = machine(), benchmark.plan
+    about, plan = benchmark.machine, benchmark.plan
     where = f"{about['cores']} cores of {about['processor']}, Python {about['python']}, numpy {about['numpy']}, {about['blas']}"
-    how = f"{plan.repeat} rounds, {plan.warm_up} updates of warm-up left out of each; medians."
+    how = f"{plan.repeat} rounds, {plan.warm_up} updates at both ends of each left out; medians; load before"
+    how += f" {about['load_before']}."
     lines = ["```sh", command, "```", "", f"{where}; {how}", "", *_markdown(SPEED, speed(benchmark)), ""]
     return "\n".join([*lines, *(f"- {note}" for note in benchmark.notes), ""])
 
 
+def without_empty(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The table without the columns in which nobody has anything."""
+    kept = [i for i in range(len(columns)) if any(row[i] not in ("-", "0") for row in rows)]
+    return tuple(columns[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
+
+
 def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    columns = columns[: len(rows[0])]
+    columns, rows = without_empty(columns, rows)
     ruler = "| --- " + "| ---: " * (len(columns) - 1) + "|"
     return ["| " + " | ".join(columns) + " |", ruler, *("| " + " | ".join(row) + " |" for row in rows)]
 
 
-def keep(benchmark: Benchmark, folder: Path, command: str) -> list[Path]:
+def keep(benchmark: Benchmark, folder: Path, report: dict[str, Any]) -> list[Path]:
     """Writes report.json, report.md, table.md, the pictures and a trace into the folder; gives what it wrote."""
-    drawn = pictures(benchmark, folder / "pictures")
+    drawn, command = pictures(benchmark, folder / "pictures"), report["command"]
     write_whole(folder / "report.md", page(benchmark, command, drawn).encode())
     write_whole(folder / "table.md", table(benchmark, command).encode())
-    write_whole(folder / "report.json", (json.dumps(to_json(benchmark, command), indent=2) + "\n").encode())
+    write_whole(folder / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     written = [folder / "report.json", folder / "report.md", folder / "table.md", *drawn]
     if runs := _with_spans([case for case in benchmark.cases if case.condition == benchmark.plan.conditions[0]]):
         api.trace([case.outcomes[0].report["folder"] for case in runs], folder / "trace.json", TRACE_S)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from decoupled.errors import RunFailed
 from decoupled.runtime.blueprint import Blueprint
 
 NAMES = ("torch", "torch gpipe", "torch 1f1b")
-MISSING = "PyTorch is not installed, so it takes no part. To add it: pip install 'decoupled-trainer[torch]'"
+MISSING = "PyTorch is not installed, so it takes no part. To add it: pip install torch"
 PROBE_UPDATES = 40  # timed ones, for choosing among settings
 
 
@@ -52,10 +53,11 @@ def candidates(name: str, blueprint: Blueprint) -> list[Settings]:
     ]
 
 
-def best(name: str, blueprint: Blueprint, warm_up: int) -> Settings | None:
+def best(name: str, blueprint: Blueprint, warm_up: int, on_try: Callable[[str], None]) -> Settings | None:
     """The fastest of the candidates, each tried once and shortly; None when there is none that works."""
     rates: dict[Settings, float] = {}
     for settings in candidates(name, blueprint):
+        on_try(f"trying {name} with {settings}")
         try:
             rates[settings] = _ask(settings, blueprint, warm_up, warm_up + PROBE_UPDATES)["samples_per_s"]
         except RunFailed:  # this one does not suit the run; another may

@@ -37,7 +37,7 @@ def plan(
     device_ms: float | None,
 ) -> Plan:
     """The plan that the options describe. Raises UsageError when there is no such schedule or peer."""
-    names = tuple(name.strip() for name in schedules.split(","))
+    names = tuple(dict.fromkeys(name.strip() for name in schedules.split(",")))
     if unknown := [name for name in names if name not in SCHEDULES]:
         raise UsageError(f"There is no schedule {unknown[0]!r} to compare. Choose among {', '.join(SCHEDULES)}.")
     if peer not in (None, "torch"):
@@ -48,9 +48,10 @@ def plan(
         run = changed(run, runtime=run.runtime.model_dump() | {"evaluate_every": 1})
     others: tuple[str, ...] = peers.NAMES if peer else ()
     notes: list[str] = []
-    if peer and target is not None:
+    if peer and target is not None and peers.is_there():
         others = peers.NAMES[:1]
         notes.append("PyTorch's pipelines take no part with a target, because they are not evaluated here.")
+    device_ms = run.emulation.device_ms
     if peer and device_ms is not None:
         others = ()
         notes.append("PyTorch takes no part where devices are emulated.")
@@ -58,5 +59,8 @@ def plan(
         others = ()
         notes.append(peers.MISSING)
     if device_ms is not None:
-        notes.append(f"The devices are emulated: a layer's three products for a batch are a wait of {device_ms:g} ms.")
+        notes.append(
+            f"The devices are emulated: instead of computing, a worker waits, {device_ms:g} ms for a layer's three products "
+            "with a batch. With several numbers of workers, the network has as many layers. Nothing is learnt."
+        )
     return Plan(run, names, microbatches, others, tuple(conditions), repeat, warm_up, target, tuple(notes))

@@ -1,4 +1,4 @@
-"""The steady rate: samples per second once the pipeline is full, without warm-up and without evaluations."""
+"""The steady rate: samples per second while the pipeline is full, without filling, draining and evaluations."""
 
 from collections.abc import Sequence
 
@@ -8,23 +8,24 @@ from numpy.typing import NDArray
 from decoupled.telemetry.spans import KINDS, Rows
 
 
-def samples_per_s(stages: Sequence[Rows], sizes: Sequence[int], windows: int, warm_up: int) -> float | None:
-    """Over the updates that every stage made, cut into `windows` stretches of equal number between evaluations.
+def samples_per_s(stages: Sequence[Rows], sizes: Sequence[int], stretches: Sequence[int], margin: int) -> float | None:
+    """Over the updates that every stage made, in `stretches` of so many updates with evaluations in between.
 
-    `sizes` are the samples of each update. A stretch begins when the last stage to do so has made its `warm_up`-th update
-    in it (or half of the stretch's), and ends with the last update of the last stage to finish. None when the stages made
-    different numbers of updates, or fewer than there should be.
+    `sizes` are the samples of each update. Of a stretch, the first and the last `margin` updates are left out (or a third
+    of it): it begins when the last stage to do so has made the last of the former, and ends in the same way. None when the
+    stages made different numbers of updates, or a stretch has too few.
     """
     ends = [_update_ends(rows) for rows in stages]
-    if any(len(end) != len(sizes) for end in ends) or not sizes:
+    if any(len(end) != len(sizes) for end in ends) or sum(stretches) != len(sizes):
         return None
-    samples, nanoseconds = 0, 0
-    for window in np.array_split(np.arange(len(sizes)), windows):
-        first = window[0] + min(warm_up, len(window) // 2)  # the first that counts
-        if first == window[0] or first > window[-1]:
-            continue
-        samples += sum(sizes[i] for i in range(first, window[-1] + 1))
-        nanoseconds += max(end[window[-1]] for end in ends) - max(end[first - 1] for end in ends)
+    samples, nanoseconds, start = 0, 0, 0
+    for length in stretches:
+        left_out = max(min(margin, length // 3), 1)
+        first, last = start + left_out, start + length - left_out  # counted are first to last - 1
+        start += length
+        if last > first:
+            samples += sum(sizes[first:last])
+            nanoseconds += max(end[last - 1] for end in ends) - max(end[first - 1] for end in ends)
     return samples / nanoseconds * 1e9 if nanoseconds else None
 
 

@@ -32,24 +32,30 @@ class Outcome:
 def train(blueprint: Blueprint, folder: Path, warm_up: int, target: float | None) -> Outcome:
     """Trains the blueprint's run with the command `decoupled train`, into `folder`. Raises RunFailed with what it said."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    config = folder.with_suffix(".toml")
+    config = folder.with_name(f"{folder.name}.toml")
     config.write_text(to_toml(blueprint.run), encoding="utf-8")
-    child([sys.executable, "-m", "decoupled", "train", "--config", str(config), "--out", str(folder)])
-    config.unlink()  # the run's folder holds the same
+    try:
+        child([sys.executable, "-m", "decoupled", "train", "--config", str(config), "--out", str(folder)])
+    finally:
+        config.unlink()  # the run's folder holds the same
     report = api.load_report(folder) | {"folder": str(folder), "memory_growth_mb": memory_growth_mb(folder)}
-    every = blueprint.run.runtime.evaluate_every
-    windows = -(-blueprint.run.epochs // every) if every else 1
     spans = api.load_spans(folder)
     for worker, rows in zip(report["workers_detail"], spans, strict=True):
         worker["steady_samples_per_s"] = steady.own_rate(rows, worker["samples"], warm_up)
-    rate = steady.samples_per_s(spans, update_sizes(blueprint), windows, warm_up) or report["samples_per_s"]
+    own = [worker["steady_samples_per_s"] for worker in report["workers_detail"]]
+    rate = steady.samples_per_s(spans, update_sizes(blueprint), stretches(blueprint), warm_up)
+    if rate is None:  # outputs were dropped, so that the stages made different numbers of updates
+        rate = report["samples_per_s"] if None in own else min(own)
     return Outcome(rate, seconds_to(target, report["evaluations"], len(blueprint.dataset.x_train), rate), report)
 
 
 def memory_growth_mb(folder: Path) -> float:
     """By how much the workers' peak memory together grew after the first quarter of the run; 0 where nobody told."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    done = [line for line in lines if line["samples"] >= lines[-1]["samples"] / 4]
+    whole = [line for line in lines if all(worker["peak_rss_mb"] for worker in line["workers"])]  # all have reported
+    done = [line for line in whole if line["samples"] >= lines[-1]["samples"] / 4]
+    if not done:
+        return 0.0
     first, last = (sum(worker["peak_rss_mb"] for worker in line["workers"]) for line in (done[0], done[-1]))
     return float(round(last - first, 1))
 
@@ -58,6 +64,14 @@ def update_sizes(blueprint: Blueprint) -> list[int]:
     """The samples of each update of the run."""
     epoch = [stop - start for start, stop in batches.bounds(len(blueprint.dataset.x_train), blueprint.run.batch)]
     return epoch * blueprint.run.epochs
+
+
+def stretches(blueprint: Blueprint) -> list[int]:
+    """How many updates there are before the first evaluation, between it and the second, and so on."""
+    run = blueprint.run
+    every = run.runtime.evaluate_every or run.epochs
+    per_epoch = batches.count(len(blueprint.dataset.x_train), run.batch)
+    return [min(every, run.epochs - start) * per_epoch for start in range(0, run.epochs, every)]
 
 
 def seconds_to(target: float | None, evaluations: list[dict[str, Any]], samples_per_epoch: int, rate: float) -> float | None:

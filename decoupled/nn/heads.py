@@ -17,6 +17,10 @@ from decoupled.nn.parameters import Array, Pack, Parameter, pack
 class Head(Protocol):
     """Predicts the gradient of a stage's output h (B x H), given the targets that travel with it."""
 
+    @property
+    def work(self) -> tuple[int, int]:
+        """Multiplications for each sample, to synthesize (and learn from that) and to refine."""
+
     def synthesize(self, h: Array, targets: Array) -> Array:
         """The synthetic gradient, B x H."""
 
@@ -61,6 +65,12 @@ class Readout:
         self._last = self._narrow[0] if self._narrow else self._weight  # the matrix that g ends with
         self._adam = Adam()
         self._has_seen = False  # a microbatch whose own loss has not been learnt from yet
+
+    @property
+    def work(self) -> tuple[int, int]:
+        thin, last = self._weight.value.size, self._last.value.size
+        synthesize = 3 * thin + (3 * last if self._narrow is not None else 0)
+        return synthesize, synthesize + last
 
     def read(self, h: Array) -> tuple[Array, Array]:
         """u (h itself where there is no narrow layer), and the head's reading of the network's output, B x C."""
@@ -135,6 +145,10 @@ class Linear:
         self._pack = pack([self._weight, self._bias])
         self._scale, self._adam = _Scale(), Adam()
 
+    @property
+    def work(self) -> tuple[int, int]:
+        return self._weight.value.size, 2 * self._weight.value.size
+
     def _features(self, h: Array, targets: Array) -> Array:
         return np.concatenate([h, self._loss.encode(targets, self._outputs)], axis=1, dtype=h.dtype) if self._sees_label else h
 
@@ -169,6 +183,11 @@ class MLP:
         self._bias = Parameter.of("head.bias", np.zeros(inputs, dtype))
         self._pack = pack([self._hidden, self._hidden_bias, self._weight, self._bias])
         self._scale, self._adam = _Scale(), Adam()
+
+    @property
+    def work(self) -> tuple[int, int]:
+        first, last = self._hidden.value.size, self._weight.value.size
+        return first + last, 2 * first + 3 * last
 
     def _forward(self, h: Array, targets: Array) -> tuple[Array, Array, Array]:
         features = np.concatenate([h, self._loss.encode(targets, self._outputs)], axis=1, dtype=h.dtype)

@@ -103,7 +103,9 @@ class Stage:
     def _set_aside(self) -> None:
         """Saves the gradients of the backward pass before, which the next one overwrites; one alone costs nothing."""
         if self._passes_back == 1:
-            self._earlier = self._pack.gradients.copy()
+            if self._earlier.size != self._pack.gradients.size:
+                self._earlier = np.empty_like(self._pack.gradients)
+            np.copyto(self._earlier, self._pack.gradients)
         elif self._passes_back > 1:
             self._earlier += self._pack.gradients
         self._passes_back += 1

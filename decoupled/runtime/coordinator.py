@@ -22,7 +22,7 @@ from decoupled.transport.interface import Disconnected, Transport
 from decoupled.version import __version__
 from decoupled.wire.messages import Kind, Message
 
-READY_S = 60.0  # for workers to build their stages and find their neighbours
+READY_S = 120.0  # for workers to build their stages and find their neighbours
 FIRST = "first"  # the coordinator's name for the first stage's inbox, which it feeds
 
 

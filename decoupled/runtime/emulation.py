@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -27,16 +28,37 @@ def equip(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock = time
         wake_on_time()
         widths, layers = assignment.architecture.widths, assignment.layers
         sample_s = emulation.device_ms / 1000 / PRODUCTS / assignment.run.batch
-        equipped = EmulatedStage(stage, len(layers), widths[layers[0]], widths[layers[-1] + 1], sample_s, sleep, clock)
+        device = Device(len(layers), *head_products(assignment, stage), sample_s)
+        equipped = EmulatedStage(stage, device, widths[layers[0]], widths[layers[-1] + 1], sleep, clock)
     if emulation.straggler == assignment.place.stage:
         equipped = Straggler(equipped, emulation.straggler_factor, sleep, clock)
     return equipped
 
 
-class EmulatedStage:
-    """A stage of `layers` layers that waits where another computes. Everything else is real.
+def head_products(assignment: Assignment, stage: Stage) -> tuple[float, float]:
+    """What the stage's head takes to synthesize and to refine, in products of its last layer."""
+    if stage.head is None:
+        return 0.0, 0.0
+    of_layer = assignment.architecture.weights(assignment.layers[-1])
+    synthesize, refine = stage.head.work
+    return synthesize / of_layer, refine / of_layer
 
-    Each product of a layer takes `sample_s` for each sample; the input's gradient of its first layer only where wanted.
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """How long an emulated device takes: everything in products of a layer, each of `sample_s` for a sample."""
+
+    layers: int
+    synthesize: float
+    refine: float
+    sample_s: float
+
+
+class EmulatedStage:
+    """A stage that waits where another computes. Everything else is real.
+
+    Its layers' and its head's products take time, the input's gradient of its first layer only where it is wanted;
+    element-wise work takes none.
 
     What it passes on are zeros of the right shapes, so messages are as large as ever and nothing is learnt. The device has
     a clock of its own: what its host does between two calls takes no time of the device, if it is less than HOST_S, just
@@ -45,38 +67,40 @@ class EmulatedStage:
 
     HOST_S = 0.0005
 
-    def __init__(self, stage: Stage, layers: int, inputs: int, outputs: int, sample_s: float, sleep: Sleep, clock: Clock) -> None:
-        self._stage, self._layers, self._inputs, self._outputs = stage, layers, inputs, outputs
-        self._sample_s, self._sleep, self._clock = sample_s, sleep, clock
+    def __init__(self, stage: Stage, device: Device, inputs: int, outputs: int, sleep: Sleep, clock: Clock) -> None:
+        self._stage, self._device, self._inputs, self._outputs = stage, device, inputs, outputs
+        self._sleep, self._clock = sleep, clock
         self._free_at = 0.0  # by the clock, when the device has done all it was given
         self.loss: Loss = stage.loss
         self.weight_version = 0
 
     def forward(self, x: Array, training: bool = True) -> Pass:
         if training:
-            self._compute(self._sample_s * len(x) * self._layers)
+            self._compute(self._device.layers, len(x))
         return Pass(np.zeros((len(x), self._outputs), np.float32), ())
 
     def synthesize(self, passed: Pass, targets: Array) -> Array:
+        self._compute(self._device.synthesize, len(targets))
         return passed.output
 
     def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
-        self._compute(self._sample_s * len(gradient) * (2 * self._layers - 1 + want_dx))
+        self._compute(2 * self._device.layers - 1 + want_dx, len(gradient))
         return np.zeros((len(gradient), self._inputs), np.float32) if want_dx else None
 
     def update(self, samples: int) -> None:
         self.weight_version += 1
 
     def refine(self, passed: Pass, targets: Array, gradient: Array) -> Quality:
+        self._compute(self._device.refine, len(targets))
         return Quality(0.0, 0.0, 0.0)
 
     def arrays(self) -> dict[str, Array]:
         return self._stage.arrays()
 
-    def _compute(self, seconds: float) -> None:
+    def _compute(self, products: float, samples: int) -> None:
         now = self._clock()
         begun = self._free_at if now - self._free_at < self.HOST_S else now
-        self._free_at = begun + seconds
+        self._free_at = begun + products * samples * self._device.sample_s
         self._sleep(max(self._free_at - now, 0.0))
 
 

@@ -41,6 +41,7 @@ class Dni:
         self._inbox, self._credit = Inbox(), Credit(unlimited=place.is_last)
         self._due: deque[Action] = deque()  # decided, not yet performed
         self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
+        self._hopeless: set[int] = set()  # those of the stash whose output was dropped
         self._unsent: deque[int] = deque()  # outputs that wait for room downstream, oldest first
 
     @property
@@ -55,8 +56,10 @@ class Dni:
                 for older in [k for k in self._stash if k < m]:  # a link keeps order: what was overtaken is lost
                     self._give_up(older)
                 self._settle(m)
+                self._give_up_hopeless()
             case Expired(microbatch=m) if m in self._stash:
                 self._give_up(m)
+                self._give_up_hopeless()
             case PeerLost(side=Side.DOWNSTREAM):
                 while self._unsent:
                     self._drop()
@@ -120,7 +123,13 @@ class Dni:
         m = self._unsent.popleft()
         self._due.append(Drop(m))
         if m in self._stash:
-            self._give_up(m)
+            self._hopeless.add(m)
+            self._give_up_hopeless()
+
+    def _give_up_hopeless(self) -> None:
+        """Gives up what has no gradient to wait for, in its turn: what goes up must not overtake what is older."""
+        while self._stash and (oldest := next(iter(self._stash))) in self._hopeless:
+            self._give_up(oldest)
 
     def _settle(self, m: int) -> None:
         """The gradient of m is here."""
@@ -132,6 +141,7 @@ class Dni:
     def _give_up(self, m: int) -> None:
         """The gradient of m will not come; if the update was waiting for it, the head's guess takes its place."""
         del self._stash[m]
+        self._hopeless.discard(m)
         if self._chained:
             self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
         self._due.append(Evict(m))

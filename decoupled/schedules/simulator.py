@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Update
+from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
@@ -33,13 +33,14 @@ class Costs:
     update: float = 0.0
     refine: float = 0.0
     latency: float = 0.0
+    synthesize: float = 0.0  # on top of a backward pass from a synthetic gradient
 
     def of(self, action: Action) -> float:
         match action:
             case Forward() | Evaluate():
                 return self.forward
-            case Backward(send=send):
-                return self.backward + self.input_gradient * send
+            case Backward(source=source, send=send):
+                return self.backward + self.input_gradient * send + self.synthesize * (source is Source.SYNTHETIC)
             case Update():
                 return self.update
             case Refine():

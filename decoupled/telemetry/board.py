@@ -56,6 +56,7 @@ class Board:
         self._overlap = Overlap(len(stages))
         self._busy_ns = [0] * len(stages)
         self._spans: list[list[Rows]] = [[] for _ in stages]
+        self._kept = [0] * len(stages)
         self._past: list[list[tuple[int, int, int]]] = [[] for _ in stages]  # (at, samples, busy_ns) of late
         self.counters = [Counters(stage) for stage in range(len(stages))]
 
@@ -63,8 +64,9 @@ class Board:
         """A worker's totals at `at_ns`, and its spans since its last report."""
         stage = counters.stage
         self.counters[stage] = counters
-        if sum(map(len, self._spans[stage])) < SPANS_MAX:
+        if self._kept[stage] < SPANS_MAX:
             self._spans[stage].append(rows)
+            self._kept[stage] += len(rows)
         spans = training(rows)
         self._busy_ns[stage] += int((spans[:, 3] - spans[:, 2]).sum())
         self._overlap.add(stage, rows, at_ns)

@@ -8,7 +8,7 @@ from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import Assignment, assign, build_stage
 from decoupled.runtime.blueprint import draw
-from decoupled.runtime.emulation import EmulatedStage, Straggler, equip
+from decoupled.runtime.emulation import Device, EmulatedStage, Straggler, equip
 from decoupled.runtime.single import train_single
 from decoupled.schedules.catalogue import NAMES
 from tests.cluster import Cluster
@@ -79,17 +79,27 @@ def test_a_block_of_layers_takes_the_time_of_all_of_them(want_dx: bool, products
     assert passed.output.shape == (BATCH, 3)
 
 
-def test_evaluation_updates_and_heads_cost_nothing_on_an_emulated_device() -> None:
+def test_evaluation_and_updates_cost_nothing_on_an_emulated_device() -> None:
     host = Host()
     stage = emulated(0, host)
-    passed = stage.forward(inputs(5, 6), training=False)
-    targets = np.zeros(5, np.int64)
 
-    stage.synthesize(passed, targets)
-    stage.refine(passed, targets, inputs(5, 16))
+    stage.forward(inputs(5, 6), training=False)
     stage.update(5)
 
     assert host.waits == []
+
+
+def test_the_head_takes_its_multiplications_share_of_the_layers_product() -> None:
+    """A readout of 3 classes without a narrow layer on 16 x 12 weights: 3 thin products to synthesize, 4 to refine."""
+    host = Host()
+    stage = emulated(1, host, heads={"width": 0})
+    passed = stage.forward(inputs(BATCH, 16), training=False)
+    targets = np.zeros(BATCH, np.int64)
+
+    stage.synthesize(passed, targets)
+    stage.refine(passed, targets, inputs(BATCH, 12))
+
+    assert host.waits == pytest.approx([PRODUCT_S * 3 * 12 * 3 / (16 * 12), PRODUCT_S * 4 * 12 * 3 / (16 * 12)])
 
 
 def test_updates_are_counted_and_change_nothing() -> None:
@@ -133,7 +143,7 @@ def test_a_device_that_has_had_nothing_to_do_begins_when_it_is_asked() -> None:
 
 def test_a_straggler_takes_its_factor_as_long_for_everything() -> None:
     host = Host()
-    device = EmulatedStage(build_stage(assigned(1)), 1, 16, 12, 0.001, host.work, host.clock)
+    device = EmulatedStage(build_stage(assigned(1)), Device(1, 0, 0, 0.001), 16, 12, host.work, host.clock)
     stage = Straggler(device, 5.0, host.sleep, host.clock)
 
     passed = stage.forward(inputs(10, 16))

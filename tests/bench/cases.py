@@ -1,0 +1,50 @@
+"""Runs, plans, outcomes and cases written by hand."""
+
+from typing import Any
+
+from decoupled.bench.benchmark import Benchmark, Case
+from decoupled.bench.conditions import AS_IS, Condition
+from decoupled.bench.plan import Plan
+from decoupled.bench.trial import Outcome
+from decoupled.config import Run
+from decoupled.data.dataset import Dataset
+from decoupled.runtime.blueprint import Blueprint, draw
+from tests.datasets import blobs
+
+SMALL: dict[str, Any] = {"hidden": (16, 12), "batch": 20, "epochs": 3}  # of blobs: 10 updates an epoch, widths 6, 16, 12 and 3
+
+
+def drawn(dataset: Dataset | None = None, **values: Any) -> Blueprint:
+    """The blueprint of a small run with these values."""
+    return draw(Run(**SMALL | values), dataset or blobs())
+
+
+def outcome(rate: float, target_s: float | None = None, **report: Any) -> Outcome:
+    """A trial that came to that rate."""
+    return Outcome(rate, target_s, {"test_accuracy": 0.9, "evaluations": []} | report)
+
+
+def case(side: str, *outcomes: Outcome, condition: Condition = AS_IS, floors: tuple[float, ...] = (), **values: Any) -> Case:
+    """A side with these outcomes, one a round."""
+    schedule = {} if side.startswith("torch") else {"schedule": side}
+    return Case(side, condition, drawn(**schedule | values), outcomes=list(outcomes), floors=list(floors))
+
+
+def plan(**values: Any) -> Plan:
+    """A plan with these values; else one round of lockstep."""
+    usual: dict[str, Any] = {
+        "run": Run(**SMALL),
+        "schedules": ("lockstep",),
+        "microbatches": None,
+        "peers": (),
+        "conditions": (AS_IS,),
+        "repeat": 1,
+        "warm_up": 2,
+        "target": None,
+    }
+    return Plan(**usual | values)
+
+
+def benchmark(*cases: Case, notes: tuple[str, ...] = (), **values: Any) -> Benchmark:
+    """What came of a plan with these values."""
+    return Benchmark(plan(**values), cases, notes)

@@ -1,0 +1,137 @@
+"""Trials: what one comes to, and the process that each is."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from decoupled import api
+from decoupled.bench import trial
+from decoupled.bench.trial import child, memory_growth_mb, seconds_to, update_sizes
+from decoupled.config import Run, from_toml
+from decoupled.errors import RunFailed
+from decoupled.runtime.blueprint import draw
+from tests.bench.cases import drawn
+from tests.conftest import until
+from tests.datasets import blobs
+from tests.e2e.commands import gone
+
+
+def evaluations(*accuracies: float | None) -> list[dict[str, Any]]:
+    """One after each epoch."""
+    return [{"epoch": epoch, "accuracy": accuracy} for epoch, accuracy in enumerate(accuracies, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "seconds"),
+    [
+        ((0.5, 0.7, 0.9, 0.95), 6.0),  # three epochs of 200 samples at 100 samples/s
+        ((0.5, 0.91, 0.6, 0.95), 4.0),
+        ((0.9,), 2.0),
+        ((None, 0.95), 4.0),
+        ((0.5, 0.89), None),
+        ((None, None), None),
+        ((), None),
+    ],
+)
+def test_the_time_to_a_target_is_that_to_the_first_evaluation_that_reached_it(
+    accuracies: tuple[float | None, ...], seconds: float | None
+) -> None:
+    assert seconds_to(0.9, evaluations(*accuracies), samples_per_epoch=200, rate=100.0) == seconds
+
+
+def test_without_a_target_there_is_no_time_to_it() -> None:
+    assert seconds_to(None, evaluations(1.0), samples_per_epoch=200, rate=100.0) is None
+
+
+def test_an_epochs_last_update_has_what_is_left() -> None:
+    assert update_sizes(drawn(blobs(train=50), batch=20, epochs=2)) == [20, 20, 10, 20, 20, 10]
+
+
+def test_a_sample_that_is_left_alone_joins_the_update_before_it() -> None:
+    assert update_sizes(drawn(blobs(train=41), batch=20, epochs=1)) == [20, 21]
+
+
+def test_memory_growth_is_what_all_workers_gained_after_the_first_quarter(tmp_path: Path) -> None:
+    told = [(10, (100, 50)), (100, (300, 60)), (110, (310, 60)), (400, (320, 75.5))]
+    lines = [{"samples": samples, "workers": [{"peak_rss_mb": mb} for mb in each]} for samples, each in told]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert memory_growth_mb(tmp_path) == (320 + 75.5) - (300 + 60)
+
+
+def test_a_trial_is_the_blueprints_run_and_comes_to_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(hidden=(8,), epochs=4, schedule="single", runtime={"evaluate_every": 1})
+    blueprint = draw(run, api.load_data(run))
+    trained = list[Run]()
+
+    def in_this_process(command: list[str]) -> str:
+        assert command[:4] == [sys.executable, "-m", "decoupled", "train"]
+        options = dict(zip(command[4::2], command[5::2], strict=True))
+        trained.append(Run(**from_toml(Path(options["--config"]))))
+        api.train(trained[0], options["--out"])
+        return ""
+
+    monkeypatch.setattr(trial, "child", in_this_process)
+    came_to = trial.train(blueprint, tmp_path / "runs" / "mine", warm_up=2, target=0.0)
+
+    assert trained == [blueprint.run]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine"], "the configuration is gone"
+    assert came_to.report["folder"] == str(tmp_path / "runs" / "mine")
+    assert [evaluation["epoch"] for evaluation in came_to.report["evaluations"]] == [1, 2, 3, 4]
+    assert came_to.target_s == pytest.approx(1437 / came_to.samples_per_s, abs=1e-3), "any accuracy will do: one epoch"
+    assert came_to.to_json()["steady_samples_per_s"] == round(came_to.samples_per_s, 1)
+
+
+def script(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+def test_a_child_gives_what_it_printed() -> None:
+    assert child(script("print('one'); print('two')")) == "one\ntwo\n"
+
+
+def test_a_child_reads_what_it_is_given() -> None:
+    assert child(script("print(input()[::-1])"), "abc\n") == "cba\n"
+
+
+def test_a_child_that_is_given_nothing_meets_the_end_of_its_input() -> None:
+    assert child(script("import sys; print(repr(sys.stdin.read()))")) == "''\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys; print('heard'); sys.exit('a line\\nerror: It is too cold.\\n')", "It is too cold."),
+        ("print('It is too warm.'); raise SystemExit(3)", "It is too warm."),
+        ("raise SystemExit(3)", "The process ended with exit code 3."),
+    ],
+)
+def test_a_child_that_fails_gives_its_last_words(code: str, words: str) -> None:
+    with pytest.raises(RunFailed) as failed:
+        child(script(code))
+
+    assert str(failed.value) == words
+
+
+@pytest.mark.parametrize("habit", ["pass", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"])
+def test_an_interruption_leaves_no_process(habit: str, tmp_path: Path) -> None:
+    """Not even of a child that does not listen."""
+    there = tmp_path / "there"
+    sleeper = f"import pathlib, time; {habit}; pathlib.Path({str(there)!r}).touch(); time.sleep(600)"
+    code = f"import sys; from decoupled.bench import trial; trial.END_S = 0.5; trial.child([sys.executable, '-c', {sleeper!r}])"
+    parent = subprocess.Popen(script(code), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until("the child to be there", there.exists, seconds=60)
+    children = psutil.Process(parent.pid).children()
+
+    parent.send_signal(signal.SIGINT)
+    _, said = parent.communicate(timeout=30)
+
+    assert "KeyboardInterrupt" in said
+    assert len(children) == 1
+    assert gone(children)
