@@ -109,8 +109,7 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     """Runs the plan, with each trial's run in a folder of its own below `folder`; `on_step` hears what is under way.
 
     The order turns round from one round to the next, so that no side always comes first, and each round has a seed of its
-    own, the same for all sides. Raises UsageError for what the
-    caller can mend and RunFailed when a trial ended early.
+    own, the same for all sides. Raises UsageError for what the caller can mend and RunFailed when a trial ended early.
     """
     dataset, about = api.load_data(plan.run), machine()
     if len(trial.update_sizes(draw(_under("lockstep", plan.run), dataset))) <= plan.warm_up:
@@ -170,13 +169,15 @@ def _prepare(
 
 def _under(name: str, run: Run, **values: Any) -> Run:
     """The run under another schedule, without what only dni, or only workers, have."""
-    values["schedule"] = name
+    values = {"schedule": name, "microbatches": None} | values
+    emulation = run.emulation.model_dump()
     if name == "single":
         values |= {"workers": None, "stages": None}
+        emulation |= {"straggler": None}
     if name != "dni":
         values["dni"] = run.dni.model_dump() | {"overflow": "block"}
-        values["emulation"] = run.emulation.model_dump() | {"drop": 0.0}
-    return changed(run, **values)
+        emulation |= {"drop": 0.0}
+    return changed(run, **values, emulation=emulation)
 
 
 def _best(name: str, plan: Plan, dataset: Dataset, folder: Path, on_try: Callable[[str], None]) -> tuple[Run, list[str]]:

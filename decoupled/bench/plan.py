@@ -48,7 +48,7 @@ def plan(
         run = changed(run, runtime=run.runtime.model_dump() | {"evaluate_every": 1})
     others: tuple[str, ...] = peers.NAMES if peer else ()
     notes: list[str] = []
-    if peer and target is not None and peers.is_there():
+    if peer and target is not None and run.emulation.device_ms is None and peers.is_there():
         others = peers.NAMES[:1]
         notes.append("PyTorch's pipelines take no part with a target, because they are not evaluated here.")
     device_ms = run.emulation.device_ms

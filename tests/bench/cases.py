@@ -9,9 +9,20 @@ from decoupled.bench.trial import Outcome
 from decoupled.config import Run
 from decoupled.data.dataset import Dataset
 from decoupled.runtime.blueprint import Blueprint, draw
+from decoupled.telemetry.spans import Rows
 from tests.datasets import blobs
+from tests.telemetry.spans import spans
 
 SMALL: dict[str, Any] = {"hidden": (16, 12), "batch": 20, "epochs": 3}  # of blobs: 10 updates an epoch, widths 6, 16, 12 and 3
+MACHINE: dict[str, Any] = {
+    "processor": "Abacus",
+    "cores": 2,
+    "system": "Wood",
+    "load_before": 0.25,
+    "python": "3.11.7",
+    "numpy": "2.0.0",
+    "blas": "beads 1.0",
+}
 
 
 def drawn(dataset: Dataset | None = None, **values: Any) -> Blueprint:
@@ -47,4 +58,9 @@ def plan(**values: Any) -> Plan:
 
 def benchmark(*cases: Case, notes: tuple[str, ...] = (), **values: Any) -> Benchmark:
     """What came of a plan with these values."""
-    return Benchmark(plan(**values), cases, notes)
+    return Benchmark(plan(**values), cases, notes, MACHINE)
+
+
+def updates(*ends: int) -> Rows:
+    """Updates of 2 ns each that end then."""
+    return spans(*((end - 2, end) for end in ends), kind="update")

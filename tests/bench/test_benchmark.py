@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from decoupled.bench import floor, peers, trial
-from decoupled.bench.benchmark import Spread, measure, predicted, rate
-from decoupled.bench.conditions import Condition
+from decoupled.bench.benchmark import THREADS, Spread, measure, predicted, rate
+from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.trial import Outcome
 from decoupled.config import Run
 from decoupled.errors import UsageError
 from decoupled.runtime.blueprint import Blueprint
 from tests.bench.cases import SMALL, benchmark, case, outcome, plan
+from tests.datasets import blobs
 
 FOLDER = Path("runs")
 DEVICE: dict[str, Any] = {"device_ms": 30.0}  # 10 ms for each product of a layer
@@ -20,15 +21,17 @@ FAST, SLOW = Condition("latency", 0), Condition("latency", 5)
 
 
 class Trials:
-    """Stands in for the trials: notes each, and has a rate for each number of microbatches."""
+    """Stands in for the trials: notes each, and has a rate for each number of microbatches, or of threads."""
 
     def __init__(self) -> None:
         self.rates: dict[int, float] = {}
+        self.with_threads: dict[int, float] = {}
         self.done: list[tuple[str, Run]] = []  # the folder's name and the run
 
     def __call__(self, blueprint: Blueprint, folder: Path, warm_up: int, target: float | None) -> Outcome:
         self.done.append((folder.name, blueprint.run))
-        return outcome(self.rates.get(blueprint.run.microbatches or 1, 100.0))
+        usual = self.with_threads.get(blueprint.run.runtime.threads, 100.0)
+        return outcome(self.rates.get(blueprint.run.microbatches or 1, usual))
 
     @property
     def names(self) -> list[str]:
@@ -42,7 +45,7 @@ class Trials:
 def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
     made = Trials()
     monkeypatch.setattr(trial, "train", made)
-    monkeypatch.setattr(floor, "cores", lambda: 6)
+    monkeypatch.setattr("decoupled.bench.benchmark.THREADS", (6,))  # without a choice, there are no probes
     monkeypatch.setattr(floor, "samples_per_s", lambda blueprint, at: 1000.0 + at)
     return made
 
@@ -89,7 +92,7 @@ def test_a_ratio_is_to_the_reference_under_the_same_condition() -> None:
 
 
 def test_a_reference_that_knows_no_conditions_serves_for_all_of_them() -> None:
-    single, dni = case("single", outcome(100), condition=FAST), case("dni", outcome(50), condition=SLOW)
+    single, dni = case("single", outcome(100)), case("dni", outcome(50), condition=SLOW)
 
     ratio = benchmark(single, dni).ratio(dni, "single")
 
@@ -145,10 +148,29 @@ def test_whoever_watches_hears_of_every_trial_and_of_the_end(trials: Trials) -> 
 
 
 def test_every_side_meets_every_condition_that_means_something_to_it(trials: Trials) -> None:
-    measure(plan(schedules=("single", "lockstep"), conditions=(FAST, SLOW)), FOLDER, silent)
+    measure(plan(schedules=("lockstep", "single", "dni"), conditions=(FAST, SLOW)), FOLDER, silent)
 
-    assert trials.names == ["single-latency-0-1", "lockstep-latency-0-1", "lockstep-latency-5-1"]
-    assert [run.emulation.latency_ms for _, run in trials.done] == [0, 0, 5]
+    assert trials.names == [
+        "single-as-is-1",
+        *("lockstep-latency-0-1", "dni-latency-0-1"),
+        *("lockstep-latency-5-1", "dni-latency-5-1"),
+    ]
+    assert [run.emulation.latency_ms for _, run in trials.done] == [0, 0, 0, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "conditions"),
+    [("single", (SLOW,)), ("single", (FAST, SLOW)), ("gpipe", (Condition("drop", 0.1), Condition("drop", 0.2)))],
+)
+def test_a_side_that_no_condition_admits_runs_once_as_it_is(name: str, conditions: tuple[Condition, ...], trials: Trials) -> None:
+    made = measure(plan(schedules=("dni", name), microbatches=2, conditions=conditions), FOLDER, silent)
+
+    assert [(case.side, case.condition) for case in made.cases] == [
+        (name, AS_IS),
+        *(("dni", condition) for condition in conditions),
+    ]
+    alone = trials.run(f"{name}-as-is-1").emulation
+    assert (alone.latency_ms, alone.drop) == (0, 0)
 
 
 def test_a_run_that_is_over_before_it_is_warm_is_refused(trials: Trials) -> None:
@@ -158,29 +180,71 @@ def test_a_run_that_is_over_before_it_is_warm_is_refused(trials: Trials) -> None
     assert trials.done == []
 
 
-@pytest.mark.xfail(strict=True, reason="there is no case then, and the first is asked for: IndexError")
-def test_a_benchmark_in_which_nobody_takes_part_is_refused(trials: Trials) -> None:
+@pytest.mark.parametrize("condition", [Condition("straggler", 2, stage=3), Condition("workers", 4)])
+def test_a_condition_that_does_not_fit_is_refused_before_anything_is_tried(condition: Condition, trials: Trials) -> None:
     with pytest.raises(UsageError):
-        measure(plan(schedules=("single",), conditions=(SLOW,)), FOLDER, silent)
+        measure(plan(schedules=("gpipe", "dni"), conditions=(FAST, condition)), FOLDER, silent)
+
+    assert trials.done == []
 
 
-@pytest.mark.xfail(strict=True, reason="the probe applies the first condition although it does not admit gpipe, and is refused")
-def test_a_pipeline_that_no_condition_admits_is_left_out(trials: Trials) -> None:
-    made = measure(plan(schedules=("gpipe", "dni"), conditions=(Condition("drop", 0.1),)), FOLDER, silent)
+def test_the_machine_is_described_as_it_was_before_the_first_trial(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (float(len(trials.done)), 9.0, 9.0))
 
-    assert [case.side for case in made.cases] == ["dni"]
+    made = measure(plan(schedules=("gpipe", "dni")), FOLDER, silent)
+
+    assert made.machine["load_before"] == 0.0
+    assert {"processor", "cores", "system", "decoupled", "python", "numpy", "blas"} <= made.machine.keys()
 
 
 # What each side gets.
 
 
-def test_single_gets_a_thread_for_every_core_and_the_workers_what_the_run_says(trials: Trials) -> None:
+def test_single_has_its_own_threads_and_no_workers_and_the_others_what_the_run_says(trials: Trials) -> None:
     measure(plan(run=Run(**SMALL, workers=2), schedules=("single", "lockstep", "dni")), FOLDER, silent)
 
     assert {run.schedule: (run.runtime.threads, run.workers) for _, run in trials.done} == {
         "single": (6, None),
         "lockstep": (1, 2),
         "dni": (1, 2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("rates", "best"), [({1: 1100.0, 6: 1300.0}, "6 BLAS threads"), ({1: 1300.0, 6: 1100.0}, "1 BLAS thread")]
+)
+def test_probes_choose_the_fastest_number_of_threads_for_single(
+    rates: dict[int, float], best: str, trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("decoupled.bench.benchmark.THREADS", (1, 6))
+    trials.with_threads = rates
+
+    made = measure(plan(schedules=("single",)), FOLDER, silent)
+
+    assert trials.names == ["probe-single-0", "probe-single-1", "single-as-is-1"]
+    assert [run.runtime.threads for _, run in trials.done] == [1, 6, int(best[0])]
+    assert made.notes == (
+        f"single runs with {best}, the fastest when tried "
+        f"(samples/s: 1 BLAS thread {rates[1]:,.0f}, 6 BLAS threads {rates[6]:,.0f}).",
+    )
+    assert len(made.cases[0].outcomes) == 1, "a probe is no round"
+
+
+def test_single_is_tried_with_one_thread_and_with_one_for_every_core() -> None:
+    assert set(THREADS) == {1, floor.cores()}
+    assert len(THREADS) == len(set(THREADS))
+
+
+def test_only_dni_loses_gradients(trials: Trials) -> None:
+    run = Run(**SMALL, emulation={"drop": 0.1})
+
+    measure(plan(run=run, schedules=("single", "lockstep", "gpipe", "dni"), microbatches=2), FOLDER, silent)
+
+    assert {run.schedule: run.emulation.drop for _, run in trials.done} == {
+        "single": 0.0,
+        "lockstep": 0.0,
+        "gpipe": 0.0,
+        "dni": 0.1,
     }
 
 
@@ -221,26 +285,53 @@ def test_microbatches_that_are_given_are_not_looked_for(trials: Trials) -> None:
     assert made.notes == ()
 
 
-def test_probes_of_an_epoch_choose_the_fastest_number_of_microbatches(trials: Trials) -> None:
+def test_probes_choose_the_fastest_number_of_microbatches(trials: Trials) -> None:
     trials.rates = {2: 110.0, 4: 130.0, 8: 120.0}
 
     made = measure(plan(schedules=("gpipe",)), FOLDER, silent)
 
-    assert trials.names == ["probe-gpipe-2", "probe-gpipe-4", "probe-gpipe-8", "gpipe-as-is-1"]
+    assert trials.names == ["probe-gpipe-0", "probe-gpipe-1", "probe-gpipe-2", "gpipe-as-is-1"]
     assert [(run.microbatches, run.epochs) for _, run in trials.done] == [(2, 1), (4, 1), (8, 1), (4, 3)]
-    assert any("gpipe cuts a batch into 4 microbatches" in note for note in made.notes)
+    assert made.notes == (
+        "gpipe runs with 4 microbatches, the fastest when tried "
+        "(samples/s: 2 microbatches 110, 4 microbatches 130, 8 microbatches 120).",
+    )
     assert len(made.cases[0].outcomes) == 1, "a probe is no round"
+
+
+@pytest.mark.parametrize(("warm_up", "epochs"), [(24, 1), (25, 2), (100, 3)])
+def test_a_probe_has_the_epochs_for_three_times_its_warm_up_or_all_of_the_run(warm_up: int, epochs: int, trials: Trials) -> None:
+    """An epoch of the digits is 72 updates, and the run has three."""
+    measure(plan(schedules=("gpipe",), warm_up=warm_up), FOLDER, silent)
+
+    assert [run.epochs for name, run in trials.done if name.startswith("probe")] == [epochs] * 3
+
+
+def test_probes_are_made_without_conditions(trials: Trials) -> None:
+    measure(plan(schedules=("gpipe",), conditions=(SLOW,)), FOLDER, silent)
+
+    assert [run.emulation.latency_ms for _, run in trials.done] == [0, 0, 0, 5]
+
+
+def test_whoever_watches_hears_of_every_probe(trials: Trials) -> None:
+    heard = list[tuple[str, int, int]]()
+
+    measure(plan(schedules=("1f1b",)), FOLDER, lambda *step: heard.append(step))
+
+    assert heard[:3] == [(f"trying 1f1b with {count} microbatches", 0, 1) for count in (2, 4, 8)]
+    assert len(heard) == 3 + 2
 
 
 def test_microbatches_of_one_sample_are_not_probed(trials: Trials) -> None:
     measure(plan(run=Run(**SMALL | {"batch": 9}), schedules=("1f1b",)), FOLDER, silent)
 
-    assert trials.names == ["probe-1f1b-2", "probe-1f1b-4", "1f1b-as-is-1"]
+    assert trials.names == ["probe-1f1b-0", "probe-1f1b-1", "1f1b-as-is-1"]
+    assert [run.microbatches for _, run in trials.done[:2]] == [2, 4]
 
 
 def test_peers_run_at_their_best_and_in_turn(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = peers.Settings("single", 2, True)
-    monkeypatch.setattr(peers, "best", lambda name, blueprint, warm_up: settings if name == "torch" else None)
+    monkeypatch.setattr(peers, "best", lambda name, blueprint, warm_up, on_try: settings if name == "torch" else None)
     monkeypatch.setattr(peers, "train", lambda settings, blueprint, warm_up, target: outcome(400, settings=str(settings)))
 
     made = measure(plan(peers=("torch", "torch gpipe"), repeat=2), FOLDER, silent)
@@ -287,12 +378,30 @@ def test_gpipe_on_emulated_devices_overlaps_its_microbatches() -> None:
 
 
 def test_dni_on_emulated_devices_is_predicted_to_beat_lockstep_and_not_its_devices() -> None:
-    """The slowest stage needs two products for each batch."""
-    found = predicted(case("dni", outcome(1), emulation=DEVICE, epochs=10), warm_up=4)
+    """The slowest stage needs two products for each batch, and its head little beside so large a layer."""
+    wide = blobs(features=512)
+    found = predicted(case("dni", outcome(1), emulation=DEVICE, epochs=10, dataset=wide, hidden=(512, 512)), warm_up=4)
 
     assert found is not None
     assert 20 / 0.080 < found <= 20 / 0.020
 
 
+def test_the_products_of_dnis_heads_count() -> None:
+    """The head beside a layer of 6 x 16 has matrices of 16 x 32 and 32 x 3. It needs three products of each to synthesize
+    for 3 batches of 4, and one more of the first to refine, for the fourth; the layer needs two of its own for each batch.
+    """
+    layer, narrow, thin = 6 * 16, 16 * 32, 32 * 3
+    synthesize, refine = 3 * (narrow + thin) / layer, (4 * narrow + 3 * thin) / layer
+    dni = case("dni", outcome(1), emulation=DEVICE, feedback_every=4, epochs=10)
+
+    assert predicted(dni, warm_up=4) == pytest.approx(20 / (0.010 * (2 + (3 * synthesize + refine) / 4)), rel=0.01)
+
+
 def test_nothing_is_predicted_for_devices_that_are_real() -> None:
     assert predicted(case("lockstep", outcome(1)), warm_up=4) is None
+
+
+def test_nothing_is_predicted_for_devices_of_which_one_is_slower() -> None:
+    slow = case("lockstep", outcome(1), emulation=DEVICE | {"straggler": 1, "straggler_factor": 2.0})
+
+    assert predicted(slow, warm_up=4) is None

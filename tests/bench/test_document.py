@@ -9,9 +9,9 @@ import pytest
 from decoupled.bench import document
 from decoupled.bench.benchmark import Benchmark
 from decoupled.bench.conditions import Condition
-from decoupled.bench.document import behaviour, page, speed, table, to_json
+from decoupled.bench.document import LEGEND, SPEED, behaviour, page, speed, table, to_json, without_empty
 from decoupled.plots import Point, curves
-from tests.bench.cases import benchmark, case, outcome
+from tests.bench.cases import MACHINE, benchmark, case, outcome
 
 COMMAND = "decoupled bench --schedule lockstep,dni"
 
@@ -43,20 +43,21 @@ DNI = report(
 )
 
 
-def measured(**values: Any) -> Benchmark:
-    """Lockstep, dni and a peer; two rounds each."""
+def measured(target: float | None = None) -> Benchmark:
+    """Lockstep, dni and a peer; two rounds each. With a target, dni misses it in the second."""
+    two, four = (None, None) if target is None else (2.0, 4.0)
     return benchmark(
-        case("lockstep", outcome(10_000, 4.0, **LOCKSTEP), outcome(20_000, 2.0, **LOCKSTEP), floors=(100_000, 100_000)),
+        case("lockstep", outcome(10_000, four, **LOCKSTEP), outcome(20_000, two, **LOCKSTEP), floors=(100_000, 100_000)),
         case(
             "dni",
-            outcome(25_000, 2.0, **DNI, test_accuracy=0.95),
+            outcome(25_000, two, **DNI, test_accuracy=0.95),
             outcome(40_000, None, **DNI, test_accuracy=0.94),
             floors=(100_000, 200_000),
         ),
         case("torch gpipe", outcome(5_000, None, test_accuracy=None), outcome(5_000, None, test_accuracy=None)),
         notes=("It rained.",),
         repeat=2,
-        **values,
+        target=target,
     )
 
 
@@ -82,19 +83,36 @@ def test_the_ratio_to_single_has_its_own_column() -> None:
 def test_the_target_has_a_column_only_where_there_is_one() -> None:
     without, with_target = speed(measured()), speed(measured(target=0.9))
 
-    assert without == [row[:-1] for row in with_target]
-    assert "target" in table(measured(target=0.9), COMMAND)
+    assert without == [(*row[:-1], "-") for row in with_target]
+    assert "target" in rows(table(measured(target=0.9), COMMAND))[0][-1]
     assert "target" not in table(measured(), COMMAND)
+
+
+def test_columns_in_which_nobody_has_anything_are_left_out() -> None:
+    found = without_empty(
+        ("side", "one has", "all have", "none has", "none counts"), [("dni", "-", "1", "-", "0"), ("gpipe", "2", "3", "-", "0")]
+    )
+
+    assert found == (("side", "one has", "all have"), [("dni", "-", "1"), ("gpipe", "2", "3")])
+
+
+def test_without_losses_and_growth_the_second_table_on_the_page_has_no_columns_for_them() -> None:
+    text = page(benchmark(case("lockstep", outcome(1, **LOCKSTEP))), COMMAND, [])
+
+    header = [cell.strip() for cell in rows(text)[3]]
+    assert header == ["side", "workers compute", "k samples/s", "overlap", "MB/s", "MB"]
 
 
 def test_a_condition_is_named_beside_its_side() -> None:
     slow = case("dni", outcome(50), condition=Condition("latency", 2.5))
 
-    assert speed(benchmark(slow))[0][0] == "dni, latency 2.5"
+    assert speed(benchmark(slow))[0][0] == "dni, 2.5 ms"
 
 
 def test_emulated_devices_learn_nothing_and_so_have_no_accuracy() -> None:
-    assert speed(benchmark(case("dni", outcome(50), emulation={"device_ms": 20.0})))[0][-1] == "-"
+    row = speed(benchmark(case("dni", outcome(50), emulation={"device_ms": 20.0})))[0]
+
+    assert row[SPEED.index("accuracy")] == "-"
 
 
 def test_the_second_table_has_what_the_workers_did_in_the_last_round() -> None:
@@ -115,7 +133,7 @@ def test_every_line_of_a_markdown_table_has_the_same_number_of_cells(target: flo
     found = rows(page(measured(target=target), COMMAND, []))
     first, second = found[: 2 + 3], found[2 + 3 :]
 
-    assert {len(row) for row in first} == {8 if target else 7}
+    assert {len(row) for row in first} == {7 if target else 6}, "nobody has a ratio to single"
     assert {len(row) for row in second} == {9}
     assert len(second) == 2 + 2
     assert all(set(cell) <= set(" -:") for row in (first[1], second[1]) for cell in row)
@@ -127,7 +145,9 @@ def test_the_page_begins_with_the_command_and_shows_notes_and_pictures() -> None
     assert text.startswith(f"```sh\n{COMMAND}\n```\n")
     assert "- It rained.\n" in text
     assert "![throughput](pictures/throughput.svg)" in text
-    assert "2 rounds, 2 updates of warm-up left out of each" in text
+    assert "2 cores of Abacus, Python 3.11.7, numpy 2.0.0, beads 1.0; 2 rounds, 2 updates at both ends of each left out" in text
+    assert "load before 0.25." in text
+    assert LEGEND in text
 
 
 def test_the_report_has_what_was_measured_round_by_round() -> None:
@@ -136,7 +156,7 @@ def test_the_report_has_what_was_measured_round_by_round() -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert {"command", "machine", "cases", "ratios"} <= found.keys()
     assert (found["command"], found["repeat"], found["warm_up_updates"], found["target_accuracy"]) == (COMMAND, 2, 2, 0.9)
-    assert {"processor", "cores", "python", "numpy", "blas"} <= found["machine"].keys()
+    assert found["machine"] == MACHINE
     assert [one["side"] for one in found["cases"]] == ["lockstep", "dni", "torch gpipe"]
     dni = found["cases"][1]
     assert dni["steady_samples_per_s"] == {"median": 32_500, "low": 25_000, "high": 40_000}
@@ -163,12 +183,15 @@ def test_numbers_that_are_none_do_not_spoil_the_report() -> None:
 
 
 def test_all_that_needs_no_runs_is_written_into_the_folder(tmp_path: Path) -> None:
-    written = document.keep(measured(), tmp_path, COMMAND)
+    made = to_json(measured(), COMMAND)
+
+    written = document.keep(measured(), tmp_path, made)
 
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     assert names == {"report.json", "report.md", "table.md", "pictures/throughput.png"}
     assert all(path.stat().st_size for path in written)
-    assert json.loads((tmp_path / "report.json").read_text())["command"] == COMMAND
+    assert json.loads((tmp_path / "report.json").read_text()) == made
+    assert (tmp_path / "table.md").read_text().startswith(f"```sh\n{COMMAND}\n```\n")
     assert (tmp_path / "report.md").read_text().startswith((tmp_path / "table.md").read_text())
 
 

@@ -80,15 +80,18 @@ def test_the_best_settings_are_the_fastest_of_those_that_work(monkeypatch: pytes
     torch = Torch({slow: 100.0, fast: 200.0})
     monkeypatch.setattr(peers, "_ask", torch)
 
-    assert peers.best("torch", drawn(), warm_up=5) == fast
+    tried = list[str]()
+
+    assert peers.best("torch", drawn(), 5, tried.append) == fast
     assert len(torch.asked) == 4
+    assert tried == [f"trying torch with {settings}" for settings, _, _ in torch.asked], "also those that fail"
     assert {(warm_up, most) for _, warm_up, most in torch.asked} == {(5, 5 + peers.PROBE_UPDATES)}
 
 
 def test_where_none_of_the_settings_works_there_is_no_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "_ask", Torch({}))
 
-    assert peers.best("torch gpipe", drawn(), warm_up=5) is None
+    assert peers.best("torch gpipe", drawn(), 5, lambda what: None) is None
 
 
 def test_a_trial_of_a_peer_is_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:

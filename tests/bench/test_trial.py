@@ -12,11 +12,11 @@ import pytest
 
 from decoupled import api
 from decoupled.bench import trial
-from decoupled.bench.trial import child, memory_growth_mb, seconds_to, update_sizes
+from decoupled.bench.trial import child, memory_growth_mb, seconds_to, stretches, update_sizes
 from decoupled.config import Run, from_toml
 from decoupled.errors import RunFailed
 from decoupled.runtime.blueprint import draw
-from tests.bench.cases import drawn
+from tests.bench.cases import drawn, updates
 from tests.conftest import until
 from tests.datasets import blobs
 from tests.e2e.commands import gone
@@ -57,12 +57,34 @@ def test_a_sample_that_is_left_alone_joins_the_update_before_it() -> None:
     assert update_sizes(drawn(blobs(train=41), batch=20, epochs=1)) == [20, 21]
 
 
-def test_memory_growth_is_what_all_workers_gained_after_the_first_quarter(tmp_path: Path) -> None:
-    told = [(10, (100, 50)), (100, (300, 60)), (110, (310, 60)), (400, (320, 75.5))]
-    lines = [{"samples": samples, "workers": [{"peak_rss_mb": mb} for mb in each]} for samples, each in told]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+@pytest.mark.parametrize(("every", "lengths"), [(0, [50]), (1, [10, 10, 10, 10, 10]), (2, [20, 20, 10]), (5, [50]), (9, [50])])
+def test_a_stretch_goes_from_one_evaluation_to_the_next(every: int, lengths: list[int]) -> None:
+    blueprint = drawn(epochs=5, runtime={"evaluate_every": every})
 
-    assert memory_growth_mb(tmp_path) == (320 + 75.5) - (300 + 60)
+    assert stretches(blueprint) == lengths
+    assert sum(lengths) == len(update_sizes(blueprint))
+
+
+def growth(folder: Path, *told: tuple[int, tuple[float, ...]]) -> float:
+    """The growth that records of so many samples with every worker's peak come to."""
+    lines = [{"samples": samples, "workers": [{"peak_rss_mb": mb} for mb in each]} for samples, each in told]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return memory_growth_mb(folder)
+
+
+def test_memory_growth_is_what_all_workers_gained_after_the_first_quarter(tmp_path: Path) -> None:
+    found = growth(tmp_path, (10, (100, 50)), (100, (300, 60)), (110, (310, 60)), (400, (320, 75.5)))
+
+    assert found == (320 + 75.5) - (300 + 60)
+
+
+def test_memory_growth_ignores_records_in_which_not_all_workers_have_reported(tmp_path: Path) -> None:
+    assert growth(tmp_path, (100, (300, 0)), (110, (310, 60)), (300, (320, 70)), (400, (0, 75))) == (320 + 70) - (310 + 60)
+
+
+@pytest.mark.parametrize("told", [(), ((100, (0, 50)), (400, (0, 60)))], ids=["no record", "one worker never reported"])
+def test_memory_that_nobody_told_of_has_not_grown(told: tuple[tuple[int, tuple[float, ...]], ...], tmp_path: Path) -> None:
+    assert growth(tmp_path, *told) == 0
 
 
 def test_a_trial_is_the_blueprints_run_and_comes_to_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +108,22 @@ def test_a_trial_is_the_blueprints_run_and_comes_to_its_report(tmp_path: Path, m
     assert [evaluation["epoch"] for evaluation in came_to.report["evaluations"]] == [1, 2, 3, 4]
     assert came_to.target_s == pytest.approx(1437 / came_to.samples_per_s, abs=1e-3), "any accuracy will do: one epoch"
     assert came_to.to_json()["steady_samples_per_s"] == round(came_to.samples_per_s, 1)
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "rate"),
+    [(2, 10 / 20e-9), (3, 5.0)],  # the second stage is never warm after 3 updates, so that the run's own rate has to do
+)
+def test_where_stages_made_different_numbers_of_updates_the_slowest_ones_own_rate_counts(
+    warm_up: int, rate: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = [{"samples": 40}, {"samples": 30}]
+    monkeypatch.setattr(trial, "child", lambda command: "")
+    monkeypatch.setattr(trial, "memory_growth_mb", lambda folder: 0.0)
+    monkeypatch.setattr(api, "load_report", lambda folder: {"samples_per_s": 5.0, "evaluations": [], "workers_detail": workers})
+    monkeypatch.setattr(api, "load_spans", lambda folder: [updates(100, 110, 120, 130), updates(100, 120, 140)])
+
+    assert trial.train(drawn(), tmp_path / "mine", warm_up, target=None).samples_per_s == pytest.approx(rate)
 
 
 def script(code: str) -> list[str]:
