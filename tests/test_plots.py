@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decoupled.plots import KIND_COLOURS, Moment, Point, bars, curves, learning, looks, number, timeline, window
+from decoupled.plots import Moment, Point, bars, curves, learning, timeline
+from decoupled.plots.charts import looks, number
+from decoupled.plots.timeline import KIND_COLOURS, window
 from decoupled.telemetry.spans import KINDS, Rows
 
 MS = 1_000_000  # ns
