@@ -25,15 +25,16 @@ def rehearse(assignment: Assignment) -> None:
     for dtype, is_received in product(dtypes, (True, False)):
         x = np.zeros((ROWS, width), dtype)
         x.flags.writeable = not is_received
-        _train(stage, x, targets, is_received)
+        _train(stage, x, targets, is_received, assignment.place.is_last)
 
 
-def _train(stage: Stage, x: Array, targets: Array, is_received: bool) -> None:
+def _train(stage: Stage, x: Array, targets: Array, is_received: bool, is_last: bool) -> None:
     passed = stage.forward(x)
     stage.forward(x, training=False)
-    if stage.head is None:
+    gradient = np.zeros_like(passed.output)
+    if is_last:
         gradient = stage.loss.value_and_gradient(passed.output, targets)[1]
-    else:
+    if stage.head is not None:
         gradient = stage.synthesize(passed, targets)
         returned = gradient.copy()
         returned.flags.writeable = False

@@ -48,6 +48,7 @@ class Worker:
         self._transport, self._clock_ns, self._say = transport, clock_ns, say
         self._life: Life | None = None
         self._early: dict[tuple[str, Kind], Message] = {}
+        self._run_id = ""  # of the run that this worker is part of
         self.is_done = False
 
     @property
@@ -81,8 +82,9 @@ class Worker:
 
     def fail(self, error: BaseException) -> None:
         """Tells the coordinator why this worker cannot go on."""
-        if self._life is not None:
-            self._life.send(COORDINATOR, Message(Kind.FAILED, body={"reason": f"{type(error).__name__}: {error}"}))
+        if self._run_id:
+            body = {"reason": f"{type(error).__name__}: {error}"}
+            self._transport.send(COORDINATOR, Message(Kind.FAILED, run=self._run_id, body=body))
 
     def _lost(self, peer: str) -> None:
         if peer == COORDINATOR:
@@ -104,6 +106,7 @@ class Worker:
                 self._life.receive(peer, message)
 
     def _become(self, assignment: Assignment) -> None:
+        self._run_id = assignment.run_id
         tune(assignment.run.runtime.threads)
         self._transport.limits = limits(assignment.run.link)
         emulation = assignment.run.emulation

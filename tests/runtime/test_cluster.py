@@ -225,6 +225,21 @@ def test_a_stage_that_fails_is_named_with_its_reason() -> None:
         cluster.run()
 
 
+def test_a_worker_that_cannot_become_its_stage_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(assignment: object) -> None:
+        raise RuntimeError("out of paint")
+
+    monkeypatch.setattr("decoupled.runtime.worker.rehearse", refuse)
+    cluster = Cluster(a_run(), blobs())
+    cluster.coordinator.step(0)
+    with pytest.raises(RuntimeError) as error:
+        cluster.workers[1].step()
+    cluster.workers[1].fail(error.value)
+
+    with pytest.raises(RunFailed, match="The worker of stage 1 failed: RuntimeError: out of paint"):
+        cluster.coordinator.step(0)
+
+
 @pytest.mark.parametrize("head", ["readout", "linear"])
 def test_staleness_is_counted_where_a_returned_gradient_is_used(head: str) -> None:
     report = trained(a_run(head=head), faults=Faults(latency_s=0.01))

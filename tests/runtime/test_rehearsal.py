@@ -42,6 +42,13 @@ def test_every_head_loss_and_dtype_can_be_rehearsed(loss: str, head: str, dtype:
         rehearse(assignment)
 
 
+@pytest.mark.parametrize("loss", TARGETS)
+@pytest.mark.parametrize("schedule", ["single", "lockstep", "gpipe", "1f1b"])
+def test_stages_without_heads_can_be_rehearsed_with_any_loss(loss: str, schedule: str) -> None:
+    for assignment in assignments(DATA[loss], schedule=schedule):
+        rehearse(assignment)
+
+
 @pytest.mark.parametrize(
     "values",
     [
