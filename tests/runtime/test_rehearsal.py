@@ -162,9 +162,9 @@ def test_a_stage_is_rehearsed_once_for_each_kind_of_input(monkeypatch: pytest.Mo
     kinds: list[tuple[str, bool]] = []
     train = rehearsal._train
 
-    def noting(stage: Stage, x: Array, targets: Array, is_received: bool) -> None:
+    def noting(stage: Stage, x: Array, targets: Array, is_received: bool, is_last: bool) -> None:
         kinds.append((str(x.dtype), x.flags.writeable))
-        train(stage, x, targets, is_received)
+        train(stage, x, targets, is_received, is_last)
 
     monkeypatch.setattr(rehearsal, "_train", noting)
     first, second = assignments(blobs(), network={"dtype": "float64"})[:2]
