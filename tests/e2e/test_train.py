@@ -140,17 +140,13 @@ def test_beside_a_straggler_outputs_are_dropped_and_the_first_stage_trains_on_ev
 
 
 def test_dni_workers_compute_at_the_same_time_and_lockstep_workers_take_turns() -> None:
-    """The proof of asynchrony, from the spans of all workers."""
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 255, (4000, 784), np.uint8), rng.integers(0, 10, 4000)
-    arrays = {"x_train": x, "y_train": y, "x_test": x[:256], "y_test": y[:256]}
+    """The proof of asynchrony, from the spans of all workers, on emulated devices: these wait for no core of this machine."""
+    run = Run(epochs=2, emulation={"device_ms": 20.0})
 
-    overlaps = {
-        schedule: train(Run(data=arrays, epochs=4, batch=256, schedule=schedule)).overlap for schedule in ("dni", "lockstep")
-    }
+    overlaps = {schedule: train(run.model_copy(update={"schedule": schedule})).overlap for schedule in ("dni", "lockstep")}
 
-    assert overlaps["dni"] > 0.4
-    assert overlaps["dni"] > overlaps["lockstep"] + 0.1
+    assert overlaps["dni"] > 0.7
+    assert overlaps["lockstep"] < 0.2
 
 
 def test_from_python_with_arrays_a_callback_and_the_network_back(tmp_path: Path) -> None:
