@@ -25,7 +25,7 @@ from decoupled.errors import DecoupledError, UsageError
 from decoupled.launch.work import end_with_stdin, work
 from decoupled.options import takes_run
 from decoupled.schedules.catalogue import NAMES, Settings, make
-from decoupled.schedules.dni import Feedback, Overflow
+from decoupled.schedules.dni import Feedback, Overflow, window_under
 from decoupled.schedules.simulator import Costs
 from decoupled.schedules.simulator import simulate as run_on_paper
 from decoupled.transport.address import listening
@@ -174,12 +174,14 @@ def bench(
     run: Run,
     schedule: Annotated[str, typer.Option(help="Schedules to compare.")] = ",".join(SCHEDULES),
     microbatches: Annotated[
-        int | None, typer.Option(min=1, help="gpipe, 1f1b: parts of a batch (default: the fastest of 2, 4 and 8).")
+        int | None, typer.Option(min=1, help="gpipe, 1f1b: parts of a batch (default: the fastest of 2, 4, 8).")
     ] = None,
     peers: Annotated[str | None, typer.Option(help="torch: also the same in PyTorch, in one process and as pipelines.")] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Rounds; the order turns round from one to the next.")] = 3,
-    warm_up: Annotated[int, typer.Option(min=1, help="Updates before the time counts.")] = 20,
-    target_accuracy: Annotated[float | None, typer.Option(min=0, max=1, help="Also say how long that took.")] = None,
+    warm_up: Annotated[int, typer.Option(min=1, help="Updates left out at both ends of a run.")] = 20,
+    target_accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Also say how long steady training takes to it.")
+    ] = None,
     link_latency_ms: Annotated[str | None, typer.Option(help="Delays of every message, such as 0,1,5,10,20.")] = None,
     straggler: Annotated[str | None, typer.Option(metavar="STAGE:FACTORS", help="Slow one stage down: 3:1,2,5.")] = None,
     drop: Annotated[str | None, typer.Option(help="Shares of gradients to lose, such as 0,0.1,0.3 (dni).")] = None,
@@ -258,7 +260,8 @@ def simulate(
     costs = Costs(forward, backward, input_gradient, update, refine, latency, synthesize)
     settings = Settings(feedback_every, stash_max, feedback, overflow)
     parts = minibatch if schedule in PIPELINES else 1
-    forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, window, parts)
+    room = window_under(overflow, window)
+    forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, room, parts)
     if json_file is not None:
         _write_json(json_file, forecast.to_json())
     timeline(forecast, schedule)

@@ -8,10 +8,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from decoupled import api
-from decoupled.bench import floor, peers, steady, trial
+from decoupled.bench import floor, peers, trial
 from decoupled.bench.conditions import AS_IS, Condition, changed
 from decoupled.bench.plan import Plan
 from decoupled.bench.trial import Outcome
@@ -19,14 +17,8 @@ from decoupled.config import PIPELINES, Run
 from decoupled.data import batches
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
-from decoupled.runtime.assignment import assign, build_stage
 from decoupled.runtime.blueprint import Blueprint, draw
-from decoupled.runtime.emulation import PRODUCTS, head_products
 from decoupled.runtime.report import versions
-from decoupled.schedules.actions import Update
-from decoupled.schedules.catalogue import Settings, make
-from decoupled.schedules.simulator import Costs, Forecast, simulate
-from decoupled.telemetry.spans import KINDS, Rows
 
 MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
 THREADS = tuple(sorted({1, floor.cores()}))  # tried for single
@@ -74,7 +66,7 @@ class Benchmark:
         """The side under the condition, or in its absence where it takes no part under it."""
         mine = [case for case in self.cases if case.side == side]
         exact = (case for case in mine if case.condition == condition)
-        return next(exact, mine[0] if mine and not is_swept(mine) else None)
+        return next(exact, mine[0] if len(mine) == 1 else None)
 
     def ratio(self, case: Case, reference: str) -> Spread | None:
         """How many times as fast as the reference, round by round."""
@@ -93,11 +85,6 @@ def machine() -> dict[str, Any]:
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     about = {"processor": model, "cores": floor.cores(), "system": platform.platform()}
     return about | {"load_before": round(os.getloadavg()[0], 2)} | versions()
-
-
-def is_swept(cases: list[Case]) -> bool:
-    """Whether these cases of one side differ in their conditions."""
-    return len(cases) > 1
 
 
 def rate(case: Case) -> Spread:
@@ -206,33 +193,3 @@ def _best(name: str, plan: Plan, dataset: Dataset, folder: Path, on_try: Callabl
     best = max(candidates, key=lambda candidate: rates[candidate[0]])
     tried = ", ".join(f"{what} {rate:,.0f}" for what, rate in rates.items())
     return _under(name, plan.run, **best[1]), [f"{name} runs with {best[0]}, the fastest when tried (samples/s: {tried})."]
-
-
-def predicted(case: Case, warm_up: int) -> float | None:
-    """What the simulator says of a case on emulated devices, in samples/s; None for any other."""
-    run, stages = case.blueprint.run, case.blueprint.stages
-    if run.emulation.device_ms is None or run.emulation.straggler is not None or case.settings is not None:
-        return None
-    assert run.feedback_every is not None
-    assert run.dni.feedback is not None
-    settings = Settings(run.feedback_every, run.dni.stash_max, run.dni.feedback, run.dni.overflow)
-    name = "lockstep" if run.schedule == "single" else run.schedule
-    parts, sizes = run.microbatches or 1, trial.update_sizes(case.blueprint)
-    product_ns = run.emulation.device_ms * 1e6 / PRODUCTS / parts
-    latency_ns = run.emulation.latency_ms * 1e6
-    costs = []
-    for stage, layers in enumerate(stages):
-        assignment = assign(case.blueprint, stage)
-        synthesize, refine = (product_ns * share for share in head_products(assignment, build_stage(assignment)))
-        forward, backward = product_ns * len(layers), product_ns * (2 * len(layers) - 1)
-        costs.append(Costs(forward, backward, product_ns, refine=refine, latency=latency_ns, synthesize=synthesize))
-    forecast = simulate(lambda place: make(name, place, settings), len(stages), len(sizes) * parts, costs, run.link.window, parts)
-    return steady.samples_per_s(
-        [_updates(forecast, stage) for stage in range(len(stages))], sizes, trial.stretches(case.blueprint), warm_up
-    )
-
-
-def _updates(forecast: Forecast, stage: int) -> Rows:
-    """The simulated stage's updates as spans."""
-    ends = [round(slot.end) for slot in forecast.slots if slot.stage == stage and isinstance(slot.action, Update)]
-    return np.array([(KINDS.index("update"), -1, end, end) for end in ends], np.int64)

@@ -7,7 +7,8 @@ from statistics import median
 from typing import Any
 
 from decoupled import api, plots
-from decoupled.bench.benchmark import Benchmark, Case, Spread, predicted, rate
+from decoupled.bench import prediction
+from decoupled.bench.benchmark import Benchmark, Case, Spread, rate
 from decoupled.bench.conditions import AS_IS, LABELS, Axis
 from decoupled.checkpoint import write_whole
 from decoupled.telemetry.sinks import finite
@@ -85,13 +86,6 @@ def _or_dash(value: float | None, form: str) -> str:
 
 def to_json(benchmark: Benchmark, command: str) -> dict[str, Any]:
     """The object that report.json holds."""
-    cases = []
-    for case in benchmark.cases:
-        about: dict[str, Any] = {"side": case.side, "condition": asdict(case.condition)}
-        about["steady_samples_per_s"] = asdict(rate(case))
-        about["floor"] = asdict(Spread.of(case.floors)) if case.floors else None
-        about["predicted_samples_per_s"] = predicted(case, benchmark.plan.warm_up)
-        cases.append(about | {"rounds": [outcome.to_json() for outcome in case.outcomes]})
     whole: dict[str, Any] = finite(
         {
             "command": command,
@@ -100,11 +94,24 @@ def to_json(benchmark: Benchmark, command: str) -> dict[str, Any]:
             "warm_up_updates": benchmark.plan.warm_up,
             "target_accuracy": benchmark.plan.target,
             "notes": list(benchmark.notes),
-            "cases": cases,
+            "cases": [_case(case, benchmark.plan.warm_up) for case in benchmark.cases],
             "ratios": {case.name: _ratios(benchmark, case) for case in benchmark.cases},
+            "floor": {case.name: asdict(Spread.of(case.floors)) for case in benchmark.cases if case.floors},
         }
     )
     return whole
+
+
+def _case(case: Case, warm_up: int) -> dict[str, Any]:
+    """A case as `train --json` gives its middle round, with what all rounds came to."""
+    by_rate = sorted(case.outcomes, key=lambda outcome: outcome.samples_per_s)
+    return by_rate[(len(by_rate) - 1) // 2].report | {
+        "side": case.side,
+        "condition": asdict(case.condition),
+        "steady_samples_per_s": asdict(rate(case)),
+        "predicted_samples_per_s": None if case.settings is not None else prediction.samples_per_s(case.blueprint, warm_up),
+        "rounds": [outcome.to_json() for outcome in case.outcomes],
+    }
 
 
 def _ratios(benchmark: Benchmark, case: Case) -> dict[str, Any]:

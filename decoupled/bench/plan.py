@@ -46,21 +46,23 @@ def plan(
         run = changed(run, emulation=run.emulation.model_dump() | {"device_ms": device_ms})
     if target is not None:
         run = changed(run, runtime=run.runtime.model_dump() | {"evaluate_every": 1})
-    others: tuple[str, ...] = peers.NAMES if peer else ()
-    notes: list[str] = []
-    if peer and target is not None and run.emulation.device_ms is None and peers.is_there():
-        others = peers.NAMES[:1]
-        notes.append("PyTorch's pipelines take no part with a target, because they are not evaluated here.")
-    device_ms = run.emulation.device_ms
-    if peer and device_ms is not None:
-        others = ()
-        notes.append("PyTorch takes no part where devices are emulated.")
-    elif peer and not peers.is_there():
-        others = ()
-        notes.append(peers.MISSING)
-    if device_ms is not None:
+    others, notes = _peers(run, peer, target)
+    if run.emulation.device_ms is not None:
         notes.append(
-            f"The devices are emulated: instead of computing, a worker waits, {device_ms:g} ms for a layer's three products "
-            "with a batch. With several numbers of workers, the network has as many layers. Nothing is learnt."
+            f"The devices are emulated: instead of computing, a worker waits, {run.emulation.device_ms:g} ms for a layer's three "
+            "products with a batch. With several numbers of workers, the network has as many layers. Nothing is learnt."
         )
     return Plan(run, names, microbatches, others, tuple(conditions), repeat, warm_up, target, tuple(notes))
+
+
+def _peers(run: Run, peer: str | None, target: float | None) -> tuple[tuple[str, ...], list[str]]:
+    """The peers that take part, and why the others do not."""
+    if peer is None:
+        return (), []
+    if run.emulation.device_ms is not None:
+        return (), ["PyTorch takes no part where devices are emulated."]
+    if not peers.is_there():
+        return (), [peers.MISSING]
+    if target is not None:
+        return peers.NAMES[:1], ["PyTorch's pipelines take no part with a target, because they are not evaluated here."]
+    return peers.NAMES, []

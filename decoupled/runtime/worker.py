@@ -16,6 +16,7 @@ from decoupled.runtime.performer import COORDINATOR, CREDIT, DOWNSTREAM, UPSTREA
 from decoupled.runtime.process import limits, tune
 from decoupled.runtime.rehearsal import rehearse
 from decoupled.schedules.actions import Action
+from decoupled.schedules.dni import window_under
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
@@ -136,9 +137,8 @@ class Life:
         self._last_report_ns = clock_ns()
         self._has_finished = False
         self._upstream = upstream_name(assignment.run_id)
-        # With `latest` the queue is the upstream's, or what is passed on would be as old as the inbox is long.
-        is_short = assignment.run.dni.overflow == "latest" and not self._place.is_first
-        self._window = 1 if is_short else assignment.run.link.window
+        window = assignment.run.link.window
+        self._window = window if self._place.is_first else window_under(assignment.run.dni.overflow, window)
         self._owed = 0  # credits not granted yet; a few go in one message, and the upstream still has most of the window
         self._grant = max(self._window // 4, 1)
         self.acted = False  # in the last turn

@@ -25,6 +25,14 @@ Feedback: TypeAlias = Literal["chained", "bootstrapped"]
 Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
 
 
+def window_under(overflow: Overflow, window: int) -> int:
+    """How many microbatches an upstream stage may have in an inbox of `window`.
+
+    With `latest` one alone: the queue is the upstream's own, or what it passes on would be as old as the inbox is long.
+    """
+    return 1 if overflow == "latest" else window
+
+
 class Dni:
     """The decoupled schedule of one stage."""
 

@@ -6,17 +6,16 @@ from typing import Any
 import pytest
 
 from decoupled.bench import floor, peers, trial
-from decoupled.bench.benchmark import THREADS, Spread, measure, predicted, rate
+from decoupled.bench.benchmark import THREADS, Spread, measure, rate
 from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.trial import Outcome
 from decoupled.config import Run
 from decoupled.errors import UsageError
 from decoupled.runtime.blueprint import Blueprint
 from tests.bench.cases import SMALL, benchmark, case, outcome, plan
-from tests.datasets import blobs
 
 FOLDER = Path("runs")
-DEVICE: dict[str, Any] = {"device_ms": 30.0}  # 10 ms for each product of a layer
+DEVICE: dict[str, Any] = {"device_ms": 30.0}
 FAST, SLOW = Condition("latency", 0), Condition("latency", 5)
 
 
@@ -344,64 +343,3 @@ def test_peers_run_at_their_best_and_in_turn(trials: Trials, monkeypatch: pytest
         "torch runs with fused optimiser, 2 threads, the fastest of its settings.",
         "torch gpipe could not train this run, so it takes no part.",
     )
-
-
-# What the simulator says.
-
-
-@pytest.mark.parametrize(("latency_ms", "batch_ms"), [(0.0, 80.0), (5.0, 100.0)])
-def test_lockstep_on_emulated_devices_takes_the_time_of_all_products_and_messages(latency_ms: float, batch_ms: float) -> None:
-    """Three layers of three products of 10 ms each but one that the first layer does not need, and four messages."""
-    lockstep = case("lockstep", outcome(1), emulation=DEVICE | {"latency_ms": latency_ms})
-
-    assert predicted(lockstep, warm_up=4) == pytest.approx(20 / batch_ms * 1000)
-
-
-def test_one_process_with_all_the_layers_takes_as_long_as_lockstep_without_latency() -> None:
-    assert predicted(case("single", outcome(1), emulation=DEVICE), warm_up=4) == pytest.approx(20 / 0.080)
-
-
-def test_a_block_of_layers_takes_the_time_of_all_of_them() -> None:
-    blocks = case("lockstep", outcome(1), emulation=DEVICE, stages=((0, 1), (2,)))
-
-    assert predicted(blocks, warm_up=4) == pytest.approx(20 / 0.080)
-
-
-def test_gpipe_on_emulated_devices_overlaps_its_microbatches() -> None:
-    """In units of a product for one of 2 microbatches: the forward passes reach the last of 3 stages after 2 units, the
-    second is done after 4; then 2 backward passes of 2 units each there, the second's way up to the first stage, whose
-    own takes 1 unit; the update follows. 4 + 4 + 2 + 1 = 11 units of 5 ms.
-    """
-    gpipe = case("gpipe", outcome(1), microbatches=2, emulation=DEVICE)
-
-    assert predicted(gpipe, warm_up=4) == pytest.approx(20 / 0.055)
-
-
-def test_dni_on_emulated_devices_is_predicted_to_beat_lockstep_and_not_its_devices() -> None:
-    """The slowest stage needs two products for each batch, and its head little beside so large a layer."""
-    wide = blobs(features=512)
-    found = predicted(case("dni", outcome(1), emulation=DEVICE, epochs=10, dataset=wide, hidden=(512, 512)), warm_up=4)
-
-    assert found is not None
-    assert 20 / 0.080 < found <= 20 / 0.020
-
-
-def test_the_products_of_dnis_heads_count() -> None:
-    """The head beside a layer of 6 x 16 has matrices of 16 x 32 and 32 x 3. It needs three products of each to synthesize
-    for 3 batches of 4, and one more of the first to refine, for the fourth; the layer needs two of its own for each batch.
-    """
-    layer, narrow, thin = 6 * 16, 16 * 32, 32 * 3
-    synthesize, refine = 3 * (narrow + thin) / layer, (4 * narrow + 3 * thin) / layer
-    dni = case("dni", outcome(1), emulation=DEVICE, feedback_every=4, epochs=10)
-
-    assert predicted(dni, warm_up=4) == pytest.approx(20 / (0.010 * (2 + (3 * synthesize + refine) / 4)), rel=0.01)
-
-
-def test_nothing_is_predicted_for_devices_that_are_real() -> None:
-    assert predicted(case("lockstep", outcome(1)), warm_up=4) is None
-
-
-def test_nothing_is_predicted_for_devices_of_which_one_is_slower() -> None:
-    slow = case("lockstep", outcome(1), emulation=DEVICE | {"straggler": 1, "straggler_factor": 2.0})
-
-    assert predicted(slow, warm_up=4) is None

@@ -154,15 +154,16 @@ def test_the_report_has_what_was_measured_round_by_round() -> None:
     found = to_json(measured(target=0.9), COMMAND)
 
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert {"command", "machine", "cases", "ratios"} <= found.keys()
+    assert {"command", "machine", "cases", "ratios", "floor"} <= found.keys()
     assert (found["command"], found["repeat"], found["warm_up_updates"], found["target_accuracy"]) == (COMMAND, 2, 2, 0.9)
     assert found["machine"] == MACHINE
     assert [one["side"] for one in found["cases"]] == ["lockstep", "dni", "torch gpipe"]
     dni = found["cases"][1]
     assert dni["steady_samples_per_s"] == {"median": 32_500, "low": 25_000, "high": 40_000}
-    assert dni["floor"] == {"median": 150_000, "low": 100_000, "high": 200_000}
+    assert dni["evaluations"] == [], "what train --json has of a run"
     assert [(one["steady_samples_per_s"], one["target_s"]) for one in dni["rounds"]] == [(25_000, 2.0), (40_000, None)]
-    assert found["cases"][2]["floor"] is None
+    assert found["floor"]["dni as-is"] == {"median": 150_000, "low": 100_000, "high": 200_000}
+    assert "torch gpipe as-is" not in found["floor"]
     assert found["ratios"]["dni as-is"] == {"lockstep": {"median": 2.25, "low": 2.0, "high": 2.5}}
 
 

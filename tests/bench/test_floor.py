@@ -1,7 +1,7 @@
 """The floor: which products are counted, and the rate that they come to."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 import pytest
@@ -21,11 +21,11 @@ OUTPUTS_AND_WEIGHTS = {  # of batches of 20 through layers of 6, 16, 12 and 3
 SECOND, THIRD = (20, 12, 16), (20, 3, 12)  # the gradients of these layers' inputs; the first layer needs none
 
 
-def shares(**values: Any) -> Counter[tuple[int, int, int]]:
+def shares(**values: Any) -> dict[tuple[int, int, int], float]:
     """How often a batch needs each product."""
-    found: Counter[tuple[int, int, int]] = Counter()
+    found: dict[tuple[int, int, int], float] = defaultdict(float)
     for product in floor.products(drawn(**values)):
-        found[product.m, product.k, product.n] += product.share  # type: ignore[assignment]
+        found[product.m, product.k, product.n] += product.share
     return found
 
 

@@ -122,7 +122,9 @@ def test_no_stage_outlives_it() -> None:
         process.stdin.close()
         while len(stages := psutil.Process(process.pid).children(recursive=True)) < 3:  # with multiprocessing's own helper
             time.sleep(0.05)
-        time.sleep(2)
+        deadline = time.monotonic() + 60
+        while any(sum(stage.cpu_times()[:2]) < 0.5 for stage in stages[1:]) and time.monotonic() < deadline:
+            time.sleep(0.05)
         process.kill()
 
     _, alive = psutil.wait_procs(stages, timeout=10)

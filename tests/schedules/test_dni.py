@@ -3,7 +3,7 @@
 import pytest
 
 from decoupled.schedules.actions import Backward, Drop, Forward, Send, Source
-from decoupled.schedules.dni import Dni, Feedback, Overflow
+from decoupled.schedules.dni import Dni, Feedback, Overflow, window_under
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
@@ -290,3 +290,8 @@ def test_a_gradient_that_was_overtaken_is_lost_because_a_link_keeps_order(feedba
 
     assert drain(tell(schedule, GradientArrived(1))) == expected
     assert drain(tell(schedule, GradientArrived(0))) == ""
+
+
+@pytest.mark.parametrize(("overflow", "window"), [("block", 8), ("drop-oldest", 8), ("latest", 1)])
+def test_under_latest_an_upstream_may_have_one_microbatch_in_the_inbox(overflow: Overflow, window: int) -> None:
+    assert window_under(overflow, 8) == window

@@ -53,7 +53,7 @@ def _collect(receivers: list[connection.Connection]) -> list[Trained]:
     answers: dict[int, Trained] = {}
     while len(answers) < len(receivers):
         for ready in connection.wait([r for stage, r in enumerate(receivers) if stage not in answers]):
-            stage = receivers.index(ready)  # type: ignore[arg-type]
+            stage = next(stage for stage, receiver in enumerate(receivers) if receiver is ready)
             try:
                 answer = receivers[stage].recv()
             except EOFError:
