@@ -6,9 +6,10 @@ print(report.test_accuracy)
 answers = report.network.predict(images)
 """
 
-from decoupled.api import evaluate, load_network, load_report, train
+from decoupled.api import evaluate, resume, train
 from decoupled.config import Run
 from decoupled.errors import DecoupledError, RunFailed, UsageError
+from decoupled.folders import load_network, load_report
 from decoupled.nn.network import Network
 from decoupled.runtime.report import Report
 from decoupled.telemetry.board import Progress
@@ -26,5 +27,6 @@ __all__ = [
     "evaluate",
     "load_network",
     "load_report",
+    "resume",
     "train",
 ]

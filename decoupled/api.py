@@ -1,33 +1,37 @@
-"""What a script or a notebook calls: train a run, coordinate one by hand, load and use what was trained."""
+"""What a script or a notebook calls: train a run, coordinate one by hand, resume one, use what was trained."""
 
 import json
-import os
-import time
+import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from decoupled import checkpoint, data
-from decoupled.config import Run, from_toml, to_toml
+from decoupled import data, folders
+from decoupled.checkpoint import Checkpoint, Store
+from decoupled.config import Run
 from decoupled.data.arrays import first_sentence
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
-from decoupled.launch.conduct import conduct
-from decoupled.nn.network import Architecture, Network
+from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
+from decoupled.launch.conduct import Audience, conduct
 from decoupled.nn.parameters import Array
 from decoupled.runtime.blueprint import Blueprint, draw, suits
-from decoupled.runtime.report import JSON_FIELDS, Report
+from decoupled.runtime.report import Report
 from decoupled.runtime.single import train_single
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.sinks import MetricsFile, record
-from decoupled.telemetry.spans import COLUMNS, Rows
 from decoupled.telemetry.trace import middle, trace_file
 
 OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
+OnWarning = Callable[[str], None]
+
+CHANGEABLE = ("epochs", "lr", "link", "runtime", "emulation", "checkpoint", "supervision", "faults", "dataset")
 
 
 def load_data(run: Run) -> Dataset:
@@ -36,119 +40,117 @@ def load_data(run: Run) -> Dataset:
     return data.load(run.data, directory, run.dataset.bits)
 
 
+def warn(sentence: str) -> None:
+    """What a script hears of where nobody else listens."""
+    warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+
+
 def train(
     run: Run,
     out: str | Path | None = None,
     on_progress: OnProgress | None = None,
     address: str | None = None,
     on_waiting: OnWaiting | None = None,
+    on_warning: OnWarning = warn,
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
-    With `out` the run is kept in that new folder: run.toml, metrics.jsonl, report.json, model.safetensors
-    and spans.safetensors. The worker
-    processes are started and ended here; with `address` the run waits there for workers started by hand instead.
-    Raises UsageError for what the caller can mend and RunFailed when the run ended early.
+    With `out` the run is kept in that new folder: run.toml, metrics.jsonl, checkpoints, and at the end report.json,
+    account.json, model.safetensors and spans.safetensors. The worker processes are started and ended here; with `address`
+    the run waits there for workers started by hand instead. Raises UsageError for what the caller can mend and RunFailed
+    when the run ended early.
     """
     if isinstance(run.data, str) and run.data.endswith(".npz"):
         run = run.model_copy(update={"data": str(Path(run.data).resolve())})  # so that the run is found from anywhere
-    blueprint = draw(run, load_data(run))
+    blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning)
     if out is None:
-        return _perform(blueprint, on_progress or _ignore, address, on_waiting)
-    folder = new_folder(Path(out))
-    (folder / "run.toml").write_text(to_toml(blueprint.run), encoding="utf-8")
+        with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
+            return _perform(Path(passing), blueprint, None, audience, address)
+    folder = folders.new_folder(Path(out))
+    folders.begin(folder, blueprint.run)
     try:
-        with MetricsFile(folder / "metrics.jsonl") as metrics:
-
-            def tell(progress: Progress) -> None:
-                metrics.write(record(progress))
-                (on_progress or _ignore)(progress)
-
-            report = _perform(blueprint, tell, address, on_waiting)
+        return _train_in(folder, blueprint, None, audience, address)
     except BaseException:
-        _remove_if_nothing_happened(folder)
+        folders.remove_if_nothing_happened(folder)
         raise
-    return _keep(report, folder)
 
 
-def _ignore(progress: Progress) -> None:
+def resume(
+    folder: str | Path,
+    run: Run | None = None,
+    on_progress: OnProgress | None = None,
+    address: str | None = None,
+    on_waiting: OnWaiting | None = None,
+    on_warning: OnWarning = warn,
+) -> Report:
+    """Goes on with the interrupted run in a folder, from its last complete checkpoint or else from the beginning.
+
+    `run` may differ from the folder's own in how it is carried out (see CHANGEABLE), but not in what is trained. Raises
+    UsageError when it does, or when there is nothing to go on with.
+    """
+    folder, before = Path(folder), load_run(folder)
+    if (folder / "report.json").exists():
+        raise UsageError(f"{folder} holds a finished run, so there is nothing to resume.")
+    if before.schedule == "single":
+        raise UsageError(f"{folder} was trained by single, which keeps no checkpoints. Train it anew.")
+    if before.data == "arrays":
+        raise UsageError(f"{folder} was trained on arrays that it does not hold. Train it anew.")
+    blueprint = draw(run or before, load_data(run or before))
+    _refuse_another(folder, before, blueprint.run)
+    store = Store(folder / CHECKPOINTS, blueprint.run.checkpoint.keep, on_warning)
+    return _train_in(folder, blueprint, store.latest(), _audience(on_progress, on_waiting, on_warning), address)
+
+
+def _refuse_another(folder: Path, before: Run, now: Run) -> None:
+    """Raises UsageError with the first difference that a checkpoint cannot bear."""
+    fixed = (run.model_dump(mode="json", exclude=set(CHANGEABLE)) for run in (before, now))
+    then, there = map(_flat, fixed)
+    for name in then:
+        if then[name] != there.get(name):
+            raise UsageError(
+                f"{folder} was trained with {name} {then[name]}, not {there.get(name)}. Resume it as it was, or train anew."
+            )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def _audience(on_progress: OnProgress | None, on_waiting: OnWaiting | None, on_warning: OnWarning) -> Audience:
+    return Audience(on_progress or _ignore, on_waiting or _ignore, on_warning)
+
+
+def _ignore(*heard: object) -> None:
     """For a run that nobody watches."""
 
 
-def _remove_if_nothing_happened(folder: Path) -> None:
-    """Takes back the folder of a run that ended before it began, so that the same command can be given again."""
-    if not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").stat().st_size:
-        for name in ("run.toml", "metrics.jsonl"):
-            (folder / name).unlink(missing_ok=True)
-        folder.rmdir()
+def _train_in(
+    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, address: str | None
+) -> Report:
+    """Trains in the run's folder, and keeps what it came to."""
+    with ExitStack() as stack:
+        stack.enter_context(folders.alone(folder))
+        metrics = stack.enter_context(MetricsFile(folder / "metrics.jsonl", audience.warning))
+
+        def tell(progress: Progress) -> None:
+            metrics.write(record(progress))
+            audience.progress(progress)
+
+        whole = replace(audience, progress=tell)
+        return folders.keep(_perform(folder, blueprint, checkpoint, whole, address), folder)
 
 
-def _perform(blueprint: Blueprint, tell: OnProgress, address: str | None, on_waiting: OnWaiting | None) -> Report:
+def _perform(
+    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, address: str | None
+) -> Report:
     if blueprint.run.schedule == "single":
-        return train_single(blueprint, tell)
-    return conduct(blueprint, tell, address, on_waiting or (lambda where, joined, wanted: None))
-
-
-def new_folder(folder: Path) -> Path:
-    """Makes the folder. Raises UsageError when it holds something or cannot be made."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} already holds something. Choose another folder for the run, or remove this one.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}. Choose another folder for the run.") from None
-    return folder
-
-
-def fresh_folder(run: Run, what: str) -> Path:
-    """A folder of its own for a run, or a benchmark, that was given none."""
-    name = Path(run.data_name).stem
-    folder = Path("runs") / f"{name}-{what}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return folder if not folder.exists() else folder.with_name(f"{folder.name}-{os.getpid()}")
-
-
-def _keep(report: Report, folder: Path) -> Report:
-    """Writes what the run came to; the report is the last file, so its presence says that the run is whole."""
-    about = {"architecture": asdict(report.network.architecture)}
-    checkpoint.save_arrays(folder / "model.safetensors", report.network.arrays, about)
-    spans = {f"stage{stage}": rows for stage, rows in enumerate(report.spans)}
-    checkpoint.save_arrays(folder / "spans.safetensors", spans, {"schedule": report.schedule})
-    checkpoint.write_whole(folder / "report.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
-    return report.within(folder)
-
-
-def load_network(folder: str | Path) -> Network:
-    """The network that a run trained. Raises UsageError when the folder holds none."""
-    path = Path(folder) / "model.safetensors"
-    arrays, about = checkpoint.load_arrays(path)
-    try:
-        architecture: dict[str, Any] = dict(about["architecture"])
-        return Network(Architecture(**architecture | {"widths": tuple(architecture["widths"])}), arrays)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UsageError(f"{path} is not a model that decoupled wrote: {error}") from None
-
-
-def load_report(folder: str | Path) -> dict[str, Any]:
-    """What a run's report.json holds. Raises UsageError when the folder holds no finished run."""
-    path = Path(folder) / "report.json"
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{folder} holds no finished run: there is no {path}.") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(report, dict) or not set(JSON_FIELDS) <= report.keys():
-        raise UsageError(f"{path} is not the report of a run.")
-    return report
-
-
-def load_spans(folder: str | Path) -> tuple[Rows, ...]:
-    """What each worker of a run did when (see decoupled.telemetry.spans). Raises UsageError when the folder does not say."""
-    arrays, _ = checkpoint.load_arrays(Path(folder) / "spans.safetensors")
-    names = [f"stage{stage}" for stage in range(len(arrays))]
-    if arrays.keys() != set(names) or any(rows.ndim != 2 or rows.shape[1] != len(COLUMNS) for rows in arrays.values()):
-        raise UsageError(f"{folder} holds spans.safetensors, but not one that decoupled wrote.")
-    return tuple(arrays[name] for name in names)
+        return train_single(blueprint, audience.progress)
+    store = Store(folder / CHECKPOINTS, blueprint.run.checkpoint.keep, audience.warning)
+    return conduct(blueprint, store, checkpoint, audience, address)
 
 
 def trace(folders: Sequence[str | Path], target: str | Path, seconds: float = 5.0) -> int:
@@ -195,7 +197,7 @@ def predict(folder: str | Path, source: str | Path, target: str | Path) -> Array
 def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = None) -> tuple[float, float | None, int]:
     """Mean loss, accuracy (or None) and number of samples of a run's network on its test set, or that of `data_source`."""
     network = load_network(folder)
-    run = Run(**from_toml(Path(folder) / "run.toml"))
+    run = load_run(folder)
     if data_source is not None:
         run = run.model_copy(update={"data": data_source})
     elif run.data == "arrays":

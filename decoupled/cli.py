@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from decoupled import api, plots
+from decoupled import api, folders, plots
 from decoupled.bench import document
 from decoupled.bench.benchmark import measure
 from decoupled.bench.conditions import parse
@@ -89,15 +89,16 @@ def _fail(sentence: str, code: int) -> NoReturn:
 
 
 Out = Annotated[Path | None, typer.Option(help="New folder for the run (default: one in runs/).")]
+Resume = Annotated[Path | None, typer.Option(metavar="RUN", help="Go on with the interrupted run in this folder.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Listen for other hosts, although nothing is encrypted.")]
 
 
 @command
 @takes_run
-def train(run: Run, out: Out = None, json_file: JsonFile = None) -> None:
+def train(run: Run, out: Out = None, resume: Resume = None, json_file: JsonFile = None) -> None:
     """Train a network, by default with one worker process per layer, all on this machine."""
-    _train(run, out, json_file, None)
+    _train(run, out, resume, json_file, None)
 
 
 @command
@@ -107,19 +108,25 @@ def coordinator(
     bind: Annotated[str, typer.Option(help="Where to wait for the workers.")] = "tcp://127.0.0.1:5555",
     insecure: Insecure = False,
     out: Out = None,
+    resume: Resume = None,
     json_file: JsonFile = None,
 ) -> None:
     """The same by hand: wait for workers that are started with `decoupled worker`."""
     if run.schedule == "single":
         raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
-    _train(run, out, json_file, listening(bind, insecure))
+    _train(run, out, resume, json_file, listening(bind, insecure))
 
 
-def _train(run: Run, out: Path | None, json_file: Path | None, address: str | None) -> None:
+def _train(run: Run, out: Path | None, resume: Path | None, json_file: Path | None, address: str | None) -> None:
     _can_be_written(json_file)
-    folder = out if out is not None else api.fresh_folder(run, run.schedule)
+    if resume is not None and out is not None:
+        raise UsageError("--resume goes on in the run's own folder, so leave --out out.")
     with Display(run) as display:
-        report = api.train(run, folder, display.progress, address, display.waiting)
+        if resume is not None:
+            report = api.resume(resume, run, display.progress, address, display.waiting, display.warn)
+        else:
+            out = out or folders.fresh_folder(run, run.schedule)
+            report = api.train(run, out, display.progress, address, display.waiting, display.warn)
     if json_file is not None:
         _write_json(json_file, report.to_json())
     summary(report)
@@ -163,9 +170,9 @@ def predict(
 
 
 @command
-def compare(folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")]) -> None:
+def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")]) -> None:
     """Print finished runs side by side; speed-up is against the lockstep run among them, or else the first."""
-    comparison([api.load_report(folder) for folder in folders])
+    comparison([folders.load_report(folder) for folder in runs])
 
 
 @command
@@ -196,7 +203,7 @@ def bench(
     _can_be_written(json_file)
     conditions = parse(link_latency_ms, straggler, drop, workers)
     wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
-    folder = api.new_folder(out if out is not None else api.fresh_folder(run, "bench"))
+    folder = folders.new_folder(out if out is not None else folders.fresh_folder(run, "bench"))
     try:
         with Steps() as steps:
             benchmark = measure(wanted, folder / "runs", steps.show)
@@ -215,7 +222,7 @@ def bench(
 
 @command
 def trace(
-    folders: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the trace.")] = Path("trace.json"),
     seconds: Annotated[float, typer.Option(min=0.001, help="How long a stretch, from the middle of each run.")] = 5.0,
     picture: Annotated[
@@ -223,12 +230,12 @@ def trace(
     ] = None,
 ) -> None:
     """Write what each worker did when as a trace for chrome://tracing or ui.perfetto.dev."""
-    events = api.trace(folders, output, seconds)
+    events = api.trace(runs, output, seconds)
     print(f"{output}: {events:,} events. Open it at https://ui.perfetto.dev")
     if picture is not None:
-        runs = [(api.load_report(folder)["schedule"], api.load_spans(folder)) for folder in folders]
+        timed = [(folders.load_report(folder)["schedule"], folders.load_spans(folder)) for folder in runs]
         stem = picture.with_suffix("") if picture.suffix in (".png", ".svg") else picture
-        for path in plots.timeline(runs, stem):
+        for path in plots.timeline(timed, stem):
             print(path)
 
 

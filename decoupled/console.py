@@ -35,7 +35,7 @@ class Display:
         )
         self._task = self._bar.add_task(f"{run.schedule} on {run.data_name}", total=None)
         self._next_line_s = 0.0
-        self._evaluations_shown = 0
+        self._evaluations_shown = self._incidents_shown = 0
 
     def __enter__(self) -> "Display":
         if self._console.is_terminal:
@@ -52,6 +52,10 @@ class Display:
         if address.startswith("tcp://"):
             self._console.print(f"{joined} of {wanted} workers have joined at {address}", highlight=False)
 
+    def warn(self, sentence: str) -> None:
+        """Something that the run survives."""
+        self._console.print(f"warning: {sentence}", highlight=False)
+
     def progress(self, progress: Progress) -> None:
         """The run as it is now."""
         if self._live is not None:
@@ -64,6 +68,9 @@ class Display:
             score = f"test loss {evaluation.loss:.4f}, {scored(evaluation.accuracy)}"
             self._console.print(f"after epoch {evaluation.epoch}: {score}", highlight=False)
         self._evaluations_shown = len(progress.evaluations)
+        for incident in progress.incidents[self._incidents_shown :]:
+            self._console.print(f"{incident.seconds:6.1f} s  {incident}", highlight=False)
+        self._incidents_shown = len(progress.incidents)
 
 
 def _line(progress: Progress) -> str:
@@ -118,6 +125,8 @@ def summary(report: Report) -> None:
     )
     if dropped := sum(worker.dropped for worker in report.workers_detail):
         print(f"{dropped:,} outputs found no room downstream and were dropped, so the stages after trained on fewer samples.")
+    if missed := max(worker.samples_missed for worker in report.workers_detail):
+        print(f"Up to {missed:,} samples were missed by a stage; account.json says which.")
     if not math.isfinite(report.test_loss):
         print("The loss is no longer a number: the run diverged. Try a lower --lr.")
     if report.folder is not None:

@@ -2,14 +2,15 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from decoupled.config import Run, assignments, from_toml, merged
+from decoupled.config import Run, assignments, fault, from_toml, merged
 from decoupled.errors import UsageError
+from decoupled.folders import as_it_was
 
 DEFAULT = Run()
 
@@ -40,11 +41,24 @@ def run_options(
         int | None, typer.Option(help="Worker processes; with fewer than layers they hold blocks of layers.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of the run's values.")] = None,
+    on_failure: Annotated[
+        str | None, typer.Option(help="When a worker dies: continue (default of dni) or rollback (of the others).")
+    ] = None,
+    stall_timeout: Annotated[
+        float | None,
+        typer.Option(help=f"Seconds of silence before a worker is replaced (default {DEFAULT.supervision.stall_timeout_s:g})."),
+    ] = None,
+    faults: Annotated[
+        list[str] | None,
+        typer.Option("--fault", metavar="FAULT", help="Break something, such as kill:stage=2,microbatch=400. Repeatable."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other value. Repeatable.")
     ] = None,
+    base: Mapping[str, Any] | None = None,
 ) -> Run:
-    """The run that the options describe: the file first, then the options over it, then --set."""
+    """The run that the options describe: `base` and then the file first, then the options over it, then --set."""
+    supervision = {"on_failure": on_failure, "stall_timeout_s": stall_timeout}
     named = {
         "data": data,
         "hidden": _widths(hidden) if hidden is not None else None,
@@ -59,8 +73,10 @@ def run_options(
         "seed": seed,
         "workers": workers,
         "dataset": {"directory": data_dir} if data_dir is not None else None,
+        "supervision": {name: value for name, value in supervision.items() if value is not None},
+        "faults": [fault(text) for text in faults] if faults else None,
     }
-    values = from_toml(config) if config is not None else {}
+    values = merged(base or {}, from_toml(config) if config is not None else {})
     values = merged(values, {name: value for name, value in named.items() if value is not None})
     return Run(**merged(values, assignments(settings or [])))
 
@@ -73,14 +89,19 @@ def _widths(text: str) -> tuple[int, ...]:
 
 
 def takes_run(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command all of `run_options` but those it has itself; what they describe reaches it as `run`."""
+    """Gives a command all of `run_options` but those it has itself; what they describe reaches it as `run`.
+
+    Where the command can resume a run, the options go over what that run was.
+    """
     own = [p for p in inspect.signature(function).parameters.values() if p.name != "run"]
-    taken = {p.name for p in own}
+    taken = {p.name for p in own} | {"base"}
     options = {name: p for name, p in inspect.signature(run_options).parameters.items() if name not in taken}
 
     @functools.wraps(function)
     def with_run(**values: Any) -> None:
-        run = run_options(**{name: values.pop(name) for name in options})
+        resumed = values.get("resume")
+        base = {} if resumed is None else {**as_it_was(resumed), "faults": []}
+        run = run_options(**{name: values.pop(name) for name in options}, base=base)
         function(run=run, **values)
 
     parameters = [

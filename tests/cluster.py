@@ -3,6 +3,9 @@
 Time moves only when nothing can happen without it, so a run is the same for the same seed, however slow the machine.
 """
 
+import copy
+
+from decoupled.checkpoint import Checkpoint
 from decoupled.config import Run
 from decoupled.data.dataset import Dataset
 from decoupled.runtime.blueprint import Blueprint, draw
@@ -13,39 +16,87 @@ from decoupled.transport.memory import Faults, MemoryNetwork
 STEPS_MAX = 2_000_000
 
 
+class MemoryStore:
+    """Keeps the last checkpoint, as a file would: nothing in it changes any more."""
+
+    is_busy = False
+
+    def __init__(self) -> None:
+        self.saved: list[Checkpoint] = []
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.saved.append(copy.deepcopy(checkpoint))
+
+    def latest(self) -> Checkpoint | None:
+        return self.saved[-1] if self.saved else None
+
+
 class Cluster:
     """A run whose turns the test can take one by one, or all with `run`."""
 
-    def __init__(self, run: Run, dataset: Dataset, seed: int = 0, faults: Faults | None = None) -> None:
+    def __init__(
+        self, run: Run, dataset: Dataset, seed: int = 0, faults: Faults | None = None, store: "MemoryStore | None" = None
+    ) -> None:
         self.blueprint: Blueprint = draw(run, dataset)
         self.network = MemoryNetwork(seed, faults)
         transport = self.network.endpoint()
         transport.bind("memory://coordinator")
-        self.coordinator = Coordinator(self.blueprint, transport, clock=lambda: self.network.now)
-        self.workers = [
-            Worker(self.network.endpoint(), clock_ns=lambda: round(self.network.now * 1e9)) for _ in self.blueprint.stages
-        ]
-        for number, worker in enumerate(self.workers):
-            worker.join("memory://coordinator", f"memory://{number}", f"worker-{number}")
+        self.store = MemoryStore() if store is None else store
+        self.coordinator = Coordinator(self.blueprint, transport, self.store, self.store.latest(), lambda: self.network.now)
+        self.workers: list[Worker] = []
+        self.dead: set[int] = set()  # numbers of workers that have crashed
+        for _ in self.blueprint.stages:
+            self.start()
+
+    def start(self) -> None:
+        """Another worker joins."""
+        number = len(self.workers)
+        self.workers.append(Worker(self.network.endpoint(), clock_ns=lambda: round(self.network.now * 1e9)))
+        self.workers[-1].join("memory://coordinator", f"memory://{number}", f"worker-{number}")
+
+    @property
+    def alive(self) -> list[Worker]:
+        return [worker for number, worker in enumerate(self.workers) if number not in self.dead]
+
+    def kill(self, stage: int) -> None:
+        """Has the worker of that stage vanish, with all that it knew."""
+        peer = self.coordinator.crew.rendezvous.seats[stage]
+        assert peer is not None, f"stage {stage} has no worker to lose"
+        number = int(peer.peer.removeprefix("worker-"))
+        self.dead.add(number)
+        self.network.crash(f"memory://{number}")
 
     def assemble(self) -> None:
-        """Lets everyone find everyone; nothing has been fed yet."""
+        """Lets everyone find everyone."""
         while not self.coordinator.is_training:
-            self.coordinator.step(0)
-            for worker in self.workers:
-                worker.step()
+            self.advance()
 
     def settle(self) -> None:
         """Lets everyone work until nobody can go on at this moment of simulated time."""
         moved = True
         while moved:
             self.coordinator.step(0)
+            for _ in range(self.coordinator.take_due_starts()):
+                self.start()
             moved = False
-            for worker in self.workers:
+            for worker in self.alive:
                 while worker.step():
                     moved = True
             due = self.network.next_due()
             moved = moved or (due is not None and due <= self.network.now)
+
+    def advance(self) -> None:
+        """One turn of each, and if nobody did anything, on to the moment when something can happen."""
+        self.coordinator.step(0)
+        for _ in range(self.coordinator.take_due_starts()):
+            self.start()
+        acted = [worker.step() for worker in self.alive]
+        if not any(acted):
+            self._move_on()
+
+    def _move_on(self) -> None:
+        due = self.network.next_due()
+        self.network.now = max(self.network.now, due) if due is not None else self.network.now + 0.5
 
     def run(self) -> None:
         """Runs to the end, moving the clock on whenever all wait."""
@@ -53,6 +104,5 @@ class Cluster:
             self.settle()
             if self.coordinator.is_done:
                 return
-            due = self.network.next_due()
-            self.network.now = max(self.network.now, due) if due is not None else self.network.now + 0.5
+            self._move_on()
         raise AssertionError("the cluster did not finish")

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from decoupled import api, plots
+from decoupled import api, folders, plots
 from decoupled.bench import prediction
 from decoupled.bench.benchmark import Benchmark, Case, Spread, rate
 from decoupled.bench.conditions import AS_IS, LABELS, Axis
@@ -133,7 +133,7 @@ def pictures(benchmark: Benchmark, folder: Path) -> list[Path]:
         drawn.append(_curve(benchmark, axis, folder))
     timelines = [case for case in _with_spans(as_is) if case.side in ("lockstep", "dni")]
     if timelines:
-        runs = [(case.side, api.load_spans(case.outcomes[0].report["folder"])) for case in timelines]
+        runs = [(case.side, folders.load_spans(case.outcomes[0].report["folder"])) for case in timelines]
         drawn.append(plots.timeline(runs, folder / "timeline"))
     return [png for png, _ in drawn]
 

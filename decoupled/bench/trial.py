@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decoupled import api
+from decoupled import folders
 from decoupled.bench import steady
 from decoupled.config import to_toml
 from decoupled.data import batches
@@ -38,8 +38,8 @@ def train(blueprint: Blueprint, folder: Path, warm_up: int, target: float | None
         child([sys.executable, "-m", "decoupled", "train", "--config", str(config), "--out", str(folder)])
     finally:
         config.unlink()  # the run's folder holds the same
-    report = api.load_report(folder) | {"folder": str(folder), "memory_growth_mb": memory_growth_mb(folder)}
-    spans = api.load_spans(folder)
+    report = folders.load_report(folder) | {"folder": str(folder), "memory_growth_mb": memory_growth_mb(folder)}
+    spans = folders.load_spans(folder)
     for worker, rows in zip(report["workers_detail"], spans, strict=True):
         worker["steady_samples_per_s"] = steady.own_rate(rows, worker["samples"], warm_up)
     own = [worker["steady_samples_per_s"] for worker in report["workers_detail"]]

@@ -1,8 +1,12 @@
 """Conducting: drives a coordinator from the arrival of its workers to the report, with or without workers of its own."""
 
+import platform
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
+from decoupled.checkpoint import Checkpoint, Store
+from decoupled.errors import RunFailed
 from decoupled.launch.local import LocalWorkers
 from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.coordinator import Coordinator
@@ -14,35 +18,54 @@ from decoupled.transport.zeromq import ZeroMQ
 POLL_S = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who hears of a run while it goes on."""
+
+    progress: Callable[[Progress], None]
+    waiting: Callable[[str, int, int], None]  # where workers are awaited, how many have come, and of how many
+    warning: Callable[[str], None]
+
+
 def conduct(
-    blueprint: Blueprint,
-    on_progress: Callable[[Progress], None],
-    address: str | None = None,
-    on_waiting: Callable[[str, int, int], None] = lambda address, joined, wanted: None,
+    blueprint: Blueprint, store: Store, resume: Checkpoint | None, audience: Audience, address: str | None = None
 ) -> Report:
     """Runs a blueprint over worker processes: its own, or those that come to `address`.
 
-    `on_waiting` hears where workers are awaited, how many have joined and how many are wanted. Raises RunFailed when a
-    worker dies or the address is taken. Whatever happens, no process of its own is left.
+    Raises RunFailed when it cannot go on or the address is taken. Whatever happens, no process of its own is left.
     """
     run = blueprint.run
     with ExitStack() as stack:
+        stack.callback(store.finish)
         workers = stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if address is None else None
         transport = ZeroMQ(limits(run.link))
         stack.callback(transport.close)
         where = transport.bind(workers.address if workers is not None else address or "")
-        coordinator = Coordinator(blueprint, transport)
+        coordinator = Coordinator(blueprint, transport, store, resume)
         stack.callback(coordinator.stop)  # runs first, whether the run ended well or not
-        next_report_s, joined = 0.0, -1
+        next_report_s, joined, told = 0.0, -1, 0
         while not coordinator.is_done:
             if workers is not None:
-                workers.check()
+                _tend(workers, coordinator)
             coordinator.step(POLL_S)
-            if len(coordinator.rendezvous.seats) != joined:
-                joined = len(coordinator.rendezvous.seats)
-                on_waiting(where, joined, len(blueprint.stages))
-            if coordinator.is_training and coordinator.seconds >= next_report_s:
-                next_report_s = coordinator.seconds + run.runtime.report_every_s
-                on_progress(coordinator.progress())
-        on_progress(coordinator.progress())
+            if coordinator.crew.rendezvous.joined != joined:
+                joined = coordinator.crew.rendezvous.joined
+                audience.waiting(where, joined, len(blueprint.stages))
+            is_news = len(coordinator.board.incidents) != told
+            if coordinator.is_training and (is_news or coordinator.seconds >= next_report_s):
+                next_report_s, told = coordinator.seconds + run.runtime.report_every_s, len(coordinator.board.incidents)
+                audience.progress(coordinator.progress())
+        audience.progress(coordinator.progress())
         return coordinator.report()
+
+
+def _tend(workers: LocalWorkers, coordinator: Coordinator) -> None:
+    """Tells the coordinator which workers have ended, and does what it wants done about them."""
+    while coordinator.crew.condemned:
+        workers.kill(coordinator.crew.condemned.pop())
+    for ended in workers.take_ended():
+        if not coordinator.is_training:
+            raise RunFailed(f"Worker process {ended.pid} died ({ended.how}), so the run was stopped.")
+        coordinator.crew.process_ended(platform.node(), ended.pid, ended.how)
+    for _ in range(coordinator.take_due_starts()):
+        workers.start()

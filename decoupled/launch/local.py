@@ -1,10 +1,11 @@
-"""Local workers: processes on this machine, started together, watched, and all ended when their owner leaves."""
+"""Local workers: processes on this machine, started, watched, and all ended when their owner leaves."""
 
 import contextlib
 import os
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -15,13 +16,23 @@ PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
 LOOK_EVERY_S = 0.05
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker process that has ended, and how."""
+
+    pid: int
+    how: str
+
+
 class LocalWorkers:
     """A context in which `count` workers run and join the coordinator at `address`, a socket file in a private folder."""
 
     def __init__(self, count: int, threads: int) -> None:
-        self._count, self._threads = count, threads
+        self._count = count
+        self._environment = worker_environment(os.environ, threads)
         self._folder = tempfile.TemporaryDirectory(prefix="decoupled-")  # readable by this user alone
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._known: set[int] = set()  # numbers of those that are known to have ended
         self._looked_at = 0.0
 
     @property
@@ -33,26 +44,36 @@ class LocalWorkers:
         return [process.pid for process in self._processes]
 
     def __enter__(self) -> "LocalWorkers":
-        environment = worker_environment(os.environ, self._threads)
         try:
-            for number in range(self._count):
-                with self._log(number).open("wb") as log:
-                    # A group of its own, so that Ctrl-C reaches the coordinator alone, which then ends the workers.
-                    process = subprocess.Popen(
-                        worker_command(self.address),
-                        env=environment,
-                        stdin=subprocess.PIPE,
-                        stdout=log,
-                        stderr=log,
-                        process_group=0,
-                    )
-                self._processes.append(process)
+            for _ in range(self._count):
+                self.start()
         except BaseException as error:  # also Ctrl-C: those already started must not stay
             self.__exit__(type(error), error, None)
-            if isinstance(error, OSError):
-                raise RunFailed(f"A worker process could not be started: {error}.") from None
             raise
         return self
+
+    def start(self) -> None:
+        """Starts one worker. Raises RunFailed when the system does not let it."""
+        try:
+            with self._log(len(self._processes)).open("wb") as log:
+                # A group of its own, so that Ctrl-C reaches the coordinator alone, which then ends the workers.
+                process = subprocess.Popen(
+                    worker_command(self.address),
+                    env=self._environment,
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    process_group=0,
+                )
+        except OSError as error:
+            raise RunFailed(f"A worker process could not be started: {error}.") from None
+        self._processes.append(process)
+
+    def kill(self, pid: int) -> None:
+        """Ends a worker that does not answer; any other process is left alone."""
+        for process in self._processes:
+            if process.pid == pid:
+                process.kill()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
@@ -64,18 +85,20 @@ class LocalWorkers:
                 process.communicate()  # waits, and closes the pipe that kept it alive
             self._folder.cleanup()
 
-    def check(self) -> None:
-        """Raises RunFailed when a worker has ended, which none does before it is told to."""
+    def take_ended(self) -> list[Ended]:
+        """The workers that have ended since the last time, which none does before it is told to."""
         if time.monotonic() - self._looked_at < LOOK_EVERY_S:
-            return
+            return []
         self._looked_at = time.monotonic()
+        found = []
         for number, process in enumerate(self._processes):
-            if process.poll() is not None:
+            if number not in self._known and process.poll() is not None:
+                self._known.add(number)
+                process.communicate()  # closes the pipe that kept it alive
                 how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
                 said = self._last_words(number)
-                raise RunFailed(
-                    f"Worker process {process.pid} died ({how}), so the run was stopped.{f' It said: {said}' if said else ''}"
-                )
+                found.append(Ended(process.pid, f"{how}; it said: {said}" if said else how))
+        return found
 
     def _wait(self, patience_s: float) -> None:
         """Gives the workers, who have been told to stop, time to do so."""

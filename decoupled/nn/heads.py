@@ -21,6 +21,10 @@ class Head(Protocol):
     def work(self) -> tuple[int, int]:
         """Multiplications for each sample, to synthesize (and learn from that) and to refine."""
 
+    @property
+    def state(self) -> dict[str, Array]:
+        """All that it has learnt. The arrays are its own: what is written into them, it will go on from."""
+
     def synthesize(self, h: Array, targets: Array) -> Array:
         """The synthetic gradient, B x H."""
 
@@ -61,10 +65,12 @@ class Readout:
             )
         self._weight = Parameter.of("head.weight", np.zeros((width or inputs, outputs), dtype))
         self._bias = Parameter.of("head.bias", np.zeros(outputs, dtype))
-        self._pack: Pack = pack([*(self._narrow or ()), self._weight, self._bias])
+        parameters = [*(self._narrow or ()), self._weight, self._bias]
+        self._pack: Pack = pack(parameters)
         self._last = self._narrow[0] if self._narrow else self._weight  # the matrix that g ends with
         self._adam = Adam()
         self._has_seen = False  # a microbatch whose own loss has not been learnt from yet
+        self.state = _state(parameters, self._adam, self._pack)
 
     @property
     def work(self) -> tuple[int, int]:
@@ -118,17 +124,23 @@ class _Scale:
     MOMENTUM = 0.05
 
     def __init__(self) -> None:
-        self._square = 0.0
+        self.square = np.zeros(())
 
     def follow(self, gradient: Array) -> float:
         """Takes in a gradient; gives the scale with it."""
         square = float(np.vdot(gradient, gradient)) / gradient.size
-        self._square += (self.MOMENTUM if self._square else 1.0) * (square - self._square)
+        self.square += (self.MOMENTUM if self.square else 1.0) * (square - self.square)
         return self.value
 
     @property
     def value(self) -> float:
-        return float(np.sqrt(self._square)) or 1.0
+        return float(np.sqrt(self.square)) or 1.0
+
+
+def _state(parameters: list[Parameter], adam: Adam, packed: Pack, scale: _Scale | None = None) -> dict[str, Array]:
+    """A head's arrays by name."""
+    learnt = {p.name: p.value for p in parameters} | {f"head.optimiser.{k}": v for k, v in adam.state(packed).items()}
+    return learnt if scale is None else learnt | {"head.scale": scale.square}
 
 
 class Linear:
@@ -144,6 +156,7 @@ class Linear:
         self._bias = Parameter.of("head.bias", np.zeros(inputs, dtype))
         self._pack = pack([self._weight, self._bias])
         self._scale, self._adam = _Scale(), Adam()
+        self.state = _state([self._weight, self._bias], self._adam, self._pack, self._scale)
 
     @property
     def work(self) -> tuple[int, int]:
@@ -181,8 +194,10 @@ class MLP:
         self._hidden_bias = Parameter.of("head.hidden.bias", np.zeros(width, dtype))
         self._weight = Parameter.of("head.weight", np.zeros((width, inputs), dtype))
         self._bias = Parameter.of("head.bias", np.zeros(inputs, dtype))
-        self._pack = pack([self._hidden, self._hidden_bias, self._weight, self._bias])
+        parameters = [self._hidden, self._hidden_bias, self._weight, self._bias]
+        self._pack = pack(parameters)
         self._scale, self._adam = _Scale(), Adam()
+        self.state = _state(parameters, self._adam, self._pack, self._scale)
 
     @property
     def work(self) -> tuple[int, int]:

@@ -19,6 +19,9 @@ class Optimiser(Protocol):
     def step(self, pack: Pack, samples: int, rate: float) -> None:
         """One update with the learning rate `rate` and gradients summed over `samples`."""
 
+    def state(self, pack: Pack) -> dict[str, Array]:
+        """What it remembers about the pack. The arrays are its own: what is written into them, it will go on from."""
+
 
 class SGD:
     """Stochastic gradient descent with momentum: v = momentum v + g, w = w - rate v."""
@@ -27,12 +30,16 @@ class SGD:
         self.momentum = momentum
         self._velocity: Array | None = None
 
-    def step(self, pack: Pack, samples: int, rate: float) -> None:
+    def state(self, pack: Pack) -> dict[str, Array]:
         if self._velocity is None:
             self._velocity = np.zeros_like(pack.values)
+        return {"velocity": self._velocity}
+
+    def step(self, pack: Pack, samples: int, rate: float) -> None:
+        velocity = self.state(pack)["velocity"]
         scalar = pack.values.dtype.type
         momentum, share, rate_now = scalar(self.momentum), scalar(1 / samples), scalar(rate)
-        kernels.sgd(pack.values, pack.gradients, self._velocity, momentum, share, rate_now)
+        kernels.sgd(pack.values, pack.gradients, velocity, momentum, share, rate_now)
 
 
 class Adam:
@@ -45,18 +52,26 @@ class Adam:
 
     def __init__(self) -> None:
         self._moments: tuple[Array, Array] | None = None
-        self._steps = 0
+        self._steps = np.zeros((), np.int64)
 
-    def step(self, pack: Pack, samples: int, rate: float) -> None:
+    def state(self, pack: Pack) -> dict[str, Array]:
+        first, second = self._moments_of(pack)
+        return {"first": first, "second": second, "steps": self._steps}
+
+    def _moments_of(self, pack: Pack) -> tuple[Array, Array]:
         if self._moments is None:
             self._moments = np.zeros_like(pack.values), np.zeros_like(pack.values)
+        return self._moments
+
+    def step(self, pack: Pack, samples: int, rate: float) -> None:
+        moments = self._moments_of(pack)
         self._steps += 1
-        dtype = pack.values.dtype
+        steps, dtype = int(self._steps), pack.values.dtype
         decays = np.array([self.BETA1, self.BETA2], dtype)
         shares = np.array([(1 - self.BETA1) / samples, (1 - self.BETA2) / samples**2], dtype)
-        root2 = math.sqrt(1 - self.BETA2**self._steps)
-        rate_now, epsilon = dtype.type(rate * root2 / (1 - self.BETA1**self._steps)), dtype.type(self.EPSILON * root2)
-        kernels.adam(pack.values, pack.gradients, *self._moments, decays, shares, rate_now, epsilon)
+        root2 = math.sqrt(1 - self.BETA2**steps)
+        rate_now, epsilon = dtype.type(rate * root2 / (1 - self.BETA1**steps)), dtype.type(self.EPSILON * root2)
+        kernels.adam(pack.values, pack.gradients, *moments, decays, shares, rate_now, epsilon)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,14 +43,17 @@ class StageLike(Protocol):
 
     @property
     def loss(self) -> Loss: ...
-    @property
-    def weight_version(self) -> int: ...
+
+    weight_version: int
+
     def forward(self, x: Array, training: bool = True) -> Pass: ...
     def synthesize(self, passed: Pass, targets: Array) -> Array: ...
     def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None: ...
     def update(self, samples: int) -> None: ...
     def refine(self, passed: Pass, targets: Array, gradient: Array) -> Quality: ...
     def arrays(self) -> dict[str, Array]: ...
+    def state(self) -> dict[str, Array]: ...
+    def restore(self, saved: dict[str, Array]) -> None: ...
 
 
 class Stage:
@@ -132,7 +135,33 @@ class Stage:
 
     def arrays(self) -> dict[str, Array]:
         """Copies of all that evaluation needs, by name: parameters and running statistics."""
+        return {name: value.copy() for name, value in self._named().items()}
+
+    def state(self) -> dict[str, Array]:
+        """Copies of all that training goes on from, by name: also the optimiser's and the head's."""
+        return {name: value.copy() for name, value in self._alive().items()} | {"updates": np.array(self.weight_version)}
+
+    def restore(self, saved: dict[str, Array]) -> None:
+        """Goes on from a state. Raises ValueError, before anything has changed, when it is not that of such a stage."""
+        alive = self._alive() | {"updates": np.array(0)}
+        if alive.keys() != saved.keys():
+            odd = sorted(alive.keys() ^ saved.keys())[0]
+            raise ValueError(f"{odd} is in only one of the two")
+        for name, value in alive.items():
+            if (value.shape, value.dtype) != (saved[name].shape, saved[name].dtype):
+                there = f"{saved[name].dtype} {saved[name].shape}"
+                raise ValueError(f"{name} is {there} there and {value.dtype} {value.shape} here")
+        for name, value in alive.items():
+            value[...] = saved[name]
+        self.weight_version = int(saved["updates"])
+
+    def _named(self) -> dict[str, Array]:
         named = {p.name: p.value for layer in self.layers for p in layer.parameters}
         for layer in self.layers:
             named |= layer.state
-        return {name: value.copy() for name, value in named.items()}
+        return named
+
+    def _alive(self) -> dict[str, Array]:
+        """The arrays themselves, not copies."""
+        remembered = {f"optimiser.{name}": value for name, value in self._optimiser.state(self._pack).items()}
+        return self._named() | remembered | (self.head.state if self.head is not None else {})

@@ -30,12 +30,17 @@ KIND_COLOURS = {  # those of the terminal's timeline, from the palette of Okabe 
     "send": "#8A8A8A",
     "evict": "#D55E00",
     "drop": "#D55E00",
+    "snapshot": "#8A8A8A",
+    "endfeed": "#8A8A8A",
+    "absent": "#000000",
 }
 KIND_NAMES = {
     "backward": "backward, true gradient",
     "synthetic": "backward, synthetic gradient",
     "refine": "refine head",
     "evict": "give up",
+    "endfeed": "end of feed",
+    "absent": "no worker",
 }
 WAITING = "#ECEFF1"
 

@@ -23,14 +23,16 @@ from decoupled.wire.messages import Kind, Message
 class Assignment:
     """Which stage of which run, where the next stage listens, and how the inputs are scaled."""
 
-    run_id: str
+    run_id: str  # of this attempt at the run; a rollback begins another
     place: Place
     layers: tuple[int, ...]
     run: Run
     architecture: Architecture
     steps_total: int
-    downstream: str | None  # its address; None for the last stage
+    downstream: str | None  # its address; None for the last stage, "" while nobody has taken the next
     scaling: tuple[Array, Array]
+    generation: int = 0  # assignments of this stage before this one
+    updates: int = 0  # that the run has seen so far
 
     def to_message(self) -> Message:
         body = {
@@ -40,8 +42,10 @@ class Assignment:
             "architecture": asdict(self.architecture),
             "steps_total": self.steps_total,
             "downstream": self.downstream,
+            "updates": self.updates,
         }
-        return Message(Kind.ASSIGN, run=self.run_id, stage=self.place.stage, body=body, tensors=self.scaling)
+        kind, stage = Kind.ASSIGN, self.place.stage
+        return Message(kind, run=self.run_id, generation=self.generation, stage=stage, body=body, tensors=self.scaling)
 
     @classmethod
     def from_message(cls, message: Message) -> "Assignment":
@@ -57,16 +61,23 @@ class Assignment:
             steps_total=body["steps_total"],
             downstream=body["downstream"],
             scaling=(message.tensors[0], message.tensors[1]),
+            generation=message.generation,
+            updates=body["updates"],
         )
 
 
-def upstream_name(run_id: str) -> str:
-    """The name by which a stage, or the coordinator that feeds, is known to the next one. Strangers cannot guess it."""
-    return f"upstream-{run_id}"
+def upstream_name(run_id: str, generation: int, link: int) -> str:
+    """The name by which a stage, or the coordinator that feeds, is known to the next one; each link has its own."""
+    return f"{upstream_prefix(run_id)}{generation}-{link}"
+
+
+def upstream_prefix(run_id: str) -> str:
+    """What the names of all upstream stages begin with. Strangers cannot guess it."""
+    return f"upstream-{run_id}-"
 
 
 def assign(blueprint: Blueprint, stage: int, run_id: str = "", downstream: str | None = None) -> Assignment:
-    """The assignment of one stage of a blueprint."""
+    """The first assignment of one stage of a blueprint."""
     return Assignment(
         run_id=run_id,
         place=Place(stage, len(blueprint.stages)),

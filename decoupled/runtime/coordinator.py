@@ -1,192 +1,142 @@
 """The coordinator: seats the workers, feeds the first stage, gathers reports, evaluations and the trained arrays.
 
-It holds the data and makes no decision about training. `step` is all it takes to drive it.
+It holds the data and makes no decision about training. Who takes part, and what follows when a worker is lost, is the
+crew's business. `step` is all it takes to drive it.
 """
 
-import secrets
-import time
 from collections.abc import Callable
-from dataclasses import replace
 
-from decoupled.errors import RunFailed
-from decoupled.nn.network import Network
-from decoupled.nn.parameters import Array
-from decoupled.runtime import feed
-from decoupled.runtime.assignment import assign, upstream_name
+from decoupled.checkpoint import Checkpoint
 from decoupled.runtime.blueprint import Blueprint
-from decoupled.runtime.rendezvous import Rendezvous, Seat
-from decoupled.runtime.report import Report, conclude
+from decoupled.runtime.crew import Crew
+from decoupled.runtime.keeper import Keeper, Standing, Storing
+from decoupled.runtime.report import Report
+from decoupled.runtime.source import FIRST
 from decoupled.telemetry.board import Board, Progress
+from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.incidents import Incident
 from decoupled.transport.interface import Disconnected, Transport
-from decoupled.version import __version__
 from decoupled.wire.messages import Kind, Message
 
-READY_S = 120.0  # for workers to build their stages and find their neighbours
-FIRST = "first"  # the coordinator's name for the first stage's inbox, which it feeds
+
+def now_s() -> float:
+    """The workers' clock, in seconds."""
+    return now_ns() / 1e9
 
 
 class Coordinator:
     """One run, from its workers' arrival to its report."""
 
-    def __init__(self, blueprint: Blueprint, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        transport: Transport,
+        store: Storing,
+        resume: Checkpoint | None = None,
+        clock: Callable[[], float] = now_s,
+    ) -> None:
+        """With `resume` the run goes on from that checkpoint. Raises UsageError when it does not say how the run stood."""
         self._blueprint, self._transport, self._clock = blueprint, transport, clock
-        self._run_id = secrets.token_hex(8)
         run, dataset = blueprint.run, blueprint.dataset
-        evaluate_every = run.runtime.evaluate_every
-        parts = run.microbatches or 1
-        self._feed = feed.stream(dataset, run.batch, run.epochs, run.seed, evaluate_every, parts)
-        self._next = next(self._feed, None)
-        self._last_microbatch = feed.length(dataset, run.batch, run.epochs, evaluate_every, parts) - 1
-        self._epoch_of_evaluation: dict[int, int] = {}
-        self._room = 0  # microbatches that fit the first stage's inbox
-        self._ready: set[int] = set()
-        self._arrays: list[dict[str, Array]] = [{} for _ in blueprint.stages]
-        self._whole: set[int] = set()  # stages whose arrays are all here
-        self._assigned_at: float | None = None
-        self._started_at: float | None = None
-        self._epoch = 1
+        self._keeper = Keeper(run, len(blueprint.stages), store, run.checkpoint)
         self.board = Board(blueprint.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
-        self.rendezvous = Rendezvous(len(blueprint.stages), __version__)
+        if resume is not None:
+            standing = Standing.of(resume)
+            self.board.seconds_before = standing.seconds
+            self.board.generations = [generation + 1 for generation in standing.generations]
+            resumed = Incident(round(standing.seconds, 3), None, "resumed", f"after microbatch {resume.microbatch}")
+            self.board.incidents = (*standing.incidents, resumed)
+        self.crew = Crew(blueprint, transport, self._keeper, self.board, clock, resume)
 
     @property
     def is_done(self) -> bool:
         """Every stage has trained on all there was, and its arrays are here."""
-        return len(self._whole) == len(self._blueprint.stages)
+        return self.crew.attempt.is_done
 
     @property
     def is_training(self) -> bool:
-        """All workers have joined and are ready."""
-        return self._started_at is not None
+        """All workers have joined and were ready."""
+        return self.crew.started_at is not None
+
+    @property
+    def seconds(self) -> float:
+        """Since the feed began, or went on."""
+        return self.crew.seconds
 
     def step(self, timeout_s: float) -> None:
-        """Takes in what has come, and feeds what fits. Raises RunFailed when a worker fails or is lost."""
+        """Takes in what has come, and feeds what fits. Raises RunFailed when the run cannot go on."""
         for arrival in self._transport.poll(timeout_s):
             if isinstance(arrival, Disconnected):
-                self._lost(arrival.peer)
+                self._disconnected(arrival.peer)
             else:
                 self._receive(arrival.peer, arrival.message)
-        self._feed_first()
-        if self._assigned_at is not None and self._started_at is None and self._clock() - self._assigned_at > READY_S:
-            raise RunFailed(self._who_is_not_ready())
-
-    def _who_is_not_ready(self) -> str:
-        seats = self.rendezvous.seats
-        stage = min(set(range(len(seats))) - self._ready)
-        below = f" Can it reach the worker of stage {stage + 1} at {seats[stage + 1].address}?" if stage + 1 < len(seats) else ""
-        return f"The worker of stage {stage} on {seats[stage].host} was not ready after {READY_S:g} s.{below}"
+        self.crew.watch()
+        self.crew.attempt.source.feed()
 
     def stop(self) -> None:
         """Tells all workers that the run is over."""
-        for seat in self.rendezvous.seats:
-            self._send(seat.peer, Message(Kind.STOP))
+        for seat in self.crew.rendezvous.seats:
+            if seat is not None:
+                self._transport.send(seat.peer, Message(Kind.STOP))
+
+    def take_due_starts(self) -> int:
+        """How many workers are to be started now, in the places of lost ones."""
+        return len(self.crew.supervision.take_due(self._clock()))
+
+    def _disconnected(self, peer: str) -> None:
+        stage = self.crew.rendezvous.stage_of(peer)
+        if stage is not None:
+            self.crew.disconnected(stage)
+        elif peer == FIRST:
+            self.crew.feed_link_broke()
 
     def _receive(self, peer: str, message: Message) -> None:
+        stage = self.crew.rendezvous.stage_of(peer)
         if message.kind is Kind.JOIN:
-            self._join(peer, message)
+            if stage is None:
+                self.crew.join(peer, message)
+        elif message.run != self.crew.attempt.run_id:
             return
-        if message.run != self._run_id:
-            return
-        if peer == FIRST:
-            if message.kind in (Kind.WINDOW, Kind.CREDIT):
-                self._room = min(self._room + int(message.body["count"]), self._blueprint.run.link.window)
-            return
-        stage = self.rendezvous.stage_of(peer)
-        if stage is not None:
+        elif peer == FIRST:
+            self.crew.attempt.source.receive(message)
+        elif stage is not None:
             self._hear(stage, message)
 
     def _hear(self, stage: int, message: Message) -> None:
         """What a seated worker says."""
+        attempt = self.crew.attempt
         match message.kind:
             case Kind.READY:
-                self._ready.add(stage)
-                if len(self._ready) == len(self._blueprint.stages):
-                    self._start()
+                self.crew.is_ready(stage)
             case Kind.REPORT:
+                self.crew.supervision.heard(stage, self._clock())
                 counters = Counters.from_body(message.body["counters"] | {"stage": stage})
                 self.board.report(counters, message.tensors[0], message.body["at_ns"])
             case Kind.EVALUATED:
-                epoch = self._epoch_of_evaluation.pop(message.microbatch)
-                self.board.evaluations.add(message.body, epoch, self.seconds)
+                epoch = attempt.source.feeder.evaluated(message.microbatch)
+                if epoch is not None:
+                    self.board.evaluations.add(message.body, epoch, self.board.seconds_before + self.seconds)
+            case Kind.SNAPSHOT:
+                if self._keeper.take(stage, message, self._standing()):
+                    attempt.source.feeder.passed(message.microbatch)
             case Kind.RESULT:
-                self._arrays[stage][message.body["name"]] = message.tensors[0]
-                if len(self._arrays[stage]) == message.body["of"]:
-                    self._whole.add(stage)
+                attempt.results[stage].add(message)
+            case Kind.BROKEN:
+                self.crew.link_broke()
             case Kind.FAILED:
-                raise RunFailed(f"The worker of stage {stage} failed: {message.body['reason']}")
+                self.crew.lose(stage, f"it failed: {message.body['reason']}")
 
-    def _join(self, peer: str, message: Message) -> None:
-        match message.body:
-            case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if _can_be_reached(
-                address
-            ):
-                refusal = self.rendezvous.join(Seat(peer, address, host, pid), version)
-            case _:
-                refusal = "it did not say who and where it is"
-        if refusal is not None:
-            self._send(peer, Message(Kind.REFUSE, body={"reason": refusal}))
-        elif self.rendezvous.is_complete:
-            self._assign()
-
-    def _assign(self) -> None:
-        self._assigned_at = self._clock()
-        seats = self.rendezvous.seats
-        for stage, seat in enumerate(seats):
-            downstream = seats[stage + 1].address if stage + 1 < len(seats) else None
-            self._transport.send(seat.peer, assign(self._blueprint, stage, self._run_id, downstream).to_message())
-
-    def _start(self) -> None:
-        self._started_at = self._clock()
-        self._transport.connect(FIRST, self.rendezvous.seats[0].address, upstream_name(self._run_id))
-        self._send(FIRST, Message(Kind.HELLO))
-
-    def _feed_first(self) -> None:
-        while self._room > 0 and self._next is not None:
-            item = self._next
-            self._epoch = item.epoch
-            if not item.training:
-                self._epoch_of_evaluation[item.microbatch] = item.epoch
-            self._send(
-                FIRST,
-                Message(
-                    Kind.ACTIVATION,
-                    microbatch=item.microbatch,
-                    body={"training": item.training, "ends_minibatch": item.ends_minibatch},
-                    tensors=(item.x, item.y),
-                ),
-            )
-            self._room -= 1
-            self._next = next(self._feed, None)
-            if self._next is None:
-                self._send(FIRST, Message(Kind.FEED_ENDED, microbatch=self._last_microbatch))
-
-    def _send(self, peer: str, message: Message) -> None:
-        self._transport.send(peer, replace(message, run=self._run_id))
-
-    def _lost(self, peer: str) -> None:
-        stage = self.rendezvous.stage_of(peer)
-        if stage is None:
-            return
-        if not self.rendezvous.is_complete:
-            self.rendezvous.leave(peer)
-        elif stage not in self._whole:
-            seat = self.rendezvous.seats[stage]
-            raise RunFailed(f"The worker of stage {stage} (process {seat.pid} on {seat.host}) was lost, so the run was stopped.")
-
-    @property
-    def seconds(self) -> float:
-        """Since the feed began."""
-        return self._clock() - self._started_at if self._started_at is not None else 0.0
+    def _standing(self) -> Standing:
+        board, fed = self.board, self.crew.attempt.source.feeder.fed
+        return Standing(
+            fed, board.evaluations.done, board.seconds_before + self.seconds, tuple(board.generations), board.incidents
+        )
 
     def progress(self) -> Progress:
         """The run as it is now."""
-        return self.board.progress(self.seconds, self._epoch)
+        return self.board.progress(self.seconds, self.crew.attempt.source.epoch)
 
     def report(self) -> Report:
         """What the finished run came to."""
-        arrays = {name: array for of_stage in self._arrays for name, array in of_stage.items()}
-        return conclude(self._blueprint.run, self.board, Network(self._blueprint.architecture, arrays))
-
-
-def _can_be_reached(address: str) -> bool:
-    return address.partition("://")[0] in ("tcp", "ipc", "memory")
+        return self.crew.attempt.report(self._blueprint, self.board)

@@ -97,6 +97,13 @@ class EmulatedStage:
     def arrays(self) -> dict[str, Array]:
         return self._stage.arrays()
 
+    def state(self) -> dict[str, Array]:
+        return self._stage.state() | {"updates": np.array(self.weight_version)}
+
+    def restore(self, saved: dict[str, Array]) -> None:
+        self._stage.restore(saved)
+        self.weight_version = self._stage.weight_version
+
     def _compute(self, products: float, samples: int) -> None:
         now = self._clock()
         begun = self._free_at if now - self._free_at < self.HOST_S else now
@@ -115,6 +122,10 @@ class Straggler:
     def weight_version(self) -> int:
         return self._stage.weight_version
 
+    @weight_version.setter
+    def weight_version(self, version: int) -> None:
+        self._stage.weight_version = version
+
     def forward(self, x: Array, training: bool = True) -> Pass:
         return self._slowly(lambda: self._stage.forward(x, training))
 
@@ -132,6 +143,12 @@ class Straggler:
 
     def arrays(self) -> dict[str, Array]:
         return self._stage.arrays()
+
+    def state(self) -> dict[str, Array]:
+        return self._stage.state()
+
+    def restore(self, saved: dict[str, Array]) -> None:
+        self._stage.restore(saved)
 
     def _slowly(self, work: Callable[[], T]) -> T:
         started = self._clock()

@@ -8,9 +8,24 @@ from typing import TypeAlias
 
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Pass, StageLike
-from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
+from decoupled.runtime.parcels import parcel
+from decoupled.schedules.actions import (
+    Action,
+    Backward,
+    Drop,
+    EndFeed,
+    Evaluate,
+    Evict,
+    Forward,
+    Refine,
+    Send,
+    Snapshot,
+    Source,
+    Update,
+)
 from decoupled.schedules.interface import Place
 from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.ranges import Ranges
 from decoupled.wire.messages import Kind, Message
 
 UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
@@ -18,6 +33,7 @@ UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
 Outgoing: TypeAlias = tuple[str, Message]
 
 CREDIT = Message(Kind.CREDIT)  # what was taken from the inbox leaves room for one
+TRAINED = "trained"  # among a stage's arrays: first and last number of each stretch of microbatches it trained on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +66,7 @@ class Performer:
         self._held: dict[int, Held] = {}
         self._unsent: dict[int, Outgoing] = {}  # outputs that wait for room downstream
         self._samples = 0  # in the backward passes since the update
+        self.trained = Ranges()  # microbatches that the weights have learnt from
 
     def accept(self, microbatch: int, x: Array, targets: Array, ends_minibatch: bool = True) -> None:
         """Puts an activation and its targets into the inbox."""
@@ -63,6 +80,19 @@ class Performer:
             return False
         held.gradient = gradient
         return True
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """Goes on from what `state` gave. Raises ValueError when it is not that of such a stage."""
+        self.trained = Ranges.from_array(arrays.get(TRAINED, Ranges().to_array()))
+        self.stage.restore({name: array for name, array in arrays.items() if name != TRAINED})
+
+    def state(self) -> dict[str, Array]:
+        """Copies of all that a successor needs to go on from here."""
+        return self.stage.state() | {TRAINED: self.trained.to_array()}
+
+    def result(self) -> list[Message]:
+        """What came of it all."""
+        return parcel(Kind.RESULT, self.stage.arrays() | {TRAINED: self.trained.to_array()}, {})
 
     def holds(self, microbatch: int) -> bool:
         """Whether the microbatch's forward pass is still needed."""
@@ -95,12 +125,23 @@ class Performer:
                 del self._held[m]
                 self.counters.evicted += 1
                 return []
+            case Send() | Drop() | Snapshot() | EndFeed():
+                return self._pass_on(action)
+
+    def _pass_on(self, action: Send | Drop | Snapshot | EndFeed) -> list[Outgoing]:
+        """What takes no computing."""
+        match action:
             case Send(m):
                 return [self._unsent.pop(m)]
             case Drop(m):
                 del self._unsent[m]
                 self.counters.dropped += 1
                 return []
+            case Snapshot(m):
+                pieces = parcel(Kind.SNAPSHOT, self.state(), {"counters": self.counters.to_body()}, m)
+                return [(DOWNSTREAM, Message(Kind.MARKER, microbatch=m)), *((COORDINATOR, piece) for piece in pieces)]
+            case EndFeed():
+                return [(DOWNSTREAM, Message(Kind.FEED_ENDED))]
 
     def _forward(self, m: int, send: bool) -> list[Outgoing]:
         arrived = self._arrived.pop(m)
@@ -136,6 +177,7 @@ class Performer:
         held = self._held[m]
         gradient = self.stage.synthesize(held.passed, held.targets) if source is Source.SYNTHETIC else self._true(held)
         dx = self.stage.backward(held.passed, gradient, want_dx=send)
+        self.trained.add(m)
         self._samples += len(held.targets)
         if not keep:
             del self._held[m]

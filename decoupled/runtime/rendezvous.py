@@ -1,5 +1,6 @@
-"""The rendezvous: who has joined, and which stage each becomes. Pure: it sees names and addresses, no sockets."""
+"""The rendezvous: who has joined, and which stage each is. Pure: it sees names and addresses, no sockets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -14,31 +15,46 @@ class Seat:
 
 
 class Rendezvous:
-    """Seats workers in the order they come, until there is one for each stage."""
+    """Seats workers in the order they come, one for each stage; a seat that was left is free for another worker."""
 
     def __init__(self, stages: int, version: str) -> None:
-        self._stages, self._version = stages, version
-        self.seats: list[Seat] = []
+        self._version = version
+        self.seats: list[Seat | None] = [None] * stages
 
-    def join(self, seat: Seat, version: str) -> str | None:
-        """Seats a worker; gives the reason when it is refused."""
+    def join(self, seat: Seat, version: str, expected: Sequence[int] = ()) -> int | str:
+        """Seats a worker, at a stage where one is expected if there is such, and gives that; or the reason for a refusal."""
         if version != self._version:
             return f"the worker has version {version} of decoupled and the coordinator {self._version}; install the same on both"
-        if any(seat.peer == other.peer for other in self.seats):
-            return None
         if self.is_complete:
-            return f"all {self._stages} stages of the run are taken; start no more workers than it asks for"
-        self.seats.append(seat)
-        return None
+            return f"all {len(self.seats)} stages of the run are taken; start no more workers than it asks for"
+        stage = next((stage for stage in expected if self.seats[stage] is None), self.seats.index(None))
+        self.seats[stage] = seat
+        return stage
 
-    def leave(self, peer: str) -> None:
-        """Frees the seat of a worker that has gone before the run began."""
-        self.seats = [seat for seat in self.seats if seat.peer != peer]
+    def leave(self, stage: int) -> None:
+        """Frees the seat of a worker that has gone."""
+        self.seats[stage] = None
 
     def stage_of(self, peer: str) -> int | None:
         """The stage that a worker is, if it has a seat."""
-        return next((stage for stage, seat in enumerate(self.seats) if seat.peer == peer), None)
+        return next((stage for stage, seat in enumerate(self.seats) if seat is not None and seat.peer == peer), None)
+
+    def stage_of_process(self, host: str, pid: int) -> int | None:
+        """The stage that a process is, if it has a seat."""
+        who = (host, pid)
+        return next((stage for stage, seat in enumerate(self.seats) if seat is not None and (seat.host, seat.pid) == who), None)
+
+    def address(self, stage: int) -> str | None:
+        """Where a stage's inbox is; "" for one that nobody has taken; None where there is no such stage."""
+        if stage >= len(self.seats):
+            return None
+        seat = self.seats[stage]
+        return seat.address if seat is not None else ""
+
+    @property
+    def joined(self) -> int:
+        return sum(seat is not None for seat in self.seats)
 
     @property
     def is_complete(self) -> bool:
-        return len(self.seats) == self._stages
+        return self.joined == len(self.seats)

@@ -12,8 +12,12 @@ from threadpoolctl import threadpool_info
 
 from decoupled.config import Run
 from decoupled.nn.network import Network
+from decoupled.runtime.feeder import Fed
+from decoupled.telemetry.account import Account
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.evaluations import Evaluation
+from decoupled.telemetry.incidents import Incident
+from decoupled.telemetry.ranges import Ranges
 from decoupled.telemetry.sinks import finite
 from decoupled.telemetry.spans import Rows
 from decoupled.version import __version__
@@ -34,6 +38,10 @@ class WorkerDetail:
     unmatched_gradients: int
     evicted: int  # gradients given up on
     dropped: int  # outputs that found no room downstream
+    generation: int  # times the stage was assigned anew
+    restarts: int  # workers of the stage that were lost
+    missed: int  # microbatches that were fed and not trained on, or forgotten with a worker; account.json lists them
+    samples_missed: int
     peak_rss_mb: float
     bytes_sent: int
     bytes_received: int
@@ -55,11 +63,14 @@ class Report:
     overlap: float  # share of `seconds` in which at least two workers had a computation under way
     workers_detail: list[WorkerDetail]
     evaluations: list[Evaluation]
+    restarts: int  # workers that were lost
+    incidents: list[Incident]
     seed: int
     versions: dict[str, str]
     run: Run = field(repr=False)  # it may hold whole datasets
     network: Network = field(repr=False)
     spans: tuple[Rows, ...] = field(repr=False)  # what each worker did when
+    account: Account = field(repr=False)
     folder: Path | None = None
 
     def within(self, folder: Path) -> "Report":
@@ -69,17 +80,19 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The object that report.json holds."""
         plain = {name: getattr(self, name) for name in JSON_FIELDS}
-        nested = {name: [asdict(one) for one in getattr(self, name)] for name in ("workers_detail", "evaluations")}
+        nested = {name: [asdict(one) for one in getattr(self, name)] for name in ("workers_detail", "evaluations", "incidents")}
         whole: dict[str, Any] = finite(plain | nested)
         return whole
 
 
-JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "spans", "folder"))
+JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "spans", "account", "folder"))
 
 
-def conclude(run: Run, board: Board, network: Network) -> Report:
-    """The report of a run whose stages have all finished."""
+def conclude(run: Run, board: Board, network: Network, fed: Fed, trained: list[Ranges]) -> Report:
+    """The report of a run whose stages have all finished; `trained` is what each of them says it has trained on."""
     board.finish()
+    account = Account(fed.trained, tuple(trained))
+    missed = [account.missed(stage) for stage in range(len(trained))]
     final = board.evaluations.done[-1]
     samples = min(counters.samples for counters in board.counters)  # trained on by every stage
     return Report(
@@ -93,22 +106,25 @@ def conclude(run: Run, board: Board, network: Network) -> Report:
         test_accuracy=None if final.accuracy is None else round(final.accuracy, 6),
         test_loss=round(final.loss, 6),
         overlap=round(board.overlap, 4),
-        workers_detail=[_detail(board, stage, layers) for stage, layers in enumerate(board.stages)],
+        workers_detail=[_detail(board, stage, len(missed[stage]), fed.samples(missed[stage])) for stage in range(len(missed))],
         evaluations=list(board.evaluations.done),
+        restarts=sum(board.restarts(stage) for stage in range(len(board.stages))),
+        incidents=list(board.incidents),
         seed=run.seed,
         versions=versions(),
         run=run,
         network=network,
         spans=board.spans,
+        account=account,
     )
 
 
-def _detail(board: Board, stage: int, layers: tuple[int, ...]) -> WorkerDetail:
+def _detail(board: Board, stage: int, missed: int, samples_missed: int) -> WorkerDetail:
     counters, busy = board.counters[stage], board.busy(stage)
     cosine = counters.head_cosine.value
     return WorkerDetail(
         stage=stage,
-        layers=list(layers),
+        layers=list(board.stages[stage]),
         busy=round(busy, 4),
         wait=round(1 - busy, 4),
         samples=counters.samples,
@@ -118,6 +134,10 @@ def _detail(board: Board, stage: int, layers: tuple[int, ...]) -> WorkerDetail:
         unmatched_gradients=counters.unmatched_gradients,
         evicted=counters.evicted,
         dropped=counters.dropped,
+        generation=board.generations[stage],
+        restarts=board.restarts(stage),
+        missed=missed,
+        samples_missed=samples_missed,
         peak_rss_mb=round(counters.peak_rss_mb, 1),
         bytes_sent=counters.bytes_sent,
         bytes_received=counters.bytes_received,

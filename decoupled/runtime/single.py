@@ -11,6 +11,7 @@ from decoupled.runtime import feed
 from decoupled.runtime.assignment import assign, build_schedule
 from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.emulation import equip
+from decoupled.runtime.feeder import Feeder
 from decoupled.runtime.performer import Performer
 from decoupled.runtime.process import tune
 from decoupled.runtime.rehearsal import rehearse
@@ -30,6 +31,7 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
     counters, spans = Counters(stage=0), Spans()
     schedule, performer = build_schedule(assignment), Performer(equip(assignment), assignment.place, counters)
     board = Board(blueprint.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
+    feeder = Feeder(feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every))
 
     def report(now: int) -> None:
         counters.peak_rss_mb = peak_rss_mb()
@@ -38,7 +40,7 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
     with tune(run.runtime.threads):
         rehearse(assignment)
         started = reported = now_ns()
-        for item in feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every):
+        while (item := feeder.take()) is not None:
             performer.accept(item.microbatch, item.x, item.y)
             schedule.receive(ActivationArrived(item.microbatch, item.training))
             while (action := schedule.next_action()) is not None:
@@ -54,4 +56,5 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
                 on_progress(board.progress((reported - started) / 1e9, item.epoch))
     report(now_ns())
     on_progress(board.progress((now_ns() - started) / 1e9, run.epochs))
-    return conclude(run, board, Network(blueprint.architecture, performer.stage.arrays()))
+    network = Network(blueprint.architecture, performer.stage.arrays())
+    return conclude(run, board, network, feeder.fed, [performer.trained])

@@ -94,4 +94,22 @@ class Drop:
         return f"D{self.microbatch}"
 
 
-Action: TypeAlias = Forward | Backward | Update | Refine | Evaluate | Evict | Send | Drop
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Save the state, which is that after `microbatch` and before all that follows; pass the marker on."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"M{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
+class EndFeed:
+    """Tell the downstream stage that all has been sent."""
+
+    def __str__(self) -> str:
+        return "Z"
+
+
+Action: TypeAlias = Forward | Backward | Update | Refine | Evaluate | Evict | Send | Drop | Snapshot | EndFeed

@@ -11,14 +11,39 @@ Every `feedback_every`-th microbatch has its gradient sent back. What that gradi
 
 What a stage does when the downstream inbox is full is its `overflow`: block, and wait for room; or go on, and keep its
 outputs itself: as many as the inbox holds (drop-oldest) or the newest alone (latest). Whatever is pushed out is dropped.
+
+While its downstream neighbour is lost, a stage goes on from its head. Under block it keeps as many outputs as the inbox
+would hold, for the neighbour's successor, and then waits; otherwise it goes on for as long as it is fed.
 """
 
 from collections import deque
 from typing import Literal, TypeAlias
 
-from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
-from decoupled.schedules.events import ActivationArrived, Event, Expired, GradientArrived, PeerLost, Side
-from decoupled.schedules.inbox import Credit, Inbox
+from decoupled.schedules.actions import (
+    Action,
+    Backward,
+    Drop,
+    EndFeed,
+    Evaluate,
+    Evict,
+    Forward,
+    Refine,
+    Send,
+    Snapshot,
+    Source,
+    Update,
+)
+from decoupled.schedules.events import (
+    ActivationArrived,
+    Event,
+    Expired,
+    GradientArrived,
+    MarkerArrived,
+    PeerFinished,
+    PeerLost,
+    Side,
+)
+from decoupled.schedules.inbox import Downstream, Inbox
 from decoupled.schedules.interface import Place
 
 Feedback: TypeAlias = Literal["chained", "bootstrapped"]
@@ -46,7 +71,7 @@ class Dni:
     ) -> None:
         self._place, self._feedback_every, self._stash_max, self._overflow = place, feedback_every, stash_max, overflow
         self._chained = feedback == "chained"
-        self._inbox, self._credit = Inbox(), Credit(unlimited=place.is_last)
+        self._inbox, self._downstream = Inbox(), Downstream(is_there=not place.is_last)
         self._due: deque[Action] = deque()  # decided, not yet performed
         self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
         self._hopeless: set[int] = set()  # those of the stash whose output was dropped
@@ -54,11 +79,12 @@ class Dni:
 
     @property
     def finished(self) -> bool:
-        return self._inbox.exhausted and not self._due and not self._stash and not self._unsent
+        is_idle = self._inbox.exhausted and not self._due and not self._stash and not self._unsent
+        return is_idle and self._downstream.knows_end
 
     def receive(self, event: Event) -> None:
         self._inbox.receive(event)
-        self._credit.receive(event)
+        self._downstream.receive(event)
         match event:
             case GradientArrived(microbatch=m) if m in self._stash:
                 for older in [k for k in self._stash if k < m]:  # a link keeps order: what was overtaken is lost
@@ -68,21 +94,21 @@ class Dni:
             case Expired(microbatch=m) if m in self._stash:
                 self._give_up(m)
                 self._give_up_hopeless()
-            case PeerLost(side=Side.DOWNSTREAM):
-                while self._unsent:
-                    self._drop()
-                for m in list(self._stash):
+            case PeerLost(side=Side.DOWNSTREAM) | PeerFinished():
+                for m in [k for k in self._stash if k not in self._unsent]:
                     self._give_up(m)
 
     def next_action(self) -> Action | None:
         if self._due:
             return self._due.popleft()
-        if self._unsent and self._credit.available:
-            self._credit.spend()
+        if self._unsent and self._downstream.has_room:
+            self._downstream.spend()
             return Send(self._unsent.popleft())
         waiting = self._inbox.head
         if waiting is None:
-            return None
+            return self._end()
+        if isinstance(waiting, MarkerArrived):
+            return self._snapshot(waiting.microbatch)
         if not waiting.training:
             return self._evaluate(waiting.microbatch)
         if not self._has_room(waiting):
@@ -92,11 +118,25 @@ class Dni:
         self._inbox.take()
         return self._start(waiting.microbatch)
 
+    def _end(self) -> Action | None:
+        """Nothing waits; if nothing more can come either, the downstream stage is to know, once."""
+        if self._inbox.exhausted and not self._unsent and not self._downstream.knows_end and self._downstream.is_there:
+            self._downstream.tell_end()
+            return EndFeed()
+        return None
+
+    def _snapshot(self, m: int) -> Action | None:
+        """A marker keeps its place among outputs that wait, and saves the postponed updates of what came before it."""
+        if self._unsent or (self._chained and self._stash) or not self._downstream.is_there:
+            return None
+        self._inbox.take()
+        return Snapshot(m)
+
     def _evaluate(self, m: int) -> Action | None:
         """An evaluation is never dropped, and under chained feedback sees the postponed updates of what came before it."""
-        if not self._credit.available or (self._chained and self._stash):
+        if not self._downstream.has_room or (self._chained and self._stash):
             return None
-        self._credit.spend()
+        self._downstream.spend()
         self._inbox.take()
         return Evaluate(m)
 
@@ -106,12 +146,14 @@ class Dni:
             if self._overflow == "block":
                 return False
             self._give_up(next(iter(self._stash)))
-        return self._credit.available or (self._overflow != "block" and self._credit.window > 0)
+        if self._overflow == "block":
+            return self._downstream.has_room or (self._downstream.is_lost and len(self._unsent) < self._downstream.window)
+        return self._downstream.has_room or self._downstream.window > 0
 
     def _start(self, m: int) -> Action:
-        send = self._credit.available
+        send = self._downstream.has_room
         if send:
-            self._credit.spend()
+            self._downstream.spend()
         if self._place.is_last:
             self._due += (Backward(m, Source.TRUE, send=self._has_feedback(m) and not self._place.is_first), Update())
         elif not self._has_feedback(m):
@@ -122,7 +164,7 @@ class Dni:
                 self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
         if not send:
             self._unsent.append(m)
-            if len(self._unsent) > (1 if self._overflow == "latest" else self._credit.window):
+            if len(self._unsent) > (1 if self._overflow == "latest" else self._downstream.window):
                 self._drop()
         return Forward(m, send)
 

@@ -36,25 +36,36 @@ class CreditGranted:
 
 
 @dataclass(frozen=True, slots=True)
-class FeedEnded:
-    """No activation will come after microbatch `last` (-1: none at all); earlier ones may still be on their way."""
+class MarkerArrived:
+    """A marker is in the inbox, after microbatch `microbatch`: here the stage's state is to be saved."""
 
-    last: int
+    microbatch: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEnded:
+    """Everything that the upstream stage had to send has come."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerJoined:
-    """A neighbour is there; a downstream one has an inbox of `window` microbatches, all free."""
+    """A neighbour is there, for the first time or again; a downstream one has an inbox of `window` microbatches."""
 
     side: Side
     window: int = 0
+    room: int | None = None  # how many of them fit now; None: all
 
 
 @dataclass(frozen=True, slots=True)
 class PeerLost:
-    """A neighbour has gone, or has finished: nothing more comes from it."""
+    """The link to a neighbour broke: what was under way is lost, and nothing comes until it joins again."""
 
     side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFinished:
+    """The downstream neighbour has finished: no gradient will come any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,4 +75,14 @@ class Expired:
     microbatch: int
 
 
-Event: TypeAlias = ActivationArrived | GradientArrived | CreditGranted | FeedEnded | PeerJoined | PeerLost | Expired
+Event: TypeAlias = (
+    ActivationArrived
+    | MarkerArrived
+    | FeedEnded
+    | GradientArrived
+    | CreditGranted
+    | PeerJoined
+    | PeerLost
+    | PeerFinished
+    | Expired
+)

@@ -2,57 +2,94 @@
 
 from collections import deque
 
-from decoupled.schedules.events import ActivationArrived, CreditGranted, Event, FeedEnded, PeerJoined, Side
+from decoupled.schedules.events import (
+    ActivationArrived,
+    CreditGranted,
+    Event,
+    FeedEnded,
+    MarkerArrived,
+    PeerFinished,
+    PeerJoined,
+    PeerLost,
+    Side,
+)
 
 
 class Inbox:
-    """Activations in the order they came, each once, and whether more can come."""
+    """Activations and markers in the order they came, each activation once, and whether more can come."""
 
     def __init__(self) -> None:
-        self._last: int | None = None
-        self._waiting: deque[ActivationArrived] = deque()
+        self._waiting: deque[ActivationArrived | MarkerArrived] = deque()
         self._newest = -1
+        self._has_ended = False
 
     def receive(self, event: Event) -> None:
         match event:
             case ActivationArrived(microbatch=m) if m > self._newest:  # the link keeps order: an older number is a copy
                 self._newest = m
                 self._waiting.append(event)
-            case FeedEnded(last=last):
-                self._last = last
+            case MarkerArrived():
+                self._waiting.append(event)
+            case FeedEnded():
+                self._has_ended = True
 
     @property
-    def head(self) -> ActivationArrived | None:
+    def head(self) -> ActivationArrived | MarkerArrived | None:
         return self._waiting[0] if self._waiting else None
 
-    def take(self) -> ActivationArrived:
-        return self._waiting.popleft()
+    def take(self) -> None:
+        self._waiting.popleft()
 
     @property
     def exhausted(self) -> bool:
         """All that will ever come has come and been taken."""
-        return self._last is not None and self._newest >= self._last and not self._waiting
+        return self._has_ended and not self._waiting
 
 
-class Credit:
-    """How many more microbatches the downstream inbox has room for; a stage without a downstream never runs out."""
+class Downstream:
+    """The neighbour below: whether it is there, how many more microbatches its inbox has room for, what it was told.
 
-    def __init__(self, unlimited: bool) -> None:
-        self._unlimited = unlimited
+    A stage without one never runs out of room, and has nobody to tell.
+    """
+
+    def __init__(self, is_there: bool) -> None:
+        self._exists = is_there
+        self.is_lost = False
         self.window = 0
-        self.free = 0
+        self._free = 0
+        self._knows_end = self._has_finished = not is_there
 
     def receive(self, event: Event) -> None:
         match event:
-            case PeerJoined(side=Side.DOWNSTREAM, window=window):
-                self.window = self.free = window  # a fresh neighbour has a fresh inbox: reset, never add
+            case PeerJoined(side=Side.DOWNSTREAM, window=window, room=room):
+                # A neighbour that joined again says what fits it now, and knows nothing: reset, never add.
+                self.window, self._free = window, window if room is None else room
+                self.is_lost = self._knows_end = False
+            case PeerLost(side=Side.DOWNSTREAM):
+                self.is_lost, self._free, self._knows_end = True, 0, False
+            case PeerFinished():
+                self._has_finished = True
             case CreditGranted(count=count):
-                self.free = min(self.free + count, self.window)
+                self._free = min(self._free + count, self.window) if not self.is_lost else 0
 
     @property
-    def available(self) -> bool:
-        return self._unlimited or self.free > 0
+    def has_room(self) -> bool:
+        return not self._exists or self._free > 0
 
     def spend(self) -> None:
-        if not self._unlimited:
-            self.free -= 1
+        """One microbatch is sent."""
+        if self._exists:
+            self._free -= 1
+
+    @property
+    def knows_end(self) -> bool:
+        """It has been told that all has been sent, or needs it no more."""
+        return self._knows_end or self._has_finished
+
+    @property
+    def is_there(self) -> bool:
+        """It has joined and is not lost, or there is none to miss."""
+        return not self._exists or (self.window > 0 and not self.is_lost)
+
+    def tell_end(self) -> None:
+        self._knows_end = True

@@ -9,15 +9,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
+from decoupled.schedules.actions import (
+    Action,
+    Backward,
+    Drop,
+    EndFeed,
+    Evaluate,
+    Evict,
+    Forward,
+    Refine,
+    Send,
+    Snapshot,
+    Source,
+    Update,
+)
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
     Event,
     FeedEnded,
     GradientArrived,
+    PeerFinished,
     PeerJoined,
-    PeerLost,
     Side,
 )
 from decoupled.schedules.interface import Place, Schedule
@@ -45,7 +58,7 @@ class Costs:
                 return self.update
             case Refine():
                 return self.refine
-            case Evict() | Send() | Drop():
+            case Evict() | Send() | Drop() | Snapshot() | EndFeed():
                 return 0.0
 
 
@@ -141,8 +154,7 @@ class _Simulation:
             self._post(0.0, stage, PeerJoined(Side.DOWNSTREAM, self._window))
         for m in range(microbatches):
             self._post(0.0, 0, self._feed(m))
-        for stage in range(len(self._seats)):
-            self._post(0.0, stage, FeedEnded(self._last))
+        self._post(0.0, 0, FeedEnded())
         while self._agenda:
             now, _, stage, event = heapq.heappop(self._agenda)
             if event is not None:
@@ -169,7 +181,7 @@ class _Simulation:
         if action is None:
             if seat.schedule.finished and not seat.said_finished:
                 seat.said_finished = True
-                self._post(now + self._costs[stage].latency, stage - 1, PeerLost(Side.DOWNSTREAM))
+                self._post(now + self._costs[stage].latency, stage - 1, PeerFinished())
             return
         seat.free_at = now + self._costs[stage].of(action)
         self._slots.append(Slot(stage, action, now, seat.free_at))
@@ -198,3 +210,5 @@ class _Simulation:
                     seat.held.discard(m)
             case Refine(m) | Evict(m):
                 seat.held.discard(m)
+            case EndFeed():
+                self._post(there, stage + 1, FeedEnded())

@@ -11,9 +11,9 @@ meanwhile tells the schedules apart:
 
 from collections import deque
 
-from decoupled.schedules.actions import Action, Backward, Evaluate, Forward, Source, Update
-from decoupled.schedules.events import Event, GradientArrived
-from decoupled.schedules.inbox import Credit, Inbox
+from decoupled.schedules.actions import Action, Backward, EndFeed, Evaluate, Forward, Snapshot, Source, Update
+from decoupled.schedules.events import Event, GradientArrived, MarkerArrived
+from decoupled.schedules.inbox import Downstream, Inbox
 from decoupled.schedules.interface import Place
 
 
@@ -23,7 +23,7 @@ class Synchronous:
     def __init__(self, place: Place, ahead_max: int | None, forwards_first: bool) -> None:
         """`ahead_max` is how many microbatches may be out at once; None for all of a minibatch."""
         self._place, self._ahead_max, self._forwards_first = place, ahead_max, forwards_first
-        self._inbox, self._credit = Inbox(), Credit(unlimited=place.is_last)
+        self._inbox, self._downstream = Inbox(), Downstream(is_there=not place.is_last)
         self._out: deque[int] = deque()  # forward but not back yet, oldest first
         self._returned: set[int] = set()  # those whose gradient is here
         self._is_flushing = False  # the whole minibatch has gone forward
@@ -31,11 +31,11 @@ class Synchronous:
 
     @property
     def finished(self) -> bool:
-        return self._inbox.exhausted and not self._out and not self._update_is_due
+        return self._inbox.exhausted and not self._out and not self._update_is_due and self._downstream.knows_end
 
     def receive(self, event: Event) -> None:
         self._inbox.receive(event)
-        self._credit.receive(event)
+        self._downstream.receive(event)
         match event:
             case GradientArrived(microbatch=m) if m in self._out:
                 self._returned.add(m)
@@ -57,10 +57,14 @@ class Synchronous:
 
     def _ahead(self) -> Action | None:
         waiting = self._inbox.head
+        if waiting is None:
+            return self._end()
+        if isinstance(waiting, MarkerArrived):
+            return self._snapshot(waiting.microbatch)
         is_far = self._ahead_max is not None and len(self._out) >= self._ahead_max
-        if waiting is None or is_far or self._is_flushing or not self._credit.available:
+        if is_far or self._is_flushing or not self._downstream.has_room:
             return None
-        self._credit.spend()
+        self._downstream.spend()
         self._inbox.take()
         if not waiting.training:
             return Evaluate(waiting.microbatch)
@@ -69,3 +73,16 @@ class Synchronous:
         if self._place.is_last:  # its gradient is the loss's, here as soon as the forward pass is done
             self._returned.add(waiting.microbatch)
         return Forward(waiting.microbatch)
+
+    def _snapshot(self, m: int) -> Action | None:
+        """A marker comes between minibatches, and waits until the one before it has made its update."""
+        if self._out or not self._downstream.is_there:
+            return None
+        self._inbox.take()
+        return Snapshot(m)
+
+    def _end(self) -> Action | None:
+        if self._inbox.exhausted and not self._downstream.knows_end and self._downstream.is_there:
+            self._downstream.tell_end()
+            return EndFeed()
+        return None

@@ -6,8 +6,9 @@ import numpy as np
 
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.evaluations import Evaluation, Evaluations
+from decoupled.telemetry.incidents import Incident
 from decoupled.telemetry.overlap import Overlap
-from decoupled.telemetry.spans import COLUMNS, Rows, training
+from decoupled.telemetry.spans import COLUMNS, KINDS, Rows, training
 
 RATE_OVER_NS = 1_000_000_000  # rates are averages over the last second or so
 SPANS_MAX = 500_000  # kept of each worker, from the first on: 16 MB
@@ -43,6 +44,7 @@ class Progress:
     overlap: float
     workers: tuple[WorkerView, ...]
     evaluations: tuple[Evaluation, ...]
+    incidents: tuple[Incident, ...] = ()
 
 
 class Board:
@@ -58,7 +60,11 @@ class Board:
         self._spans: list[list[Rows]] = [[] for _ in stages]
         self._kept = [0] * len(stages)
         self._past: list[list[tuple[int, int, int]]] = [[] for _ in stages]  # (at, samples, busy_ns) of late
+        self._absent_since: list[int | None] = [None] * len(stages)  # ns, when its worker was lost
         self.counters = [Counters(stage) for stage in range(len(stages))]
+        self.seconds_before = 0.0  # of training, before the run was resumed
+        self.generations = [0] * len(stages)  # times each stage was assigned before
+        self.incidents: tuple[Incident, ...] = ()
 
     def report(self, counters: Counters, rows: Rows, at_ns: int) -> None:
         """A worker's totals at `at_ns`, and its spans since its last report."""
@@ -71,11 +77,32 @@ class Board:
         self._busy_ns[stage] += int((spans[:, 3] - spans[:, 2]).sum())
         self._overlap.add(stage, rows, at_ns)
         past = self._past[stage]
-        if not past and len(spans):
+        if not past and len(spans) and self.generations[stage] == 0:
             past.append((int(spans[0, 2]), 0, 0))
         past.append((at_ns, counters.samples, self._busy_ns[stage]))
         while len(past) > 2 and past[1][0] < at_ns - RATE_OVER_NS:
             past.pop(0)
+
+    def note(self, incident: Incident) -> None:
+        """Something out of the ordinary happened."""
+        self.incidents = (*self.incidents, incident)
+
+    def lost(self, stage: int, at_ns: int) -> None:
+        """The stage has no worker any more."""
+        self._absent_since[stage] = at_ns
+        self._past[stage].clear()
+
+    def rejoined(self, stage: int, at_ns: int) -> float:
+        """The stage has a worker again; gives the seconds without one, 0 if it always had."""
+        since_ns, self._absent_since[stage] = self._absent_since[stage], None
+        if since_ns is None:
+            return 0.0
+        self._spans[stage].append(np.array([[KINDS.index("absent"), -1, since_ns, at_ns]], np.int64))
+        return (at_ns - since_ns) / 1e9
+
+    def restarts(self, stage: int) -> int:
+        """How many workers of the stage were lost."""
+        return sum(incident.what == "lost" and incident.stage == stage for incident in self.incidents)
 
     @property
     def spans(self) -> tuple[Rows, ...]:
@@ -88,7 +115,11 @@ class Board:
 
     @property
     def seconds(self) -> float:
-        """From the first training span to the end of the last."""
+        """Of training: from the first span to the end of the last, and what came before the run was resumed."""
+        return self.seconds_before + self._seconds
+
+    @property
+    def _seconds(self) -> float:
         first, last = self._overlap.window_ns
         return (last - first) / 1e9
 
@@ -112,6 +143,7 @@ class Board:
             overlap=self.overlap,
             workers=views,
             evaluations=self.evaluations.done,
+            incidents=self.incidents,
         )
 
     def views(self) -> tuple[WorkerView, ...]:
@@ -120,7 +152,7 @@ class Board:
 
     def busy(self, stage: int) -> float:
         """The share of the whole training time in which the stage computed."""
-        return min(self._busy_ns[stage] / 1e9 / self.seconds, 1.0) if self.seconds else 0.0
+        return min(self._busy_ns[stage] / 1e9 / self._seconds, 1.0) if self._seconds else 0.0
 
     def _view(self, stage: int) -> WorkerView:
         past = self._past[stage]

@@ -14,20 +14,30 @@ class Evaluation:
     seconds: float  # since the run began
 
 
-class Evaluations:
-    """Adds up parts until the whole test set has been seen."""
+@dataclass(slots=True)
+class _Sum:
+    """What the parts of one evaluation have come to."""
 
-    def __init__(self, samples: int) -> None:
+    samples: int = 0
+    loss: float = 0.0
+    correct: int = 0
+
+
+class Evaluations:
+    """Adds up each epoch's parts until the whole test set has been seen."""
+
+    def __init__(self, samples: int, done: tuple[Evaluation, ...] = ()) -> None:
         self._samples = samples
-        self.done: tuple[Evaluation, ...] = ()
-        self._seen, self._loss, self._correct = 0, 0.0, 0
+        self.done = done
+        self._sums: dict[int, _Sum] = {}
 
     def add(self, part: dict[str, Any], epoch: int, seconds: float) -> None:
         """Takes in {loss, correct, samples} of one microbatch; `correct` is None where it means nothing."""
-        self._seen += part["samples"]
-        self._loss += part["loss"] * part["samples"]
-        self._correct += part["correct"] or 0
-        if self._seen >= self._samples:
-            accuracy = None if part["correct"] is None else self._correct / self._seen
-            self.done = (*self.done, Evaluation(epoch, self._loss / self._seen, accuracy, seconds))
-            self._seen, self._loss, self._correct = 0, 0.0, 0
+        so_far = self._sums.setdefault(epoch, _Sum())
+        so_far.samples += part["samples"]
+        so_far.loss += part["loss"] * part["samples"]
+        so_far.correct += part["correct"] or 0
+        if so_far.samples >= self._samples:
+            accuracy = None if part["correct"] is None else so_far.correct / so_far.samples
+            self.done = (*self.done, Evaluation(epoch, so_far.loss / so_far.samples, accuracy, seconds))
+            del self._sums[epoch]

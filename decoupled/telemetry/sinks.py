@@ -1,7 +1,10 @@
 """Sinks: where records go. A run's own is metrics.jsonl, one JSON object a line, whole after every line."""
 
+import errno
 import json
 import math
+import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -11,13 +14,27 @@ from decoupled.telemetry.board import Progress, WorkerView
 
 
 class MetricsFile:
-    """Appends records to a file; a reader may follow it while the run goes on."""
+    """Appends records to a file; a reader may follow it while the run goes on. A full disk costs records, not the run."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", buffering=1)
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        self._path, self._warn = path, warn
+        self._file = path.open("ab", buffering=0)
+        self._lost = 0  # records that could not be written, since one could
 
     def write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(finite(record), allow_nan=False) + "\n")
+        line = (json.dumps(finite(record), allow_nan=False) + "\n").encode()
+        end = self._file.tell()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._file.truncate(end)  # no half of a line
+            self._file.seek(end)
+            if not self._lost:
+                self._warn(f"{self._path} cannot be written: {error.strerror}. Training goes on, and some of it is not recorded.")
+            self._lost += 1
+        else:
+            self._lost = 0
 
     def __enter__(self) -> "MetricsFile":
         return self
@@ -46,6 +63,7 @@ def record(progress: Progress) -> dict[str, Any]:
         "accuracy": progress.accuracy,
         "overlap": round(progress.overlap, 4),
         "evaluations": [asdict(evaluation) for evaluation in progress.evaluations],
+        "incidents": [asdict(incident) for incident in progress.incidents],
         "workers": [_worker(view) for view in progress.workers],
     }
 

@@ -10,7 +10,20 @@ from decoupled.schedules.actions import Action, Backward, Source
 Rows: TypeAlias = NDArray[np.int64]
 
 # "backward" starts from a true gradient, "synthetic" from the head's
-KINDS = ("forward", "backward", "update", "refine", "evaluate", "evict", "synthetic", "send", "drop")
+KINDS = (
+    "forward",
+    "backward",
+    "update",
+    "refine",
+    "evaluate",
+    "evict",
+    "synthetic",
+    "send",
+    "drop",
+    "snapshot",
+    "endfeed",
+    "absent",  # no action: the stage had no worker
+)
 TRAINING = tuple(KINDS.index(kind) for kind in ("forward", "backward", "synthetic", "update", "refine", "send"))
 COLUMNS = ("kind", "microbatch", "start_ns", "end_ns")
 

@@ -27,6 +27,9 @@ COLOURS = {  # chrome://tracing knows only its own names of colours; Perfetto ig
     "evict": "bad",
     "send": "olive",
     "drop": "terrible",
+    "snapshot": "thread_state_iowait",
+    "endfeed": "grey",
+    "absent": "black",
     "wait": "white",
 }
 

@@ -4,30 +4,63 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from decoupled.transport.interface import Arrival, Limits, Received, Transport
 from decoupled.wire.messages import Kind, Message
 
 
-class Hindered:
-    """A Transport whose arrivals are `latency_s` late and whose gradients get lost with probability `drop`.
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """What happens to arrivals from peers whose names begin with `peer`, from a microbatch on and for some seconds."""
 
-    With it at both ends of a link, each direction has that latency. Only gradients are lost: they are hints, and no
-    schedule but dni can do without them.
-    """
+    latency_s: float = 0.0
+    drop: float = 0.0  # probability that a gradient is lost; only gradients are: no schedule can do without the rest
+    holds: bool = False  # nothing comes until it is over
+    peer: str = ""
+    from_microbatch: int = 0
+    seconds: float | None = None  # None: to the end
+
+
+class _Active:
+    """A hindrance and its time: it begins with the first arrival that reaches its microbatch, if there was one before it."""
+
+    def __init__(self, hindrance: Hindrance) -> None:
+        self.of = hindrance
+        self._is_spared: bool | None = None  # the stage began behind the microbatch, and missed it
+        self._begun_at: float | None = None
+
+    def see(self, microbatch: int, now: float) -> None:
+        if microbatch < 0:
+            return
+        if self._is_spared is None:
+            self._is_spared = microbatch > self.of.from_microbatch > 0
+        if self._begun_at is None and microbatch >= self.of.from_microbatch and not self._is_spared:
+            self._begun_at = now
+
+    def ends_at(self, now: float) -> float | None:
+        """When it is over, or None when it is not under way."""
+        if self.of.from_microbatch == 0 and self.of.seconds is None:
+            return math.inf
+        end = None if self._begun_at is None else self._begun_at + (math.inf if self.of.seconds is None else self.of.seconds)
+        return end if end is not None and now < end else None
+
+
+class Hindered:
+    """A Transport whose arrivals suffer. With one at both ends of a link, each direction does."""
 
     def __init__(
         self,
         inner: Transport,
-        latency_s: float,
-        drop: float,
+        hindrances: Sequence[Hindrance],
         seed: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._inner, self._latency_s, self._drop, self._clock = inner, latency_s, drop, clock
+        self._inner, self._clock = inner, clock
+        self._hindrances = [_Active(hindrance) for hindrance in hindrances]
         self._random = random.Random(seed)
-        self._late: deque[tuple[float, Arrival]] = deque()  # when each is due, the earliest first
+        self._late: dict[str, deque[tuple[float, Arrival]]] = {}  # by peer: when each is due, in the order they came
 
     @property
     def limits(self) -> Limits:
@@ -51,24 +84,47 @@ class Hindered:
     def connect(self, peer: str, address: str, name: str) -> None:
         self._inner.connect(peer, address, name)
 
+    def disconnect(self, peer: str) -> None:
+        self._inner.disconnect(peer)
+        self._late.pop(peer, None)
+
     def send(self, peer: str, message: Message) -> None:
         self._inner.send(peer, message)
 
     def poll(self, timeout_s: float) -> list[Arrival]:
         if self._late:
-            wait_s = max(self._late[0][0] - self._clock(), 0.0)
+            wait_s = max(min(waiting[0][0] for waiting in self._late.values()) - self._clock(), 0.0)
             timeout_s = min(timeout_s, math.ceil(wait_s * 1000) / 1000)  # sockets wait for whole milliseconds
         arrivals = self._inner.poll(timeout_s)
         now = self._clock()
-        self._late += ((now + self._latency_s, arrival) for arrival in arrivals if not self._is_lost(arrival))
+        for arrival in arrivals:
+            self._take(arrival, now)
         due = []
-        while self._late and self._late[0][0] <= now:
-            due.append(self._late.popleft()[1])
+        for peer, waiting in list(self._late.items()):
+            while waiting and waiting[0][0] <= now:
+                due.append(waiting.popleft()[1])
+            if not waiting:
+                del self._late[peer]
         return due
 
     def close(self) -> None:
         self._inner.close()
 
-    def _is_lost(self, arrival: Arrival) -> bool:
-        is_hint = isinstance(arrival, Received) and arrival.message.kind is Kind.GRADIENT
-        return is_hint and self._random.random() < self._drop
+    def _take(self, arrival: Arrival, now: float) -> None:
+        message = arrival.message if isinstance(arrival, Received) else None
+        if message is not None and message.kind is Kind.ACTIVATION:
+            for hindrance in self._hindrances:
+                hindrance.see(message.microbatch, now)
+        waiting = self._late.get(arrival.peer)
+        due = waiting[-1][0] if waiting else now  # nothing overtakes what came before it from the same peer
+        latency_s = 0.0
+        for hindrance in self._hindrances:
+            end = hindrance.ends_at(now) if arrival.peer.startswith(hindrance.of.peer) else None
+            if end is None:
+                continue
+            latency_s += hindrance.of.latency_s
+            if hindrance.of.holds:
+                due = max(due, end)
+            if message is not None and message.kind is Kind.GRADIENT and self._random.random() < hindrance.of.drop:
+                return
+        self._late.setdefault(arrival.peer, deque()).append((max(due, now + latency_s), arrival))

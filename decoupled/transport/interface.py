@@ -50,6 +50,9 @@ class Transport(Protocol):
     def connect(self, peer: str, address: str, name: str) -> None:
         """Links to `peer` at `address`, where this side is known as `name`. The peer may open its inbox later."""
 
+    def disconnect(self, peer: str) -> None:
+        """Ends the link to a peer that this side connected to, if there is one; what has not been sent is dropped."""
+
     def send(self, peer: str, message: Message) -> None:
         """Sends, or queues for sending; never blocks. A message to a peer that has gone is dropped."""
 

@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass, field
 from itertools import count
 
-from decoupled.transport.interface import Arrival, Limits, Received
+from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
 from decoupled.wire.codec import decode, encode
 from decoupled.wire.messages import Kind, Message
 
@@ -32,7 +32,7 @@ class _Parcel:
     order: int
     sender: str = field(compare=False)  # its address
     name: str = field(compare=False)  # what the receiver calls the sender
-    message: Message = field(compare=False)
+    message: Message | None = field(compare=False)  # None: the news that the sender has gone
 
 
 class MemoryNetwork:
@@ -44,6 +44,7 @@ class MemoryNetwork:
         self._faults, self._random = faults or Faults(), random.Random(seed)
         self._order = count()
         self._wires: dict[str, list[_Parcel]] = {}  # by the receiver's address
+        self._crashed: set[str] = set()  # addresses where nobody is any more
         self._names: dict[tuple[str, str], tuple[str, str]] = {}  # (address, peer there): where that peer is, our name there
 
     def endpoint(self) -> "Memory":
@@ -55,9 +56,32 @@ class MemoryNetwork:
         self._names[caller, peer] = address, name
         self._names[address, name] = caller, peer
 
+    def unlink(self, caller: str, peer: str) -> None:
+        """Ends that link: what is under way from either side of it never comes."""
+        address, name = self._names.pop((caller, peer), ("", ""))
+        self._names.pop((address, name), None)
+        for there, names in ((address, name), (caller, peer)):
+            wire = [parcel for parcel in self._wires.get(there, []) if parcel.name != names]
+            heapq.heapify(wire)
+            self._wires[there] = wire
+
+    def crash(self, address: str) -> None:
+        """Whoever is at that address is gone; its peers hear of it."""
+        self._crashed.add(address)
+        for (caller, peer), (other, name) in list(self._names.items()):
+            if caller == address:
+                del self._names[caller, peer]
+                self._names.pop((other, name), None)
+                if other not in self._crashed:
+                    parcel = _Parcel(self.now, next(self._order), address, name, None)
+                    heapq.heappush(self._wires.setdefault(other, []), parcel)
+        self._wires[address] = []
+
     def carry(self, sender: str, peer: str, message: Message) -> None:
         """Puts a message on the wire, unless chance takes it; a hint may be late or come twice."""
-        address, name = self._names[sender, peer]
+        address, name = self._names.get((sender, peer), ("", ""))
+        if not address or address in self._crashed:
+            return
         for _ in range(self._copies(message)):
             jitter = self._random.random() * self._faults.jitter_s if message.kind is Kind.GRADIENT else 0.0
             due = self.now + self._faults.latency_s + jitter
@@ -78,6 +102,8 @@ class MemoryNetwork:
             parcel = heapq.heappop(wire)
             if self._is_cut(address, parcel.sender):
                 held.append(parcel)
+            elif parcel.message is None:
+                arrivals.append(Disconnected(parcel.name))
             else:
                 frames = [memoryview(frame).tobytes() for frame in encode(parcel.message)]
                 arrivals.append(Received(parcel.name, decode(frames)))
@@ -109,6 +135,9 @@ class Memory:
 
     def connect(self, peer: str, address: str, name: str) -> None:
         self._network.link(self._address, peer, address, name)
+
+    def disconnect(self, peer: str) -> None:
+        self._network.unlink(self._address, peer)
 
     def send(self, peer: str, message: Message) -> None:
         self._network.carry(self._address, peer, message)

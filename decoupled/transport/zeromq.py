@@ -66,6 +66,19 @@ class ZeroMQ:
         self._links[peer] = link
         self._register(link, peer)
 
+    def disconnect(self, peer: str) -> None:
+        link = self._links.pop(peer, None)
+        if link is None:
+            return
+        monitor = next(socket for socket, watched in self._watches.items() if watched == peer)
+        del self._watches[monitor]
+        self._outbox.pop(peer, None)
+        for socket in (link, monitor):
+            self._poller.unregister(socket)
+        link.disable_monitor()
+        link.close(linger=0)
+        monitor.close(linger=0)
+
     def send(self, peer: str, message: Message) -> None:
         frames = encode(message)
         size = sum(memoryview(frame).nbytes for frame in frames)

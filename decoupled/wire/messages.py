@@ -14,20 +14,25 @@ class Kind(Enum):
 
     # between neighbouring stages
     HELLO = "hello"  # upstream to downstream: I am your upstream
-    WINDOW = "window"  # downstream to upstream: you may send `count` microbatches
+    WINDOW = "window"  # downstream to upstream: my inbox holds `count` microbatches, and `room` more now
     ACTIVATION = "activation"  # tensors: the output and its targets
     GRADIENT = "gradient"  # tensors: the gradient of the receiver's output
     CREDIT = "credit"  # room for `count` more
-    FEED_ENDED = "feed-ended"  # `microbatch` was the last
+    MARKER = "marker"  # save your state as it is after `microbatch`
+    FEED_ENDED = "feed-ended"  # all has been sent
     FINISHED = "finished"  # downstream to upstream: no gradient will come any more
     # between a worker and the coordinator
     JOIN = "join"  # here I am, and where my inbox is
     ASSIGN = "assign"  # you are this stage, these are your neighbours, this is the run
     REFUSE = "refuse"  # you cannot take part, and why
+    STATE = "state"  # a piece of the state to go on from; comes before the assignment
+    NEIGHBOUR = "neighbour"  # your downstream stage is at another address now
     READY = "ready"  # the stage is built, and its downstream has answered
     REPORT = "report"  # counters and spans since the last report
     EVALUATED = "evaluated"  # what the last stage found for one evaluation microbatch
-    RESULT = "result"  # one trained array of a stage, its `name`, and `of` how many
+    SNAPSHOT = "snapshot"  # a piece of a stage's state after `microbatch`
+    BROKEN = "broken"  # a link to a neighbour broke
+    RESULT = "result"  # a piece of a stage's trained arrays
     FAILED = "failed"  # the worker cannot go on, and why
     STOP = "stop"  # the run is over, or was given up
     # between any two

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from decoupled import api
+from decoupled import api, folders
 from decoupled.bench import trial
 from decoupled.bench.trial import child, memory_growth_mb, seconds_to, stretches, update_sizes
 from decoupled.config import Run, from_toml
@@ -120,8 +120,10 @@ def test_where_stages_made_different_numbers_of_updates_the_slowest_ones_own_rat
     workers = [{"samples": 40}, {"samples": 30}]
     monkeypatch.setattr(trial, "child", lambda command: "")
     monkeypatch.setattr(trial, "memory_growth_mb", lambda folder: 0.0)
-    monkeypatch.setattr(api, "load_report", lambda folder: {"samples_per_s": 5.0, "evaluations": [], "workers_detail": workers})
-    monkeypatch.setattr(api, "load_spans", lambda folder: [updates(100, 110, 120, 130), updates(100, 120, 140)])
+    monkeypatch.setattr(
+        folders, "load_report", lambda folder: {"samples_per_s": 5.0, "evaluations": [], "workers_detail": workers}
+    )
+    monkeypatch.setattr(folders, "load_spans", lambda folder: [updates(100, 110, 120, 130), updates(100, 120, 140)])
 
     assert trial.train(drawn(), tmp_path / "mine", warm_up, target=None).samples_per_s == pytest.approx(rate)
 

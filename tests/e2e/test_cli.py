@@ -81,7 +81,7 @@ def test_a_damaged_model_is_refused_by_name(damage: str, tmp_path: Path) -> None
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
-    assert "run/model.safetensors is not a model" in done.stderr
+    assert "run/model.safetensors is not a file of arrays" in done.stderr
 
 
 def test_predict_refuses_inputs_that_do_not_fit(tmp_path: Path) -> None:

@@ -42,16 +42,18 @@ def test_ctrl_c_and_termination_end_everything(
     assert gone(workers)
 
 
-@pytest.mark.parametrize("stage", [0, 3])
-def test_a_worker_that_dies_ends_the_run_with_a_sentence_that_names_it(endless: "subprocess.Popen[str]", stage: int) -> None:
-    workers = workers_of(endless)
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_worker_that_dies_once_too_often_ends_the_run_with_a_sentence_that_names_it(number: int, tmp_path: Path) -> None:
+    process = started("train", *ENDLESS, "--set", "supervision.restarts_max=0", "--out", "run", cwd=tmp_path)
+    read_until(process, "loss")
+    workers = workers_of(process)
 
-    workers[stage].kill()
-    _, said = endless.communicate(timeout=10)
+    workers[number].kill()
+    _, said = process.communicate(timeout=10)
 
-    assert endless.returncode == 1
+    assert process.returncode == 1
     assert is_one_sentence(said)
-    assert str(workers[stage].pid) in said
+    assert str(workers[number].pid) in said
     assert gone(workers)
 
 

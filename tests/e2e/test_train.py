@@ -12,11 +12,11 @@ from tests.e2e.commands import SMALL, decoupled
 
 FIELDS = {
     "schedule", "workers", "data", "samples_per_s", "seconds", "epochs", "updates", "test_accuracy", "test_loss", "overlap",
-    "workers_detail", "evaluations", "seed", "versions",
+    "workers_detail", "evaluations", "restarts", "incidents", "seed", "versions",
 }  # fmt: skip
 DETAIL_FIELDS = {
     "stage", "layers", "busy", "wait", "samples", "staleness_mean", "staleness_max", "head_cosine", "unmatched_gradients",
-    "evicted", "dropped", "peak_rss_mb", "bytes_sent", "bytes_received",
+    "evicted", "dropped", "generation", "restarts", "missed", "samples_missed", "peak_rss_mb", "bytes_sent", "bytes_received",
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_the_report_has_the_names_that_other_tools_read(digits_run: Path) -> Non
 
 
 def test_the_run_folder_holds_every_value_that_was_used(digits_run: Path) -> None:
-    files = {"run.toml", "metrics.jsonl", "report.json", "model.safetensors", "spans.safetensors"}
+    files = {"run.toml", "metrics.jsonl", "report.json", "account.json", "model.safetensors", "spans.safetensors"}
     assert {path.name for path in digits_run.iterdir()} == files
     values = tomllib.loads((digits_run / "run.toml").read_text())
 

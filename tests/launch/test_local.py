@@ -49,8 +49,21 @@ def test_a_death_is_reported_with_the_last_words(monkeypatch: pytest.MonkeyPatch
 
     with LocalWorkers(1, threads=1) as workers:
         until("the worker to die", lambda: psutil.Process(workers.pids[0]).status() == psutil.STATUS_ZOMBIE)
-        with pytest.raises(RunFailed, match=r"died \(exit code 3\), so the run was stopped. It said: out of paper"):
-            workers.check()
+        until("it to be noticed", lambda: [ended.how for ended in workers.take_ended()] == ["exit code 3; it said: out of paper"])
+
+        assert not workers.take_ended(), "it is reported once"
+
+
+def test_another_worker_can_be_started_and_one_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "worker_command", lambda address: ["sleep", "60"])
+
+    with LocalWorkers(1, threads=1) as workers:
+        workers.start()
+        first, second = workers.pids
+        workers.kill(first)
+
+        until("it to be noticed", lambda: [(ended.pid, ended.how) for ended in workers.take_ended()] == [(first, "signal 9")])
+        assert psutil.Process(second).is_running()
 
 
 def test_the_private_folder_is_gone_afterwards() -> None:

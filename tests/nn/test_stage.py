@@ -1,13 +1,19 @@
 """A stage: gradients of several backward passes add up, and each update starts anew."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from decoupled.config import Run
 from decoupled.nn.layers import Dense, Layer, Tanh
 from decoupled.nn.losses import SoftmaxCrossEntropy
 from decoupled.nn.optimisers import SGD, LearningRate
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
+from decoupled.runtime.assignment import assign, build_stage
+from decoupled.runtime.blueprint import draw
+from tests.datasets import blobs
 
 B, D, C = 24, 6, 3
 
@@ -77,3 +83,65 @@ def test_each_part_gets_its_own_input_gradient(parts: int) -> None:
 
     assert expected is not None
     np.testing.assert_allclose(np.concatenate([dx for dx in found if dx is not None]), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("head", ["readout", "linear", "linear-label", "mlp-label"])
+def test_a_stage_that_is_restored_goes_on_as_the_one_that_was_saved(head: str, optimiser: str) -> None:
+    """Bit for bit: weights, running statistics, the optimiser's memory and the head's."""
+    blueprint = draw(Run(data="digits", hidden=(16, 12), head=head, epochs=2, optimiser={"name": optimiser}), blobs())
+    saved, restored = (build_stage(assign(blueprint, stage=1)) for _ in range(2))
+    for seed in range(5):
+        learn(saved, seed)
+
+    restored.restore(saved.state())
+    assert restored.weight_version == 5
+    for seed in range(5, 8):
+        learn(saved, seed)
+        learn(restored, seed)
+
+    after = restored.state()
+    for name, array in saved.state().items():
+        np.testing.assert_array_equal(after[name], array, err_msg=name)
+
+
+def test_a_saved_state_does_not_change_with_the_stage() -> None:
+    blueprint = draw(Run(data="digits", hidden=(16, 12)), blobs())
+    stage = build_stage(assign(blueprint, stage=1))
+    learn(stage, 0)
+    saved = stage.state()
+    before = {name: array.copy() for name, array in saved.items()}
+
+    learn(stage, 1)
+
+    assert all((saved[name] == array).all() for name, array in before.items())
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ({"hidden": (16, 13)}, r"layer1.weight is float32 \(16, 13\) there and float32 \(16, 12\) here"),
+        ({"optimiser": {"name": "sgd"}}, "is in only one of the two"),
+        ({"network": {"dtype": "float64"}}, "is float64"),
+    ],
+)
+def test_the_state_of_another_stage_is_refused_and_changes_nothing(other: dict[str, Any], sentence: str) -> None:
+    usual = {"data": "digits", "hidden": (16, 12)}
+    mine, theirs = (build_stage(assign(draw(Run(**usual | values), blobs()), stage=1)) for values in ({}, other))
+    before = mine.state()
+
+    with pytest.raises(ValueError, match=sentence):
+        mine.restore(theirs.state())
+
+    assert all((mine.state()[name] == array).all() for name, array in before.items())
+
+
+def learn(stage: Stage, seed: int) -> None:
+    """One step of a hidden stage of 16 inputs: from its head, and then with a gradient that came back."""
+    rng = np.random.default_rng(seed)
+    dtype = stage.layers[0].parameters[0].value.dtype
+    x, y = rng.standard_normal((B, 16)).astype(dtype), rng.integers(0, 3, B)
+    passed = stage.forward(x)
+    stage.backward(passed, stage.synthesize(passed, y), want_dx=False)
+    stage.update(B)
+    stage.refine(passed, y, rng.standard_normal(passed.output.shape).astype(dtype))

@@ -11,6 +11,8 @@ from decoupled.schedules.events import (
     Expired,
     FeedEnded,
     GradientArrived,
+    MarkerArrived,
+    PeerFinished,
     PeerJoined,
     PeerLost,
     Side,
@@ -134,18 +136,29 @@ def test_evaluation_keeps_its_place_in_the_stream() -> None:
 
 
 def test_a_stage_is_finished_when_the_feed_has_ended_and_every_gradient_is_settled() -> None:
-    schedule = tell(Dni(FIRST), NEIGHBOUR, *arrivals(0), FeedEnded(1))
+    schedule = tell(Dni(FIRST), NEIGHBOUR, *arrivals(0))
     drain(schedule)
-    assert not schedule.finished  # microbatch 1 is still on its way
+    assert not schedule.finished  # more may come
 
-    drain(tell(schedule, *arrivals(1)))
+    assert drain(tell(schedule, *arrivals(1), FeedEnded())) == "F1 S1 U Z"
     assert not schedule.finished  # both gradients are out
-    drain(tell(schedule, GradientArrived(1), PeerLost(Side.DOWNSTREAM)))
+    drain(tell(schedule, GradientArrived(1), PeerFinished()))
     assert schedule.finished
 
 
-def test_a_feed_that_ends_before_it_began_is_finished_at_once() -> None:
-    assert tell(Dni(FIRST), FeedEnded(-1)).finished
+def test_a_feed_that_ends_before_it_began_is_only_passed_on() -> None:
+    schedule = tell(Dni(FIRST), FeedEnded())
+    assert (drain(schedule), schedule.finished) == ("", False)  # there is nobody to tell yet
+
+    assert drain(tell(schedule, NEIGHBOUR)) == "Z"
+    assert schedule.finished
+
+
+def test_the_last_stage_has_nobody_to_tell_of_the_end() -> None:
+    schedule = tell(Dni(LAST), *arrivals(0), FeedEnded())
+
+    assert drain(schedule) == "F0 B0 U"
+    assert schedule.finished
 
 
 def test_an_evaluation_sees_the_postponed_updates_of_what_came_before_it() -> None:
@@ -241,14 +254,69 @@ def test_a_microbatch_that_was_given_up_is_still_sent_on_when_there_is_room() ->
     assert drain(tell(schedule, credit(1))) == ">2"
 
 
-@pytest.mark.parametrize("overflow", ["latest", "drop-oldest"])
-def test_a_neighbour_that_is_lost_takes_what_waited_for_it_along(overflow: Overflow) -> None:
-    schedule = tell(Dni(FIRST, 2, 8, "chained", overflow), PeerJoined(Side.DOWNSTREAM, 1), *arrivals(0, 1), FeedEnded(1))
-    assert drain(schedule) == "F0 F1 S1 U"
+LOST = PeerLost(Side.DOWNSTREAM)
 
-    assert drain(tell(schedule, PeerLost(Side.DOWNSTREAM))) == "D1 S0 U X0"
-    assert drain(tell(schedule, credit(1))) == ""
+
+def test_under_block_a_stage_without_its_neighbour_keeps_an_inboxful_for_its_successor() -> None:
+    schedule = tell(overflowing("block", window=2), LOST, *arrivals(1, 2, 3), FeedEnded())
+    assert drain(schedule) == "F1 S1 U F2 S2 U"
+
+    assert drain(tell(schedule, credit(2))) == "", "the dead grant nothing"
+    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 2))) == ">1 >2"
+    assert drain(tell(schedule, credit(1))) == "F3 S3 U Z"
+
+
+@pytest.mark.parametrize(("overflow", "kept"), [("latest", ">4"), ("drop-oldest", ">3 >4")])
+def test_otherwise_it_goes_on_for_as_long_as_it_is_fed(overflow: Overflow, kept: str) -> None:
+    schedule = tell(overflowing(overflow, window=2), LOST, *arrivals(1, 2, 3, 4))
+
+    assert [word for word in drain(schedule).split() if word[0] == "F"] == ["F1", "F2", "F3", "F4"]
+    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 2))) == kept
+
+
+@pytest.mark.parametrize(("feedback", "given_up", "settled"), [("bootstrapped", "X0", "R1"), ("chained", "S0 U X0", "B1 U R1")])
+def test_only_what_had_been_sent_is_given_up_with_a_lost_neighbour(feedback: Feedback, given_up: str, settled: str) -> None:
+    """What had not will reach its successor, whose gradient is as good."""
+    schedule = tell(Dni(FIRST, feedback=feedback, overflow="drop-oldest"), PeerJoined(Side.DOWNSTREAM, 1), *arrivals(0, 1))
+    drain(schedule)
+
+    assert drain(tell(schedule, LOST)) == given_up
+    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 1))) == ">1"
+    assert drain(tell(schedule, GradientArrived(0), GradientArrived(1))) == settled
+
+
+def test_a_neighbour_that_joins_again_may_have_its_inbox_half_full() -> None:
+    schedule = tell(overflowing("block", window=4), LOST, PeerJoined(Side.DOWNSTREAM, 4, room=1), *arrivals(1, 2, 3))
+    assert drain(schedule) == "F1 S1 U"
+
+    assert drain(tell(schedule, credit(2))) == "F2 S2 U F3 S3 U"
+
+
+def test_the_end_is_told_again_to_a_neighbour_that_joins_again() -> None:
+    schedule = tell(overflowing("block"), FeedEnded())
+    assert drain(schedule) == "Z"
+
+    assert drain(tell(schedule, LOST)) == ""
+    assert not schedule.finished
+    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 2))) == "Z"
     assert schedule.finished
+
+
+@pytest.mark.parametrize(("feedback", "before", "after"), [("bootstrapped", "F0 S0 U M0", "R0"), ("chained", "F0", "B0 U R0 M0")])
+def test_a_marker_keeps_its_place_and_waits_for_postponed_updates_alone(feedback: Feedback, before: str, after: str) -> None:
+    schedule = tell(Dni(FIRST, feedback=feedback), NEIGHBOUR, *arrivals(0), MarkerArrived(0))
+
+    assert drain(schedule) == before
+    assert drain(tell(schedule, GradientArrived(0))) == after
+
+
+def test_a_marker_needs_no_room_but_does_not_overtake_what_waits_for_it() -> None:
+    full = tell(overflowing("block", window=1), *arrivals(1), MarkerArrived(1))
+    waiting = tell(overflowing("latest", window=1), *arrivals(1, 2), MarkerArrived(2))
+
+    assert drain(full) == "F1 S1 U M1"
+    assert drain(waiting) == "F1 S1 U F2 S2 U"
+    assert drain(tell(waiting, credit(1))) == ">2 M2"
 
 
 @pytest.mark.parametrize("overflow", ["latest", "drop-oldest"])
@@ -266,7 +334,7 @@ def test_the_last_stage_has_nobody_to_overflow(overflow: Overflow) -> None:
 
 @pytest.mark.parametrize("overflow", ["latest", "drop-oldest"])
 def test_a_stage_is_not_finished_while_an_output_waits_for_room(overflow: Overflow) -> None:
-    schedule = tell(overflowing(overflow, window=1), *arrivals(1, 2), FeedEnded(2))
+    schedule = tell(overflowing(overflow, window=1), *arrivals(1, 2), FeedEnded())
     drain(schedule)
     assert not schedule.finished
 

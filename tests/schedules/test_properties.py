@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
+from decoupled.schedules.actions import Action, Backward, Drop, EndFeed, Evaluate, Evict, Forward, Refine, Send, Source, Update
 from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.dni import Feedback, Overflow
 from decoupled.schedules.events import (
@@ -18,8 +18,8 @@ from decoupled.schedules.events import (
     Expired,
     FeedEnded,
     GradientArrived,
+    PeerFinished,
     PeerJoined,
-    PeerLost,
     Side,
 )
 from decoupled.schedules.interface import Place, Schedule
@@ -61,10 +61,9 @@ class Pipeline:
         self._room = [WINDOW] * stages  # in the inbox that each stage sends to
         self._said_finished = [False] * stages
         self.queues[0, "down"].extend(self.arrival(m) for m in range(microbatches))
-        for i in range(stages):
-            self.queues[i, "down"].append(FeedEnded(microbatches - 1))
-            if i < stages - 1:
-                self.stages[i].receive(PeerJoined(Side.DOWNSTREAM, WINDOW))
+        self.queues[0, "down"].append(FeedEnded())
+        for stage in self.stages[:-1]:
+            stage.receive(PeerJoined(Side.DOWNSTREAM, WINDOW))
 
     def arrival(self, m: int) -> ActivationArrived:
         return ActivationArrived(m, is_training(m), self.ends_minibatch(m))
@@ -81,7 +80,7 @@ class Pipeline:
             self._tell(stage, action)
         if stage and self.stages[stage].finished and not self._said_finished[stage]:
             self._said_finished[stage] = True
-            self.queues[stage - 1, "up"].append(PeerLost(Side.DOWNSTREAM))
+            self.queues[stage - 1, "up"].append(PeerFinished())
 
     def _tell(self, stage: int, action: Action) -> None:
         match action:
@@ -94,6 +93,8 @@ class Pipeline:
                 self._send(stage, m)
             case Send(m):
                 self._send(stage, m)
+            case EndFeed():
+                self.queues[stage + 1, "down"].append(FeedEnded())
             case Backward(m, send=True):
                 self.queues[stage - 1, "up"].append(GradientArrived(m))
 

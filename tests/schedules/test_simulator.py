@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from decoupled.schedules.actions import Drop, Forward, Send, Update
+from decoupled.schedules.actions import Drop, EndFeed, Forward, Send, Update
 from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.dni import Dni, Overflow
 from decoupled.schedules.interface import Place, Schedule
@@ -74,7 +74,7 @@ def test_the_stash_never_exceeds_its_limit() -> None:
 def test_a_transcript_of_a_small_run() -> None:
     forecast = simulate(lambda place: Dni(place, 2, 2, "chained"), 2, 4, Costs(forward=1, backward=1, input_gradient=0))
 
-    assert forecast.actions(0) == "F0 F1 S1 U B0 U R0 F2 F3 S3 U B2 U R2"
+    assert forecast.actions(0) == "F0 F1 S1 U B0 U R0 F2 F3 S3 U B2 U R2 Z"
     assert forecast.actions(1) == "F0 B0 U F1 B1 U F2 B2 U F3 B3 U"
 
 
@@ -140,9 +140,9 @@ def test_flushes_add_up() -> None:
 def test_transcripts_of_the_pipelines() -> None:
     gpipe, narrow = (simulate(named(name), 2, 4, Costs(1, 2, 0), minibatch=4) for name in ("gpipe", "1f1b"))
 
-    assert gpipe.actions(0) == "F0 F1 F2 F3 B0 B1 B2 B3 U"
+    assert gpipe.actions(0) == "F0 F1 F2 F3 Z B0 B1 B2 B3 U"
     assert gpipe.actions(1) == "F0 F1 F2 F3 B0 B1 B2 B3 U"
-    assert narrow.actions(0) == "F0 F1 B0 F2 B1 F3 B2 B3 U"
+    assert narrow.actions(0) == "F0 F1 B0 F2 B1 F3 B2 Z B3 U"
     assert narrow.actions(1) == "F0 B0 F1 B1 F2 B2 F3 B3 U"
 
 
@@ -150,7 +150,9 @@ def test_a_gradient_that_is_sent_up_costs_the_inputs_product_as_well() -> None:
     """The first stage has nobody to send it to."""
     forecast = simulate(named("lockstep"), 2, 1, Costs(forward=1, backward=2, input_gradient=4, update=8))
 
-    lengths = [[slot.end - slot.start for slot in forecast.slots if slot.stage == stage] for stage in (0, 1)]
+    lengths = [
+        [slot.end - slot.start for slot in forecast.slots if slot.stage == stage and slot.action != EndFeed()] for stage in (0, 1)
+    ]
     assert lengths == [[1, 2, 8], [1, 2 + 4, 8]]
 
 

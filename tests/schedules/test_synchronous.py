@@ -4,7 +4,17 @@ import pytest
 
 from decoupled.schedules.actions import Backward, Source
 from decoupled.schedules.catalogue import NAMES, Settings, make
-from decoupled.schedules.events import ActivationArrived, CreditGranted, Event, FeedEnded, GradientArrived, PeerJoined, Side
+from decoupled.schedules.events import (
+    ActivationArrived,
+    CreditGranted,
+    Event,
+    FeedEnded,
+    GradientArrived,
+    MarkerArrived,
+    PeerJoined,
+    PeerLost,
+    Side,
+)
 from decoupled.schedules.interface import Place, Schedule
 from tests.schedules.driving import drain, tell
 
@@ -144,7 +154,7 @@ def test_credit_bounds_what_is_sent_downstream(name: str) -> None:
 
 @pytest.mark.parametrize("name", SYNCHRONOUS)
 def test_a_stage_is_finished_after_the_last_update(name: str) -> None:
-    schedule = stage(name, FIRST, *minibatch(0), FeedEnded(0))
+    schedule = stage(name, FIRST, *minibatch(0), FeedEnded())
     drain(schedule)
     before = schedule.finished
     tell(schedule, *gradients(0))
@@ -157,12 +167,38 @@ def test_a_stage_is_finished_after_the_last_update(name: str) -> None:
 
 @pytest.mark.parametrize("name", SYNCHRONOUS)
 def test_a_stage_is_not_finished_while_something_is_on_its_way(name: str) -> None:
-    schedule = stage(name, LAST, *minibatch(0), FeedEnded(1))
+    schedule = stage(name, LAST, *minibatch(0))
     drain(schedule)
     assert not schedule.finished
 
-    drain(tell(schedule, ActivationArrived(1, training=False)))
+    drain(tell(schedule, ActivationArrived(1, training=False), FeedEnded()))
     assert schedule.finished
+
+
+@pytest.mark.parametrize("name", SYNCHRONOUS)
+def test_the_downstream_stage_hears_of_the_end_once_and_again_when_it_joins_again(name: str) -> None:
+    schedule = stage(name, FIRST, FeedEnded())
+    assert (drain(schedule), schedule.finished) == ("Z", True)
+
+    tell(schedule, PeerLost(Side.DOWNSTREAM))
+    assert (drain(schedule), schedule.finished) == ("", False)
+    tell(schedule, PeerJoined(Side.DOWNSTREAM, 8))
+    assert (drain(schedule), schedule.finished) == ("Z", True)
+
+
+@pytest.mark.parametrize("name", SYNCHRONOUS)
+def test_a_marker_waits_for_the_update_of_the_minibatch_before_it(name: str) -> None:
+    schedule = stage(name, FIRST, *minibatch(0), MarkerArrived(0), *minibatch(1))
+    assert drain(schedule) == "F0"
+
+    assert drain(tell(schedule, *gradients(0))) == "B0 U M0 F1"
+
+
+@pytest.mark.parametrize("name", SYNCHRONOUS)
+def test_nothing_is_sent_to_a_neighbour_that_is_lost(name: str) -> None:
+    schedule = stage(name, FIRST, PeerLost(Side.DOWNSTREAM), CreditGranted(1), *minibatch(0))
+
+    assert drain(schedule) == ""
 
 
 @pytest.mark.parametrize("name", NAMES)

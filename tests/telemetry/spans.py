@@ -1,6 +1,19 @@
 """Spans written by hand."""
 
-from decoupled.schedules.actions import Action, Backward, Drop, Evaluate, Evict, Forward, Refine, Send, Source, Update
+from decoupled.schedules.actions import (
+    Action,
+    Backward,
+    Drop,
+    EndFeed,
+    Evaluate,
+    Evict,
+    Forward,
+    Refine,
+    Send,
+    Snapshot,
+    Source,
+    Update,
+)
 from decoupled.telemetry.spans import Rows, Spans
 
 ACTIONS: dict[str, Action] = {
@@ -13,6 +26,8 @@ ACTIONS: dict[str, Action] = {
     "evict": Evict(3),
     "send": Send(3),
     "drop": Drop(3),
+    "snapshot": Snapshot(3),
+    "endfeed": EndFeed(),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +38,7 @@ def board() -> Board:
 @pytest.mark.parametrize("text", ["ü", "ü\n" * 10_000], ids=["short", "long"])
 def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path, text: str) -> None:
     path = tmp_path / "metrics.jsonl"
-    with MetricsFile(path) as sink:
+    with MetricsFile(path, silent) as sink:
         for number in range(3):
             sink.write({"number": number, "text": text})
 
@@ -48,7 +49,7 @@ def test_a_record_of_a_run_reads_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     moment = record(board().progress(seconds=1.23456, epoch=1))
 
-    with MetricsFile(path) as sink:
+    with MetricsFile(path, silent) as sink:
         sink.write(moment)
 
     assert lines(path) == [moment]
@@ -66,16 +67,39 @@ def test_a_record_holds_the_run_its_workers_and_its_evaluations() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_went_to_infinity_is_still_json(tmp_path: Path, loss: float) -> None:
     path = tmp_path / "metrics.jsonl"
-    with MetricsFile(path) as sink:
+    with MetricsFile(path, silent) as sink:
         sink.write({"loss": loss, "workers": [{"head_cosine": loss, "samples": 3}]})
 
     assert lines(path) == [{"loss": None, "workers": [{"head_cosine": None, "samples": 3}]}]
 
 
-def test_a_new_run_starts_a_new_file(tmp_path: Path) -> None:
+def test_a_run_that_is_resumed_goes_on_in_its_file(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     for number in range(2):
-        with MetricsFile(path) as sink:
+        with MetricsFile(path, silent) as sink:
             sink.write({"number": number})
 
-    assert lines(path) == [{"number": 1}]
+    assert lines(path) == [{"number": 0}, {"number": 1}]
+
+
+def test_a_full_disk_costs_records_and_a_warning_but_never_half_a_line(tmp_path: Path) -> None:
+    """The kernel refuses what goes beyond the largest size of a file, just as a full disk would."""
+    path, warnings = tmp_path / "metrics.jsonl", list[str]()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with MetricsFile(path, warnings.append) as sink:
+        sink.write({"number": 0})
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, hard))
+            for number in (1, 2):
+                sink.write({"number": number})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sink.write({"number": 3})
+
+    assert lines(path) == [{"number": 0}, {"number": 3}]
+    (warning,) = warnings
+    assert warning.startswith(f"{path} cannot be written: ")
+
+
+def silent(sentence: str) -> None:
+    raise AssertionError(f"nothing is wrong, and yet: {sentence}")

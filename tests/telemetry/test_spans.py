@@ -14,7 +14,7 @@ def test_an_action_is_called_by_its_kind_and_a_guess_is_told_from_a_true_gradien
 
 
 def test_every_kind_is_that_of_an_action() -> None:
-    assert set(KINDS) == set(ACTIONS)
+    assert set(KINDS) == set(ACTIONS) | {"absent"}, "in which no action is possible"
 
 
 def test_a_span_has_its_kind_its_microbatch_its_start_and_its_end() -> None:
@@ -42,7 +42,7 @@ def test_what_was_taken_is_not_given_again() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "counts"),
-    [(kind, kind not in ("evaluate", "evict", "drop")) for kind in ACTIONS],
+    [(kind, kind not in ("evaluate", "evict", "drop", "snapshot", "endfeed")) for kind in ACTIONS],
 )
 def test_only_what_a_stage_does_to_train_counts_as_training(kind: str, counts: bool) -> None:
     assert len(training(spans((0, 5), kind=kind))) == counts

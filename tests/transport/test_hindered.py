@@ -1,10 +1,11 @@
 """A worse network by choice: late, in order, and short of some gradients; the clock and the inner transport are the test's."""
 
 from collections import deque
+from collections.abc import Sequence
 
 import pytest
 
-from decoupled.transport.hindered import Hindered
+from decoupled.transport.hindered import Hindered, Hindrance
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
 from decoupled.wire.messages import Kind, Message
 
@@ -25,6 +26,9 @@ class Inner:
     def connect(self, peer: str, address: str, name: str) -> None:
         self.asked.append(("connect", peer, address, name))
 
+    def disconnect(self, peer: str) -> None:
+        self.asked.append(("disconnect", peer))
+
     def send(self, peer: str, message: Message) -> None:
         self.asked.append(("send", peer, message))
 
@@ -41,12 +45,12 @@ class Inner:
 class Link:
     """A hindered transport with its clock."""
 
-    def __init__(self, latency_s: float = 0.0, drop: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, latency_s: float = 0.0, drop: float = 0.0, seed: int = 0, hindrances: Sequence[Hindrance] = ()) -> None:
         self.now, self.inner = 100.0, Inner()
-        self.hindered = Hindered(self.inner, latency_s, drop, seed, clock=lambda: self.now)
+        self.hindered = Hindered(self.inner, hindrances or [Hindrance(latency_s, drop)], seed, clock=lambda: self.now)
 
-    def arrive(self, *numbers: int, kind: Kind = Kind.ACTIVATION) -> None:
-        self.inner.arrived += [Received("peer", Message(kind, microbatch=m)) for m in numbers]
+    def arrive(self, *numbers: int, kind: Kind = Kind.ACTIVATION, peer: str = "peer") -> None:
+        self.inner.arrived += [Received(peer, Message(kind, microbatch=m)) for m in numbers]
 
     def heard(self, timeout_s: float = 0.0) -> list[int]:
         arrivals = self.hindered.poll(timeout_s)
@@ -172,3 +176,67 @@ def test_everything_else_is_passed_on() -> None:
     assert link.hindered.bind("here") == "here-bound"
     assert (link.hindered.bytes_sent, link.hindered.bytes_received) == (11, 22)
     assert link.inner.asked == [("connect", "peer", "there", "me"), ("send", "peer", message), ("close",)]
+
+
+def test_a_partition_holds_what_one_peer_says_and_lets_the_others_through() -> None:
+    link = Link(hindrances=[Hindrance(holds=True, peer="near", from_microbatch=2, seconds=5)])
+    link.arrive(0, 1, peer="nearby")
+    assert link.heard() == [0, 1]
+
+    link.arrive(2, 3, peer="nearby")
+    link.arrive(7, peer="far")
+    assert link.heard() == [7]
+    link.now += 4.9
+    link.arrive(4, peer="nearby")
+    assert link.heard() == []
+    link.now += 0.1
+    assert link.heard() == [2, 3, 4]
+    link.arrive(5, peer="nearby")
+    assert link.heard() == [5], "it has healed, and does not come back"
+
+
+def test_a_delay_begins_with_its_microbatch_and_ends_in_time() -> None:
+    link = Link(hindrances=[Hindrance(latency_s=1, from_microbatch=1, seconds=3)])
+    link.arrive(0)
+    assert link.heard() == [0]
+
+    link.arrive(1)
+    assert link.heard() == []
+    link.now += 1
+    assert link.heard() == [1]
+    link.now += 2
+    link.arrive(2)
+    assert link.heard() == [2]
+
+
+def test_who_comes_after_the_microbatch_is_spared() -> None:
+    """A worker that takes the place of one that is lost does not go through the same again."""
+    link = Link(hindrances=[Hindrance(holds=True, from_microbatch=5, seconds=9)])
+    link.arrive(6)
+    link.arrive(7)
+
+    assert link.heard() == [6, 7]
+
+
+def test_hindrances_add_up() -> None:
+    link = Link(hindrances=[Hindrance(latency_s=1), Hindrance(latency_s=2, peer="pee"), Hindrance(latency_s=4, peer="far")])
+    link.arrive(0)
+    link.hindered.poll(0)
+    link.now += 2.9
+    assert link.heard() == []
+
+    link.now += 0.1
+    assert link.heard() == [0]
+
+
+def test_what_is_late_from_a_peer_that_is_disconnected_never_comes() -> None:
+    link = Link(latency_s=1.0)
+    link.arrive(0)
+    link.arrive(1, peer="other")
+    link.hindered.poll(0)
+
+    link.hindered.disconnect("peer")
+    link.now += 1
+
+    assert link.heard() == [1]
+    assert ("disconnect", "peer") in link.inner.asked

@@ -1,14 +1,10 @@
-"""A run as one frozen, checked value. It comes from keywords, options or TOML, and goes back to TOML whole.
+"""A run as one frozen, checked value.
 
 The plain fields are those of the command line; the sections hold the rest. No behaviour lives here.
 """
 
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from decoupled.errors import UsageError
@@ -87,6 +83,44 @@ class EmulationOptions(_Frozen):
     device_ms: float | None = Field(None, gt=0, le=60_000)  # a layer's three products for a batch, not computed but waited for
 
 
+class CheckpointOptions(_Frozen):
+    """How often the whole run is saved, so that it can go on from there."""
+
+    every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # microbatches; None: by time
+    every_s: float = Field(10.0, ge=0, le=1e9)  # seconds; 0: only after a worker was replaced
+    keep: int = Field(3, ge=1, le=10_000)  # the newest so many
+
+
+class SupervisionOptions(_Frozen):
+    """What happens when a worker is lost."""
+
+    on_failure: Literal["continue", "rollback"] | None = None  # None: continue under dni; the others can only roll back
+    restarts_max: int = Field(5, ge=0, le=1_000_000)  # of a stage's worker within ten minutes; then the run ends
+    backoff_s: float = Field(0.1, ge=0, le=3600)  # before the first restart; twice as long before each further one
+    stall_timeout_s: float = Field(30.0, gt=0, le=1e9)  # of silence before a worker is replaced
+
+
+class Fault(_Frozen):
+    """Something that goes wrong on purpose, when `stage` gets to `microbatch`."""
+
+    kind: Literal["kill", "stop", "drop", "delay", "partition"]
+    stage: int = Field(ge=0)
+    microbatch: int = Field(0, ge=0, le=WHOLE_MAX)
+    seconds: float | None = Field(None, gt=0, le=1e9)  # that it lasts; None: to the end
+    share: float | None = Field(None, gt=0, lt=1)  # drop: of the gradients that come to the stage
+    ms: float | None = Field(None, gt=0, le=60_000)  # delay: of every message that comes to the stage
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> "Fault":
+        needed = {"drop": "share", "delay": "ms", "partition": "seconds"}.get(self.kind)
+        if needed is not None and getattr(self, needed) is None:
+            raise ValueError(f"{self.kind} needs {needed}, as in {self.kind}:stage={self.stage},{needed}=...")
+        for name, kinds in {"share": ("drop",), "ms": ("delay",), "seconds": ("stop", "drop", "delay", "partition")}.items():
+            if getattr(self, name) is not None and self.kind not in kinds:
+                raise ValueError(f"{self.kind} has no {name}")
+        return self
+
+
 class DatasetOptions(_Frozen):
     """Where a dataset is, or how it is made."""
 
@@ -117,6 +151,9 @@ class Run(_Frozen):
     runtime: RuntimeOptions = RuntimeOptions()
     dataset: DatasetOptions = DatasetOptions()
     emulation: EmulationOptions = EmulationOptions()
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    supervision: SupervisionOptions = SupervisionOptions()
+    faults: tuple[Fault, ...] = ()
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -142,8 +179,12 @@ class Run(_Frozen):
             raise ValueError(f"{self.schedule} takes a batch whole; only gpipe and 1f1b cut it into microbatches")
         if self.schedule != "dni" and self.dni.overflow != "block":
             raise ValueError(f"{self.schedule} needs every microbatch's gradient; only dni can drop some, so leave overflow out")
-        if self.schedule != "dni" and self.emulation.drop:
+        if self.schedule != "dni" and (self.emulation.drop or any(fault.kind == "drop" for fault in self.faults)):
             raise ValueError(f"{self.schedule} would wait for ever for a lost gradient; only dni can do without")
+        if self.schedule != "dni" and self.supervision.on_failure == "continue":
+            raise ValueError(f"{self.schedule} cannot go on without one of its stages; it rolls back")
+        if self.schedule == "single" and self.faults:
+            raise ValueError("single has no workers and links in which something could go wrong")
         return self
 
     @model_validator(mode="after")
@@ -159,66 +200,21 @@ class Run(_Frozen):
         count = 1 if self.schedule == "single" else len(self.stages or ()) or self.workers or layers
         if self.emulation.straggler is not None and self.emulation.straggler >= count:
             raise ValueError(f"there is no stage {self.emulation.straggler} to slow down; the last of {count} is {count - 1}")
+        for fault in self.faults:
+            if fault.stage + (fault.kind == "partition") >= count:
+                raise ValueError(
+                    f"there is no stage {fault.stage} for the fault {fault.kind}; the last of {count} is {count - 1}"
+                )
         return self
+
+    @property
+    def rolls_back(self) -> bool:
+        """A lost worker takes all stages back to the last checkpoint."""
+        return self.schedule != "dni" or self.supervision.on_failure == "rollback"
 
     @property
     def data_name(self) -> str:
         return self.data if isinstance(self.data, str) else "arrays"
-
-
-def from_toml(path: Path) -> dict[str, Any]:
-    """The values in a TOML file, unchecked. Raises UsageError when it cannot be read as TOML."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as a run: {error}.") from None
-
-
-def assignments(settings: list[str]) -> dict[str, Any]:
-    """Values given as `section.key=value`, each value in TOML or as bare text. Raises UsageError for another form."""
-    values: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or not name.strip():
-            raise UsageError(f"--set takes section.key=value, not {setting!r}.")
-        *sections, key = name.strip().split(".")
-        inner = values
-        for section in sections:
-            inner = inner.setdefault(section, {})
-            if not isinstance(inner, dict):
-                raise UsageError(f"--set {setting}: {section} is a value, not a section.")
-        inner[key] = _value(text)
-    return values
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` in their places, section by section."""
-    result = dict(base)
-    for key, value in over.items():
-        mine = result.get(key)
-        result[key] = merged(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
-    return result
-
-
-def to_toml(run: Run) -> str:
-    """Every value that the run uses, as TOML; values that are None are left out. Arrays are named, not written."""
-    values = run.model_dump(mode="python", exclude={"data"})
-    return tomli_w.dumps({"data": run.data_name} | _plain(values))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
-    return value
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _sentence(error: ValidationError) -> str:

@@ -78,7 +78,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(path: Path, damage: Callable[[bytes], bytes]) -> None:
     path.write_bytes(damage(path.read_bytes()))
 
-    assert refusal(path).startswith(f"{path} is not a model that decoupled wrote: ")
+    assert refusal(path).startswith(f"{path} is not a file of arrays that decoupled wrote: ")
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_a_foreign_file_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "foreign"
     path.write_bytes(content)
 
-    assert refusal(path).startswith(f"{path} is not a model that decoupled wrote: ")
+    assert refusal(path).startswith(f"{path} is not a file of arrays that decoupled wrote: ")
 
 
 def test_a_folder_is_no_model(tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith(f"{tmp_path} is not a model")
+    assert refusal(tmp_path).startswith(f"{tmp_path} is not a file of arrays")
 
 
 def test_any_flipped_bit_in_the_header_gives_arrays_or_a_usage_error(tmp_path: Path) -> None:

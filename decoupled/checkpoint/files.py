@@ -29,8 +29,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def save_arrays(path: Path, arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> None:
     """Writes arrays and a description of them."""
+    write_whole(path, pack_arrays(arrays, about))
+
+
+def pack_arrays(arrays: dict[str, NDArray[Any]], about: dict[str, Any]) -> bytes:
+    """The content of a file with these arrays."""
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # safetensors writes what lies in memory
-    write_whole(path, save(whole, metadata={"about": json.dumps(about)}))
+    return save(whole, metadata={"about": json.dumps(about)})
 
 
 def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -44,4 +49,4 @@ def load_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} is not a model that decoupled wrote: {error}.") from None
+        raise UsageError(f"{path} is not a file of arrays that decoupled wrote: {error}.") from None

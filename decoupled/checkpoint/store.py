@@ -1,0 +1,160 @@
+"""The store: a run's checkpoints on disk, the newest few of them.
+
+A checkpoint is a folder with one file for each stage and a manifest, which comes last: a folder without one was never
+finished. The manifest has every file's size and hash, so damage is noticed before anything is used.
+"""
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from decoupled.checkpoint.files import load_arrays, pack_arrays, write_whole
+from decoupled.errors import UsageError
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A run as it was after `microbatch`: each stage's arrays and what is to be known about them, and about the whole."""
+
+    microbatch: int
+    arrays: list[dict[str, NDArray[Any]]]
+    about_stages: list[dict[str, Any]]
+    about: dict[str, Any]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    bytes: int
+    sha256: str
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    format: Literal[1]
+    microbatch: int
+    files: list[_File]  # of the stages, in order
+    about: dict[str, Any]
+
+
+class Store:
+    """Writes checkpoints in a thread of its own, so that nobody waits for the disk; reads the newest that is sound."""
+
+    def __init__(self, folder: Path, keep: int, warn: Callable[[str], None]) -> None:
+        """Keeps the newest `keep` in the folder; `warn` hears sentences about what cannot be written or used."""
+        self._folder, self._keep, self._warn = folder, keep, warn
+        self._thread: threading.Thread | None = None
+        self._said: list[str] = []  # by the thread, for `warn`
+
+    @property
+    def is_busy(self) -> bool:
+        """A checkpoint is being written. Passes on what there was to say about the last one."""
+        if self._thread is not None and not self._thread.is_alive():
+            self.finish()
+        return self._thread is not None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Begins to write a checkpoint, after the one before. The arrays must not change any more."""
+        self.finish()
+        self._thread = threading.Thread(target=self._save, args=(checkpoint,), name="checkpoint")
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Waits until the checkpoint under way is on disk, or has failed."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        while self._said:
+            self._warn(self._said.pop())
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        folder = self._folder / f"{checkpoint.microbatch:010d}"
+        try:
+            shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt at the same place
+            folder.mkdir(parents=True)
+            files = [self._write(folder, stage, checkpoint) for stage in range(len(checkpoint.arrays))]
+            _sync(folder)
+            manifest = _Manifest(format=1, microbatch=checkpoint.microbatch, files=files, about=checkpoint.about)
+            write_whole(folder / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+            _sync(folder)
+        except (OSError, MemoryError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            reason = error.strerror if isinstance(error, OSError) else "no memory left"
+            self._said.append(f"The checkpoint {folder} could not be written: {reason}. Training goes on without it.")
+            return
+        self._prune()
+
+    def _write(self, folder: Path, stage: int, checkpoint: Checkpoint) -> _File:
+        content = pack_arrays(checkpoint.arrays[stage], checkpoint.about_stages[stage])
+        write_whole(folder / _name(stage), content)
+        return _File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+    def _prune(self) -> None:
+        """Removes what is older than the newest few, finished or not."""
+        finished = [folder for folder in self._folders() if (folder / MANIFEST).exists()]
+        for folder in self._folders():
+            if len(finished) > self._keep and folder < finished[-self._keep]:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _folders(self) -> list[Path]:
+        """Those of all checkpoints, the oldest first."""
+        return sorted(path for path in self._folder.glob("*") if path.name.isdecimal() and path.is_dir())
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is complete and sound, if any."""
+        self.finish()
+        for folder in reversed(self._folders()):
+            try:
+                return _load(folder)
+            except UsageError as error:
+                self._warn(f"{error} The checkpoint before it is used instead, if there is one.")
+        return None
+
+
+def _load(folder: Path) -> Checkpoint:
+    """A checkpoint. Raises UsageError, naming the file, when anything about it is not as it was written."""
+    path = folder / MANIFEST
+    try:
+        manifest = _Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise UsageError(f"{path} is not there, so the checkpoint was never finished.") from None
+    except (OSError, ValidationError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a manifest that decoupled wrote"
+        raise UsageError(f"{path} cannot be used: {reason}.") from None
+    loaded = [_read(folder / _name(stage), file) for stage, file in enumerate(manifest.files)]
+    return Checkpoint(manifest.microbatch, [arrays for arrays, _ in loaded], [about for _, about in loaded], manifest.about)
+
+
+def _read(path: Path, file: _File) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    try:
+        if path.stat().st_size != file.bytes:
+            raise UsageError(f"{path} has {path.stat().st_size:,} bytes and should have {file.bytes:,}.")
+        with path.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+    if found != file.sha256:
+        raise UsageError(f"{path} is damaged: its content does not fit its checksum.")
+    return load_arrays(path)
+
+
+def _name(stage: int) -> str:
+    return f"stage{stage}.safetensors"
+
+
+def _sync(folder: Path) -> None:
+    """Has the names in the folder on disk as well."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,27 @@
+"""The room for what a run is: one frozen, checked value, and its forms in words.
+
+May know: values, and what makes them fit one another.
+Must never know: what is done with them.
+"""
+
+from decoupled.config.run import (
+    PIPELINES,
+    CheckpointOptions,
+    Fault,
+    LinkOptions,
+    Run,
+)
+from decoupled.config.text import assignments, fault, from_toml, merged, to_toml
+
+__all__ = [
+    "PIPELINES",
+    "CheckpointOptions",
+    "Fault",
+    "LinkOptions",
+    "Run",
+    "assignments",
+    "fault",
+    "from_toml",
+    "merged",
+    "to_toml",
+]

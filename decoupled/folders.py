@@ -1,0 +1,121 @@
+"""The folder of a run: what is written into it, and what is read from it, with suspicion."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from decoupled import checkpoint
+from decoupled.config import Run, from_toml, to_toml
+from decoupled.errors import UsageError
+from decoupled.nn.network import Architecture, Network
+from decoupled.runtime.report import JSON_FIELDS, Report
+from decoupled.telemetry.spans import COLUMNS, Rows
+
+CHECKPOINTS = "checkpoints"
+
+
+def new_folder(folder: Path) -> Path:
+    """Makes the folder. Raises UsageError when it holds something or cannot be made."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} already holds something. Choose another folder for the run, or remove this one.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}. Choose another folder for the run.") from None
+    return folder
+
+
+def fresh_folder(run: Run, what: str) -> Path:
+    """A folder of its own for a run, or a benchmark, that was given none."""
+    name = Path(run.data_name).stem
+    folder = Path("runs") / f"{name}-{what}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return folder if not folder.exists() else folder.with_name(f"{folder.name}-{os.getpid()}")
+
+
+def begin(folder: Path, run: Run) -> None:
+    """Writes what the run is."""
+    (folder / "run.toml").write_text(to_toml(run), encoding="utf-8")
+
+
+def remove_if_nothing_happened(folder: Path) -> None:
+    """Takes back the folder of a run that ended before it began, so that the same command can be given again."""
+    if not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").stat().st_size:
+        for name in ("run.toml", "metrics.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in the folder. Raises UsageError when one does."""
+    with (folder / "run.toml").open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"{folder} is being trained by another process. Wait for its end, or stop it.") from None
+        yield
+
+
+def keep(report: Report, folder: Path) -> Report:
+    """Writes what the run came to; the report is the last file, so its presence says that the run is whole."""
+    about = {"architecture": asdict(report.network.architecture)}
+    checkpoint.save_arrays(folder / "model.safetensors", report.network.arrays, about)
+    spans = {f"stage{stage}": rows for stage, rows in enumerate(report.spans)}
+    checkpoint.save_arrays(folder / "spans.safetensors", spans, {"schedule": report.schedule})
+    account = json.dumps(report.account.to_json()) + "\n"
+    checkpoint.write_whole(folder / "account.json", account.encode())
+    checkpoint.write_whole(folder / "report.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
+    return report.within(folder)
+
+
+def as_it_was(folder: str | Path) -> dict[str, Any]:
+    """The values of the run that a folder was made for, unchecked. Raises UsageError when it says none."""
+    path = Path(folder) / "run.toml"
+    if not path.exists():
+        raise UsageError(f"{folder} holds no run: there is no {path}.")
+    return from_toml(path)
+
+
+def load_run(folder: str | Path) -> Run:
+    """The run that a folder was made for. Raises UsageError when it says none."""
+    return Run(**as_it_was(folder))
+
+
+def load_network(folder: str | Path) -> Network:
+    """The network that a run trained. Raises UsageError when the folder holds none."""
+    path = Path(folder) / "model.safetensors"
+    arrays, about = checkpoint.load_arrays(path)
+    try:
+        architecture: dict[str, Any] = dict(about["architecture"])
+        return Network(Architecture(**architecture | {"widths": tuple(architecture["widths"])}), arrays)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UsageError(f"{path} is not a model that decoupled wrote: {error}") from None
+
+
+def load_report(folder: str | Path) -> dict[str, Any]:
+    """What a run's report.json holds. Raises UsageError when the folder holds no finished run."""
+    path = Path(folder) / "report.json"
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{folder} holds no finished run: there is no {path}.") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(report, dict) or not set(JSON_FIELDS) <= report.keys():
+        raise UsageError(f"{path} is not the report of a run.")
+    return report
+
+
+def load_spans(folder: str | Path) -> tuple[Rows, ...]:
+    """What each worker of a run did when (see decoupled.telemetry.spans). Raises UsageError when the folder does not say."""
+    arrays, _ = checkpoint.load_arrays(Path(folder) / "spans.safetensors")
+    names = [f"stage{stage}" for stage in range(len(arrays))]
+    if arrays.keys() != set(names) or any(rows.ndim != 2 or rows.shape[1] != len(COLUMNS) for rows in arrays.values()):
+        raise UsageError(f"{folder} holds spans.safetensors, but not one that decoupled wrote.")
+    return tuple(arrays[name] for name in names)

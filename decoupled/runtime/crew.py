@@ -1,0 +1,228 @@
+"""The crew: who is which stage, and who takes the place of a worker that is lost.
+
+Under dni the new worker goes on from its stage's last checkpoint, beside neighbours that never stopped. Otherwise all
+stages go back to the last checkpoint together, in a new attempt.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from decoupled.checkpoint import Checkpoint
+from decoupled.errors import RunFailed
+from decoupled.runtime.assignment import assign
+from decoupled.runtime.attempt import Attempt
+from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.faults import after_loss
+from decoupled.runtime.keeper import Keeper, state_messages
+from decoupled.runtime.rendezvous import Rendezvous, Seat
+from decoupled.runtime.supervision import Policy, Supervision
+from decoupled.telemetry.board import Board
+from decoupled.telemetry.incidents import Incident
+from decoupled.transport.interface import Transport
+from decoupled.version import __version__
+from decoupled.wire.messages import Kind, Message
+
+READY_S = 120.0  # for workers to build their stages and find their neighbours
+SILENT_S = 1.5  # without a report, of which several should have come
+BROKEN_S = 1.0  # for a worker's end to become known, which would explain a broken link
+
+
+class Crew:
+    """The workers of one run, from the first to join to the last to be replaced, and the attempt that they are at."""
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        transport: Transport,
+        keeper: Keeper,
+        board: Board,
+        clock: Callable[[], float],
+        resume: Checkpoint | None,
+    ) -> None:
+        self._blueprint, self._transport, self._keeper, self._clock = blueprint, transport, keeper, clock
+        run, count = blueprint.run, len(blueprint.stages)
+        self._rolls_back = run.rolls_back
+        silent_s = max(SILENT_S, 4 * run.runtime.report_every_s)
+        stall_s = max(run.supervision.stall_timeout_s, silent_s)
+        self.supervision = Supervision(count, Policy(run.supervision.restarts_max, run.supervision.backoff_s, silent_s, stall_s))
+        self.rendezvous = Rendezvous(count, __version__)
+        self.board = board
+        self.condemned: list[int] = []  # processes on this host, to be killed by whoever started them
+        self.started_at: float | None = None  # when all were ready, for the first time
+        self._faults = run.faults if resume is None else ()  # a plan is for the run that it was given for
+        self._is_assigned = False  # every stage, at least once
+        self._assigned_at: dict[int, float] = {}  # stages that are not ready yet
+        self._gone: set[tuple[str, int]] = set()  # hosts and processes of workers that are known to be lost
+        self._broken_at: float | None = None  # when a link broke that only a new attempt can mend
+        self.attempt = self._begin(resume)
+
+    def _begin(self, checkpoint: Checkpoint | None) -> Attempt:
+        self._broken_at = None
+        return Attempt(self._blueprint, self._keeper, self.board, self._transport, self._clock, checkpoint)
+
+    @property
+    def seconds(self) -> float:
+        """Since the feed began, or went on."""
+        return self._clock() - self.started_at if self.started_at is not None else 0.0
+
+    # Who joins.
+
+    def join(self, peer: str, message: Message) -> None:
+        """A worker asks for a stage."""
+        match message.body:
+            case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if _can_be_reached(
+                address
+            ):
+                taken = self.rendezvous.join(Seat(peer, address, host, pid), version, self.supervision.expected())
+            case _:
+                taken = "it did not say who and where it is"
+        if isinstance(taken, str):
+            self._send(peer, Message(Kind.REFUSE, body={"reason": taken}))
+            return
+        self.supervision.joined(taken)
+        if self._is_assigned and not self._rolls_back:
+            self._rejoin(taken)
+        elif self._is_assigned and self.rendezvous.is_complete:
+            self._roll_back()
+        elif self.rendezvous.is_complete:
+            self._is_assigned = True
+            self._assign_all()
+
+    def _assign_all(self) -> None:
+        for stage in range(len(self.rendezvous.seats)):
+            self._assign(stage, self.attempt.checkpoint)
+
+    def _assign(self, stage: int, checkpoint: Checkpoint | None) -> None:
+        seat = self.rendezvous.seats[stage]
+        assert seat is not None
+        self._assigned_at[stage] = self._clock()
+        for piece in state_messages(checkpoint, stage):
+            self._send(seat.peer, piece)
+        assignment = replace(
+            assign(self._blueprint, stage, self.attempt.run_id, self.rendezvous.address(stage + 1)),
+            run=self._blueprint.run.model_copy(update={"faults": self._faults}),
+            generation=self.board.generations[stage],
+            updates=self.attempt.source.feeder.fed.updates,
+        )
+        self._send(seat.peer, assignment.to_message())
+
+    def _rejoin(self, stage: int) -> None:
+        """A stage's new worker takes its place beside neighbours that never stopped."""
+        self.board.generations[stage] += 1
+        self._assign(stage, self._keeper.latest())
+        self._keeper.want()  # so that the work is kept, and it shows which evaluations were lost
+        address = self.rendezvous.address(stage) or ""
+        if stage == 0:
+            self.attempt.source.link(address)
+        elif (above := self.rendezvous.seats[stage - 1]) is not None:
+            self._send(above.peer, Message(Kind.NEIGHBOUR, body={"address": address}))
+
+    def _roll_back(self) -> None:
+        """All stages go back to the last checkpoint, and the feed with them."""
+        self.attempt.source.unlink()
+        self.attempt = self._begin(self._keeper.latest())
+        self.board.generations = [generation + 1 for generation in self.board.generations]
+        number = self.attempt.source.feeder.fed.number
+        self._note(None, "rolled back", f"to microbatch {number}" if number else "to the beginning")
+        self._assign_all()
+
+    def is_ready(self, stage: int) -> None:
+        """A worker has become its stage, and found the neighbour below."""
+        self.attempt.ready.add(stage)
+        self._assigned_at.pop(stage, None)
+        self.supervision.heard(stage, self._clock())
+        if absent_s := self.board.rejoined(stage, round(self._clock() * 1e9)):
+            self._note(stage, "rejoined", f"generation {self.board.generations[stage]}, after {absent_s:.1f} s")
+        if len(self.attempt.ready) == len(self.rendezvous.seats) and not self.attempt.source.is_in_use:
+            self.started_at = self.started_at if self.started_at is not None else self._clock()
+            self.attempt.source.link(self.rendezvous.address(0) or "")
+
+    # Who is lost.
+
+    def watch(self) -> None:
+        """Replaces workers that are silent for too long, or take too long to be ready, and makes up for broken links."""
+        now = self._clock()
+        for stage in self.supervision.take_silent(now):
+            if not self.attempt.results[stage].is_whole:
+                self._note(stage, "silent", f"no report for {SILENT_S:g} s")
+        for stage in self.supervision.stalled(now):
+            self._dismiss(stage, f"no report for {self._blueprint.run.supervision.stall_timeout_s:g} s")
+        for stage in [stage for stage, at in self._assigned_at.items() if now - at > READY_S]:
+            below = self.rendezvous.address(stage + 1)
+            hint = f"; can it reach stage {stage + 1} at {below}?" if below else ""
+            self._dismiss(stage, f"it was not ready after {READY_S:g} s{hint}")
+        if self._broken_at is not None and now - self._broken_at > BROKEN_S and self.rendezvous.is_complete:
+            self._roll_back()
+
+    def process_ended(self, host: str, pid: int, how: str) -> None:
+        """A worker process that was started for this run has ended. Raises RunFailed when it cannot be replaced."""
+        stage = self.rendezvous.stage_of_process(host, pid)
+        if stage is not None:
+            self.lose(stage, f"its process {pid} ended ({how})")
+        elif (host, pid) not in self._gone and (expected := self.supervision.expected()):  # before it joined
+            self._replace(expected[0], f"the process {pid} for it ended ({how})")
+
+    def disconnected(self, stage: int) -> None:
+        """The link to a worker broke."""
+        seat = self.rendezvous.seats[stage]
+        assert seat is not None
+        self.lose(stage, f"the link to process {seat.pid} on {seat.host} broke")
+
+    def link_broke(self) -> None:
+        """What was under way is lost: under dni at most a marker matters, otherwise only a new attempt can make up for it."""
+        if not self._rolls_back:
+            self._keeper.give_up()
+            self._keeper.want()
+        elif self._broken_at is None:
+            self._broken_at = self._clock()
+
+    def feed_link_broke(self) -> None:
+        """The same for the link to the first stage, which this side has to make anew."""
+        if self.rendezvous.seats[0] is None or self.attempt.results[0].is_whole:
+            return
+        self.link_broke()
+        if not self._rolls_back:
+            self.attempt.source.link(self.rendezvous.address(0) or "")
+
+    def lose(self, stage: int, why: str) -> None:
+        """A worker has gone. Raises RunFailed when it cannot be replaced."""
+        seat = self.rendezvous.seats[stage]
+        if seat is None or self.attempt.results[stage].is_whole:
+            return
+        self._gone.add((seat.host, seat.pid))
+        self.rendezvous.leave(stage)
+        if self._is_assigned:
+            self._replace(stage, why)
+
+    def _dismiss(self, stage: int, why: str) -> None:
+        """A worker that may still be there is not wanted any more."""
+        seat = self.rendezvous.seats[stage]
+        if seat is not None and not self.attempt.results[stage].is_whole:
+            self._send(seat.peer, Message(Kind.STOP))
+            self.condemned.append(seat.pid)
+        self.lose(stage, why)
+
+    def _replace(self, stage: int, why: str) -> None:
+        if self.started_at is None:
+            raise RunFailed(f"The worker of stage {stage} was lost before training began: {why}.")
+        self._assigned_at.pop(stage, None)
+        self.attempt.ready.discard(stage)
+        self._keeper.give_up()
+        self._faults = after_loss(self._faults, stage, self.attempt.source.feeder.fed.number)
+        self.board.lost(stage, round(self._clock() * 1e9))
+        if stage == 0 or self._rolls_back:
+            self.attempt.source.unlink()
+        if not self.supervision.lost(stage, self._clock()):
+            allowed = f"once more than supervision.restarts_max ({self._blueprint.run.supervision.restarts_max}) allows"
+            raise RunFailed(f"The worker of stage {stage} was lost {allowed}, so the run was stopped: {why}.")
+        self._note(stage, "lost", why)
+
+    def _note(self, stage: int | None, what: str, detail: str) -> None:
+        self.board.note(Incident(round(self.board.seconds_before + self.seconds, 3), stage, what, detail))
+
+    def _send(self, peer: str, message: Message) -> None:
+        self._transport.send(peer, replace(message, run=self.attempt.run_id))
+
+
+def _can_be_reached(address: str) -> bool:
+    return address.partition("://")[0] in ("tcp", "ipc", "memory")

@@ -1,0 +1,70 @@
+"""Faults on purpose: what a run's fault plan, and its emulation, mean for one stage.
+
+A fault strikes when the stage gets to its microbatch, so a worker that joins later is spared.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from decoupled.config import Fault
+from decoupled.runtime.assignment import Assignment, upstream_prefix
+from decoupled.runtime.performer import DOWNSTREAM
+from decoupled.transport.hindered import Hindrance
+
+
+def hindrances(assignment: Assignment) -> list[Hindrance]:
+    """What makes the messages that come to the stage late or lose them."""
+    run, stage = assignment.run, assignment.place.stage
+    found = []
+    if run.emulation.latency_ms or run.emulation.drop:
+        found.append(Hindrance(latency_s=run.emulation.latency_ms / 1000, drop=run.emulation.drop))
+    for fault in run.faults:
+        when = Hindrance(from_microbatch=fault.microbatch, seconds=fault.seconds)
+        match fault.kind:
+            case "drop" if fault.stage == stage:
+                found.append(replace(when, drop=fault.share or 0.0))
+            case "delay" if fault.stage == stage:
+                found.append(replace(when, latency_s=(fault.ms or 0.0) / 1000))
+            case "partition" if fault.stage == stage:
+                found.append(replace(when, holds=True, peer=DOWNSTREAM))
+            case "partition" if fault.stage + 1 == stage:
+                found.append(replace(when, holds=True, peer=upstream_prefix(assignment.run_id)))
+    return found
+
+
+class Doom:
+    """Kills or stops this very process when the plan says so."""
+
+    def __init__(self, assignment: Assignment, strike: Callable[[Fault], None] | None = None) -> None:
+        self._planned = _deadly(assignment.run.faults, assignment.place.stage)
+        self._strike = strike or _strike
+
+    def reached(self, microbatch: int) -> None:
+        """The stage has trained on that microbatch."""
+        while self._planned and self._planned[0].microbatch <= microbatch:
+            self._strike(self._planned.pop(0))
+
+
+def after_loss(faults: Sequence[Fault], stage: int, microbatch: int) -> tuple[Fault, ...]:
+    """The faults still to come when the worker of that stage was lost, having seen at most that microbatch.
+
+    A stop or kill of its that can have struck will not strike its successor again, which may see the same microbatches.
+    """
+    struck = [fault for fault in _deadly(faults, stage) if fault.microbatch <= microbatch][:1]
+    return tuple(fault for fault in faults if fault not in struck)
+
+
+def _deadly(faults: Sequence[Fault], stage: int) -> list[Fault]:
+    return sorted(
+        (fault for fault in faults if fault.kind in ("kill", "stop") and fault.stage == stage), key=lambda fault: fault.microbatch
+    )
+
+
+def _strike(fault: Fault) -> None:
+    if fault.kind == "stop" and fault.seconds is not None:
+        # A stopped process cannot wake itself.
+        subprocess.Popen(["sh", "-c", f"sleep {fault.seconds}; kill -CONT {os.getpid()} 2>/dev/null"], start_new_session=True)
+    os.kill(os.getpid(), signal.SIGKILL if fault.kind == "kill" else signal.SIGSTOP)

@@ -1,0 +1,122 @@
+"""The keeper: says when a snapshot begins, gathers its parts into a checkpoint, and gives stages the state to go on from."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from decoupled.checkpoint import Checkpoint
+from decoupled.config import CheckpointOptions, Run
+from decoupled.errors import UsageError
+from decoupled.runtime.feeder import Fed, Feeder
+from decoupled.runtime.parcels import Parcel, parcel
+from decoupled.runtime.snapshot import Snapshots
+from decoupled.telemetry.evaluations import Evaluation
+from decoupled.telemetry.incidents import Incident
+from decoupled.wire.messages import Kind, Message
+
+
+class Storing(Protocol):
+    """Where checkpoints are kept."""
+
+    @property
+    def is_busy(self) -> bool: ...
+    def save(self, checkpoint: Checkpoint) -> None: ...
+    def latest(self) -> Checkpoint | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a run stood at a checkpoint, beside its stages' states."""
+
+    fed: Fed
+    evaluations: tuple[Evaluation, ...] = ()
+    seconds: float = 0.0  # of training
+    generations: tuple[int, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        nested = {name: [asdict(one) for one in getattr(self, name)] for name in ("evaluations", "incidents")}
+        return nested | {"fed": self.fed.to_json(), "seconds": self.seconds, "generations": list(self.generations)}
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> "Standing":
+        """Raises UsageError when a checkpoint says nothing of the kind."""
+        about = checkpoint.about
+        try:
+            return cls(
+                fed=Fed.from_json(about["fed"]),
+                evaluations=tuple(Evaluation(**one) for one in about["evaluations"]),
+                seconds=float(about["seconds"]),
+                generations=tuple(map(int, about["generations"])),
+                incidents=tuple(Incident(**one) for one in about["incidents"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            sentence = f"The checkpoint after microbatch {checkpoint.microbatch} does not say how its run stood: {error!r}."
+            raise UsageError(sentence) from None
+
+
+class Keeper:
+    """Makes the checkpoints of one run, one at a time."""
+
+    def __init__(self, run: Run, stages: int, store: Storing, options: CheckpointOptions) -> None:
+        self._run, self._store = run, store
+        self._snapshots = Snapshots(stages, options.every, options.every_s)
+        self._parts = [Parcel() for _ in range(stages)]
+        self._fed: Fed | None = None  # when the marker was sent; None for one that is not to be kept
+        self._evaluations: tuple[Evaluation, ...] = ()
+        self._last = stages - 1
+
+    def begin(self, now: float, microbatch: int) -> None:
+        """Training begins, or goes on, after that microbatch."""
+        self.give_up()
+        self._snapshots.begin_at(now, microbatch)
+
+    def want(self) -> None:
+        """A snapshot is to be made as soon as it can."""
+        self._snapshots.want()
+
+    def wants_marker(self, feeder: Feeder, now: float) -> bool:
+        """Whether a marker is to be sent before anything else is fed."""
+        if not self._snapshots.is_due(feeder.fed.number - 1, now) or self._store.is_busy:
+            return False
+        return feeder.is_between_minibatches or feeder.is_idle
+
+    def mark(self, feeder: Feeder, now: float) -> int:
+        """The marker is sent; gives the microbatch that it follows. At the end of the feed there is nothing left to keep."""
+        self._fed = feeder.fed.copy() if feeder.is_between_minibatches else None
+        self._parts = [Parcel() for _ in self._parts]
+        self._snapshots.begin(feeder.fed.number - 1, now)
+        return feeder.fed.number - 1
+
+    def take(self, stage: int, message: Message, standing: Standing) -> bool:
+        """A piece of a stage's snapshot is here; says whether it was the last stage's last.
+
+        By then everything that was fed before the marker has come out at the end, or never will.
+        """
+        if not self._snapshots.waits_for(stage, message.microbatch):
+            return False
+        part = self._parts[stage]
+        part.add(message)
+        if not part.is_whole:
+            return False
+        if stage == self._last:
+            self._evaluations = standing.evaluations
+        if self._snapshots.add(stage, message.microbatch) and self._fed is not None:
+            whole = Standing(self._fed, self._evaluations, standing.seconds, standing.generations, standing.incidents)
+            about = whole.to_json() | {"run": self._run.model_dump(mode="json", exclude={"data"}) | {"data": self._run.data_name}}
+            arrays, abouts = [part.arrays for part in self._parts], [part.about for part in self._parts]
+            self._store.save(Checkpoint(message.microbatch, arrays, abouts, about))
+        return stage == self._last
+
+    def give_up(self) -> None:
+        """A marker was lost with a worker."""
+        self._snapshots.give_up()
+
+    def latest(self) -> Checkpoint | None:
+        """The checkpoint to go on from; None: the beginning."""
+        return self._store.latest()
+
+
+def state_messages(checkpoint: Checkpoint | None, stage: int) -> list[Message]:
+    """What tells a worker the state that its stage has to go on from; nothing, if from the beginning."""
+    return [] if checkpoint is None else parcel(Kind.STATE, checkpoint.arrays[stage], checkpoint.about_stages[stage])

@@ -1,0 +1,50 @@
+"""Parcels: named arrays of any size as messages of bounded size, and back. A state, a snapshot and a result travel so."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from decoupled.nn.parameters import Array
+from decoupled.wire.messages import Kind, Message
+
+PIECE_BYTES = 1 << 24
+
+
+def parcel(kind: Kind, arrays: dict[str, Array], about: dict[str, Any], microbatch: int = -1) -> list[Message]:
+    """The messages that carry the arrays; the last has what is to be known about them."""
+    cut = [(name, array, start) for name, array in arrays.items() for start in range(0, max(array.size, 1), _items(array))]
+    return [
+        Message(
+            kind,
+            microbatch=microbatch,
+            body={"name": name, "shape": list(array.shape), "left": left, "about": about if left == 0 else {}},
+            tensors=(np.ravel(array)[start : start + _items(array)],),
+        )
+        for left, (name, array, start) in zip(reversed(range(len(cut))), cut, strict=True)
+    ]
+
+
+def _items(array: Array) -> int:
+    return PIECE_BYTES // array.itemsize
+
+
+class Parcel:
+    """Puts the pieces of one parcel together as they come, in order."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Array] = {}
+        self.about: dict[str, Any] = {}
+        self.is_whole = False
+        self._pieces: list[Array] = []
+
+    def add(self, message: Message) -> None:
+        """Takes in the next piece. Raises KeyError or ValueError when it is none."""
+        name, shape, piece = message.body["name"], tuple(message.body["shape"]), message.tensors[0]
+        self._pieces.append(piece)
+        if sum(len(part) for part in self._pieces) == math.prod(shape):
+            whole = piece if len(self._pieces) == 1 else np.concatenate(self._pieces)
+            self.arrays[name] = whole.reshape(shape)
+            self._pieces = []
+        if message.body["left"] == 0:
+            self.about, self.is_whole = message.body["about"], True

@@ -1,0 +1,81 @@
+"""Supervision: when a worker counts as silent or stalled, and whether and when a lost one is replaced. Pure: `now` comes in."""
+
+from collections import deque
+from dataclasses import dataclass
+
+BUDGET_PERIOD_S = 600.0  # so long a restart counts
+BACKOFF_MAX_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a worker may cost and how long it may be silent."""
+
+    restarts_max: int  # of a stage, within BUDGET_PERIOD_S
+    backoff_s: float  # before the first restart; doubles with each further one
+    silent_s: float  # without a report: flagged
+    stall_s: float  # without a report: replaced
+
+
+class _Watch:
+    """What is known about the worker of one stage."""
+
+    def __init__(self) -> None:
+        self.heard_at: float | None = None  # None: there is none to hear from yet
+        self.is_flagged = False
+        self.start_at: float | None = None  # when a new worker is to be started
+        self.is_starting = False  # one has been, and has not joined yet
+        self.lost_at: deque[float] = deque()
+
+
+class Supervision:
+    """Watches one worker for each stage."""
+
+    def __init__(self, stages: int, policy: Policy) -> None:
+        self._policy = policy
+        self._watches = [_Watch() for _ in range(stages)]
+
+    def heard(self, stage: int, now: float) -> None:
+        """The worker is ready, or has reported."""
+        watch = self._watches[stage]
+        watch.heard_at, watch.is_flagged = now, False
+
+    def expected(self) -> list[int]:
+        """The stages for which workers have been started that have not joined yet."""
+        return [i for i, watch in enumerate(self._watches) if watch.is_starting]
+
+    def joined(self, stage: int) -> None:
+        """The stage has a worker, whoever started it."""
+        self._watches[stage].start_at, self._watches[stage].is_starting = None, False
+
+    def lost(self, stage: int, now: float) -> bool:
+        """The worker has gone; says whether the stage may have another one."""
+        watch = self._watches[stage]
+        watch.heard_at, watch.is_flagged, watch.is_starting = None, False, False
+        while watch.lost_at and watch.lost_at[0] < now - BUDGET_PERIOD_S:
+            watch.lost_at.popleft()
+        backoff_s = min(self._policy.backoff_s * 2 ** len(watch.lost_at), BACKOFF_MAX_S)
+        watch.lost_at.append(now)
+        watch.start_at = now + backoff_s
+        return len(watch.lost_at) <= self._policy.restarts_max
+
+    def take_due(self, now: float) -> list[int]:
+        """The stages for which a new worker is to be started now, each once."""
+        due = [i for i, watch in enumerate(self._watches) if watch.start_at is not None and watch.start_at <= now]
+        for stage in due:
+            self._watches[stage].start_at, self._watches[stage].is_starting = None, True
+        return due
+
+    def take_silent(self, now: float) -> list[int]:
+        """The stages whose worker has been silent for too long to be well, each once."""
+        found = [i for i in self._overdue(now, self._policy.silent_s) if not self._watches[i].is_flagged]
+        for stage in found:
+            self._watches[stage].is_flagged = True
+        return found
+
+    def stalled(self, now: float) -> list[int]:
+        """The stages whose worker has been silent for so long that it is to be replaced."""
+        return self._overdue(now, self._policy.stall_s)
+
+    def _overdue(self, now: float, limit_s: float) -> list[int]:
+        return [i for i, watch in enumerate(self._watches) if watch.heard_at is not None and now - watch.heard_at > limit_s]
