@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from decoupled import api, folders, plots
+from decoupled import api, export, folders, plots
 from decoupled.bench import document
 from decoupled.bench.benchmark import measure
 from decoupled.bench.conditions import parse
@@ -167,6 +167,18 @@ def predict(
     """Write a trained network's answers for new inputs, without workers."""
     answers = api.predict(folder, input, output)
     print(f"{output}: {len(answers):,} answers of shape {answers.shape[1:] or '()'}")
+
+
+@command
+def export_(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    to: Annotated[Path, typer.Option(help="Where to write it, as .npz, .safetensors or .onnx.")],
+) -> None:
+    """Write a trained network to a file for other programs."""
+    network = folders.load_network(folder)
+    export.export(network, to)
+    inputs, *_, outputs = network.architecture.widths
+    print(f"{to}: a network of {network.architecture.layers} layers, {inputs:,} inputs and {outputs:,} outputs")
 
 
 @command

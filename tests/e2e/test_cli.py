@@ -46,6 +46,7 @@ from tests.e2e.commands import SMALL, decoupled, is_one_sentence
         (["worker", "--join", "nonsense"], "nonsense is not an address"),
         (["eval", "nowhere"], "There is no file nowhere/model.safetensors"),
         (["predict", "nowhere", "--input", "x", "--output", "y"], "There is no file nowhere/model.safetensors"),
+        (["export", "nowhere", "--to", "model.npz"], "There is no file nowhere/model.safetensors"),
         (["compare", "nowhere"], "nowhere holds no finished run"),
         (["simulate", "--schedule", "magic"], "There is no schedule 'magic'"),
     ],

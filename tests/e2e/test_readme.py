@@ -25,7 +25,7 @@ def commands() -> list[list[str]]:
 
 def test_the_commands_to_use_it_work_one_after_another(tmp_path: Path) -> None:
     alone = [words for words in commands() if words[0] not in ("coordinator", "worker", "bench")]
-    assert {words[0] for words in alone} >= {"train", "eval", "compare", "trace", "simulate"}
+    assert {words[0] for words in alone} >= {"train", "eval", "export", "compare", "trace", "simulate"}
 
     for words in alone:
         done = decoupled(*words, cwd=tmp_path)
@@ -83,7 +83,7 @@ def test_scripts_and_documents_name_only_options_that_exist(tmp_path: Path) -> N
     text = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "scripts").iterdir()])
     known = "".join(
         decoupled(name, "--help", cwd=tmp_path).stdout
-        for name in ("train", "coordinator", "worker", "predict", "bench", "trace", "simulate")
+        for name in ("train", "coordinator", "worker", "predict", "export", "bench", "trace", "simulate")
     )
 
     foreign = {"--quiet", "--disable", "--editable", "--check", "--no"}  # of pip, ruff and import-linter
