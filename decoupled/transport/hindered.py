@@ -4,7 +4,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from decoupled.transport.interface import Arrival, Limits, Received, Transport
 from decoupled.wire.messages import Kind, Message
@@ -48,8 +48,11 @@ class Hindered:
     def bind(self, address: str) -> str:
         return self._inner.bind(address)
 
-    def connect(self, peer: str, address: str, name: str) -> None:
-        self._inner.connect(peer, address, name)
+    def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
+        self._inner.connect(peer, address, name, key)
+
+    def admit(self, keys: Iterable[str]) -> None:
+        self._inner.admit(keys)
 
     def send(self, peer: str, message: Message) -> None:
         self._inner.send(peer, message)
