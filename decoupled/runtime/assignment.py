@@ -31,6 +31,8 @@ class Assignment:
     steps_total: int
     downstream: str | None  # its address; None for the last stage
     scaling: tuple[Array, Array]
+    downstream_key: str = ""  # what it must prove to have; with keys only
+    members: tuple[str, ...] = ()  # public keys of all who may call this stage; with keys only
 
     def to_message(self) -> Message:
         body = {
@@ -40,6 +42,8 @@ class Assignment:
             "architecture": asdict(self.architecture),
             "steps_total": self.steps_total,
             "downstream": self.downstream,
+            "downstream_key": self.downstream_key,
+            "members": list(self.members),
         }
         return Message(Kind.ASSIGN, run=self.run_id, stage=self.place.stage, body=body, tensors=self.scaling)
 
@@ -57,6 +61,8 @@ class Assignment:
             steps_total=body["steps_total"],
             downstream=body["downstream"],
             scaling=(message.tensors[0], message.tensors[1]),
+            downstream_key=body["downstream_key"],
+            members=tuple(body["members"]),
         )
 
 
@@ -65,7 +71,14 @@ def upstream_name(run_id: str) -> str:
     return f"upstream-{run_id}"
 
 
-def assign(blueprint: Blueprint, stage: int, run_id: str = "", downstream: str | None = None) -> Assignment:
+def assign(
+    blueprint: Blueprint,
+    stage: int,
+    run_id: str = "",
+    downstream: str | None = None,
+    downstream_key: str = "",
+    members: tuple[str, ...] = (),
+) -> Assignment:
     """The assignment of one stage of a blueprint."""
     return Assignment(
         run_id=run_id,
@@ -76,6 +89,8 @@ def assign(blueprint: Blueprint, stage: int, run_id: str = "", downstream: str |
         steps_total=blueprint.steps_total,
         downstream=downstream,
         scaling=blueprint.dataset.scaling,
+        downstream_key=downstream_key,
+        members=members,
     )
 
 

@@ -29,8 +29,14 @@ FIRST = "first"  # the coordinator's name for the first stage's inbox, which it 
 class Coordinator:
     """One run, from its workers' arrival to its report."""
 
-    def __init__(self, blueprint: Blueprint, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
-        self._blueprint, self._transport, self._clock = blueprint, transport, clock
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        transport: Transport,
+        clock: Callable[[], float] = time.monotonic,
+        members: tuple[str, ...] = (),  # public keys of all who may take part, its own among them
+    ) -> None:
+        self._blueprint, self._transport, self._clock, self._members = blueprint, transport, clock, members
         self._run_id = secrets.token_hex(8)
         run, dataset = blueprint.run, blueprint.dataset
         evaluate_every = run.runtime.evaluate_every
@@ -65,7 +71,7 @@ class Coordinator:
             if isinstance(arrival, Disconnected):
                 self._lost(arrival.peer)
             else:
-                self._receive(arrival.peer, arrival.message)
+                self._receive(arrival.peer, arrival.message, arrival.key)
         self._feed_first()
         if self._assigned_at is not None and self._started_at is None and self._clock() - self._assigned_at > READY_S:
             raise RunFailed(self._who_is_not_ready())
@@ -81,9 +87,9 @@ class Coordinator:
         for seat in self.rendezvous.seats:
             self._send(seat.peer, Message(Kind.STOP))
 
-    def _receive(self, peer: str, message: Message) -> None:
+    def _receive(self, peer: str, message: Message, key: str) -> None:
         if message.kind is Kind.JOIN:
-            self._join(peer, message)
+            self._join(peer, message, key)
             return
         if message.run != self._run_id:
             return
@@ -115,12 +121,12 @@ class Coordinator:
             case Kind.FAILED:
                 raise RunFailed(f"The worker of stage {stage} failed: {message.body['reason']}")
 
-    def _join(self, peer: str, message: Message) -> None:
+    def _join(self, peer: str, message: Message, key: str) -> None:
         match message.body:
             case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if _can_be_reached(
                 address
             ):
-                refusal = self.rendezvous.join(Seat(peer, address, host, pid), version)
+                refusal = self.rendezvous.join(Seat(peer, address, host, pid, key), version)
             case _:
                 refusal = "it did not say who and where it is"
         if refusal is not None:
@@ -132,12 +138,14 @@ class Coordinator:
         self._assigned_at = self._clock()
         seats = self.rendezvous.seats
         for stage, seat in enumerate(seats):
-            downstream = seats[stage + 1].address if stage + 1 < len(seats) else None
-            self._transport.send(seat.peer, assign(self._blueprint, stage, self._run_id, downstream).to_message())
+            where, key = (seats[stage + 1].address, seats[stage + 1].key) if stage + 1 < len(seats) else (None, "")
+            assignment = assign(self._blueprint, stage, self._run_id, where, key, self._members)
+            self._transport.send(seat.peer, assignment.to_message())
 
     def _start(self) -> None:
         self._started_at = self._clock()
-        self._transport.connect(FIRST, self.rendezvous.seats[0].address, upstream_name(self._run_id))
+        first = self.rendezvous.seats[0]
+        self._transport.connect(FIRST, first.address, upstream_name(self._run_id), first.key)
         self._send(FIRST, Message(Kind.HELLO))
 
     def _feed_first(self) -> None:

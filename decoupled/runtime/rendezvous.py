@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A worker that has joined: the name to answer to, and where its inbox is."""
+    """A worker that has joined: the name to answer to, where its inbox is, and the public key it has proven to have."""
 
     peer: str
     address: str
     host: str
     pid: int
+    key: str = ""
 
 
 class Rendezvous:

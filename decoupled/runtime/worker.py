@@ -57,10 +57,10 @@ class Worker:
         """What this worker has done so far; None before its assignment."""
         return self._life.counters if self._life is not None else None
 
-    def join(self, coordinator: str, inbox: str, name: str) -> None:
-        """Opens the inbox at `inbox` and tells the coordinator, which may start later."""
+    def join(self, coordinator: str, inbox: str, name: str, key: str = "") -> None:
+        """Opens the inbox at `inbox` and tells the coordinator, which has the public key `key` and may start later."""
         address = self._transport.bind(inbox)
-        self._transport.connect(COORDINATOR, coordinator, name)
+        self._transport.connect(COORDINATOR, coordinator, name, key)
         about = {"address": address, "version": __version__, "host": platform.node(), "pid": os.getpid()}
         self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about))
 
@@ -108,6 +108,7 @@ class Worker:
 
     def _become(self, assignment: Assignment) -> None:
         self._run_id = assignment.run_id
+        self._transport.admit(assignment.members)
         tune(assignment.run.runtime.threads)
         self._transport.limits = limits(assignment.run.link)
         emulation = assignment.run.emulation
@@ -145,7 +146,7 @@ class Life:
         if assignment.downstream is None:
             self.send(COORDINATOR, Message(Kind.READY))
         else:
-            transport.connect(DOWNSTREAM, assignment.downstream, self._upstream)
+            transport.connect(DOWNSTREAM, assignment.downstream, self._upstream, assignment.downstream_key)
             self.send(DOWNSTREAM, Message(Kind.HELLO))
 
     def receive(self, peer: str, message: Message) -> None:
