@@ -25,6 +25,7 @@ from decoupled.telemetry.board import Progress
 from decoupled.telemetry.sinks import MetricsFile, record
 from decoupled.telemetry.spans import COLUMNS, Rows
 from decoupled.telemetry.trace import middle, trace_file
+from decoupled.transport.keys import Keys, of_coordinator
 
 OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
@@ -42,19 +43,22 @@ def train(
     on_progress: OnProgress | None = None,
     address: str | None = None,
     on_waiting: OnWaiting | None = None,
+    keys: str | Path | None = None,
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
     With `out` the run is kept in that new folder: run.toml, metrics.jsonl, report.json, model.safetensors
     and spans.safetensors. The worker
-    processes are started and ended here; with `address` the run waits there for workers started by hand instead.
+    processes are started and ended here; with `address` the run waits there for workers started by hand instead, with `keys`,
+    the coordinator's folder of them, only for known ones.
     Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
     if isinstance(run.data, str) and run.data.endswith(".npz"):
         run = run.model_copy(update={"data": str(Path(run.data).resolve())})  # so that the run is found from anywhere
+    own = of_coordinator(Path(keys)) if keys is not None else None
     blueprint = draw(run, load_data(run))
     if out is None:
-        return _perform(blueprint, on_progress or _ignore, address, on_waiting)
+        return _perform(blueprint, on_progress or _ignore, address, on_waiting, own)
     folder = new_folder(Path(out))
     (folder / "run.toml").write_text(to_toml(blueprint.run), encoding="utf-8")
     try:
@@ -64,7 +68,7 @@ def train(
                 metrics.write(record(progress))
                 (on_progress or _ignore)(progress)
 
-            report = _perform(blueprint, tell, address, on_waiting)
+            report = _perform(blueprint, tell, address, on_waiting, own)
     except BaseException:
         _remove_if_nothing_happened(folder)
         raise
@@ -83,10 +87,12 @@ def _remove_if_nothing_happened(folder: Path) -> None:
         folder.rmdir()
 
 
-def _perform(blueprint: Blueprint, tell: OnProgress, address: str | None, on_waiting: OnWaiting | None) -> Report:
+def _perform(
+    blueprint: Blueprint, tell: OnProgress, address: str | None, on_waiting: OnWaiting | None, keys: Keys | None
+) -> Report:
     if blueprint.run.schedule == "single":
         return train_single(blueprint, tell)
-    return conduct(blueprint, tell, address, on_waiting or (lambda where, joined, wanted: None))
+    return conduct(blueprint, tell, address, on_waiting or (lambda where, joined, wanted: None), keys)
 
 
 def new_folder(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -21,14 +21,17 @@ from decoupled.bench.display import Steps, figures
 from decoupled.bench.plan import SCHEDULES, plan
 from decoupled.config import PIPELINES, Run
 from decoupled.console import Display, comparison, scored, summary, timeline
-from decoupled.errors import DecoupledError, UsageError
+from decoupled.errors import UsageError
+from decoupled.guard import guarded
 from decoupled.launch.work import end_with_stdin, work
-from decoupled.options import takes_run
+from decoupled.options import Insecure, KeysFolder, takes_run
 from decoupled.schedules.catalogue import NAMES, Settings, make
 from decoupled.schedules.dni import Feedback, Overflow, window_under
 from decoupled.schedules.simulator import Costs
 from decoupled.schedules.simulator import simulate as run_on_paper
 from decoupled.transport.address import listening
+from decoupled.transport.keys import make as make_keys
+from decoupled.transport.keys import of_worker
 from decoupled.version import __version__
 
 app = typer.Typer(
@@ -37,6 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Trains a neural network in which each layer is a worker process of its own and no layer waits for another.",
 )
+keys = typer.Typer(no_args_is_help=True, help="Keys, with which links between hosts are encrypted and authenticated.")
+app.add_typer(keys, name="keys")
 
 
 @app.callback(invoke_without_command=True)
@@ -65,39 +70,22 @@ def main() -> None:
         sys.exit(143)
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Makes a command of a function, in which what a user can mend becomes a sentence and an exit code."""
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except DecoupledError as error:
-            _fail(f"error: {error}", error.exit_code)
-        except OSError as error:  # a full disk, a closed pipe
-            _fail(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}.", 1)
-        except KeyboardInterrupt:
-            _fail("Interrupted; no process is left.", 130)
-
-    app.command(function.__name__.rstrip("_"))(guarded)
-    return guarded
-
-
-def _fail(sentence: str, code: int) -> NoReturn:
-    print(sentence, file=sys.stderr)
-    raise typer.Exit(code)
+def command(function: Callable[..., None], group: typer.Typer = app) -> Callable[..., None]:
+    """Makes a command of a function, named as it is."""
+    ends_with_a_sentence = guarded(function)
+    group.command(function.__name__.rstrip("_"))(ends_with_a_sentence)
+    return ends_with_a_sentence
 
 
 Out = Annotated[Path | None, typer.Option(help="New folder for the run (default: one in runs/).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the report to this file.")]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Listen for other hosts, although nothing is encrypted.")]
 
 
 @command
 @takes_run
 def train(run: Run, out: Out = None, json_file: JsonFile = None) -> None:
     """Train a network, by default with one worker process per layer, all on this machine."""
-    _train(run, out, json_file, None)
+    _train(run, out, json_file, None, None)
 
 
 @command
@@ -105,6 +93,7 @@ def train(run: Run, out: Out = None, json_file: JsonFile = None) -> None:
 def coordinator(
     run: Run,
     bind: Annotated[str, typer.Option(help="Where to wait for the workers.")] = "tcp://127.0.0.1:5555",
+    keys: KeysFolder = None,
     insecure: Insecure = False,
     out: Out = None,
     json_file: JsonFile = None,
@@ -112,14 +101,14 @@ def coordinator(
     """The same by hand: wait for workers that are started with `decoupled worker`."""
     if run.schedule == "single":
         raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
-    _train(run, out, json_file, listening(bind, insecure))
+    _train(run, out, json_file, listening(bind, insecure, keys is not None), keys)
 
 
-def _train(run: Run, out: Path | None, json_file: Path | None, address: str | None) -> None:
+def _train(run: Run, out: Path | None, json_file: Path | None, address: str | None, keys: Path | None) -> None:
     _can_be_written(json_file)
     folder = out if out is not None else api.fresh_folder(run, run.schedule)
     with Display(run) as display:
-        report = api.train(run, folder, display.progress, address, display.waiting)
+        report = api.train(run, folder, display.progress, address, display.waiting, keys)
     if json_file is not None:
         _write_json(json_file, report.to_json())
     summary(report)
@@ -129,13 +118,27 @@ def _train(run: Run, out: Path | None, json_file: Path | None, address: str | No
 def worker(
     join: Annotated[str, typer.Option(help="The coordinator's address, such as tcp://127.0.0.1:5555.")],
     host: Annotated[str, typer.Option(help="This host's address, as the worker before this one reaches it.")] = "127.0.0.1",
+    keys: KeysFolder = None,
     insecure: Insecure = False,
     owned: Annotated[bool, typer.Option("--owned", help="End when standard input ends, with the process that holds it.")] = False,
 ) -> None:
     """One worker: it asks the coordinator which stage it is. May be started before the coordinator."""
     if owned:
         end_with_stdin()
-    work(join, host, insecure, say=functools.partial(print, flush=True))
+    own = of_worker(keys) if keys is not None else None
+    work(join, host, insecure, own, say=functools.partial(print, flush=True))
+
+
+@functools.partial(command, group=keys)
+def make_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the keys.")],
+    workers: Annotated[int, typer.Option(min=1, max=1000, help="Workers that get a pair of keys each.")] = 8,
+) -> None:
+    """Make keys: a folder for the coordinator, and one for each worker."""
+    make_keys(folder, workers)
+    print(f"{folder}/coordinator stays with the coordinator: decoupled coordinator --keys {folder}/coordinator")
+    last = f" to {folder}/worker-{workers - 1}" if workers > 1 else ""
+    print(f"{folder}/worker-0{last}: copy one to each host (scp -rp): decoupled worker --keys worker-0")
 
 
 @command
