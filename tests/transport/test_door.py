@@ -86,6 +86,23 @@ def test_nobody_is_let_in_before_it_is_known_who_may_and_nothing_is_lost(sockets
     assert sockets.log == []
 
 
+def test_who_gave_up_waiting_is_not_in_the_way_of_those_who_did_not(sockets: Sockets) -> None:
+    own, known = fresh_keys(), fresh_keys()
+    bound = sockets.transport(keys=own)
+    where = bound.bind("tcp://127.0.0.1:*")
+    callers = [sockets.transport(keys=known) for _ in range(5)]
+    for number, caller in enumerate(callers):
+        caller.connect("bound", where, f"caller-{number}", own.public)
+        caller.send("bound", Message(Kind.HELLO))
+    assert quiet(bound, *callers) == []
+    for caller in callers[:-1]:
+        caller.close()
+
+    bound.admit([known.public])
+
+    assert [arrival.peer for arrival in receive(1, bound, callers[-1])] == ["caller-4"]
+
+
 def quiet(*transports: ZeroMQ, seconds: float = 0.3) -> list[object]:
     """What the first hears in so many seconds, in which nothing should come."""
     heard: list[object] = []
