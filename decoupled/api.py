@@ -18,7 +18,7 @@ from decoupled.data.arrays import first_sentence
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
-from decoupled.launch.conduct import Audience, conduct
+from decoupled.launch.conduct import Audience, Meeting, conduct
 from decoupled.nn.parameters import Array
 from decoupled.runtime.blueprint import Blueprint, draw, suits
 from decoupled.runtime.report import Report
@@ -26,6 +26,7 @@ from decoupled.runtime.single import train_single
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.sinks import MetricsFile, record
 from decoupled.telemetry.trace import middle, trace_file
+from decoupled.transport.keys import of_coordinator
 
 OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
@@ -52,24 +53,26 @@ def train(
     address: str | None = None,
     on_waiting: OnWaiting | None = None,
     on_warning: OnWarning = warn,
+    keys: str | Path | None = None,
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
     With `out` the run is kept in that new folder: run.toml, metrics.jsonl, checkpoints, and at the end report.json,
     account.json, model.safetensors and spans.safetensors. The worker processes are started and ended here; with `address`
-    the run waits there for workers started by hand instead. Raises UsageError for what the caller can mend and RunFailed
-    when the run ended early.
+    the run waits there for workers started by hand instead, and with `keys`, the coordinator's folder of them, only for
+    known ones. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
+    meeting = _meeting(address, keys)
     if isinstance(run.data, str) and run.data.endswith(".npz"):
         run = run.model_copy(update={"data": str(Path(run.data).resolve())})  # so that the run is found from anywhere
     blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
-            return _perform(Path(passing), blueprint, None, audience, address)
+            return _perform(Path(passing), blueprint, None, audience, meeting)
     folder = folders.new_folder(Path(out))
     folders.begin(folder, blueprint.run)
     try:
-        return _train_in(folder, blueprint, None, audience, address)
+        return _train_in(folder, blueprint, None, audience, meeting)
     except BaseException:
         folders.remove_if_nothing_happened(folder)
         raise
@@ -82,13 +85,14 @@ def resume(
     address: str | None = None,
     on_waiting: OnWaiting | None = None,
     on_warning: OnWarning = warn,
+    keys: str | Path | None = None,
 ) -> Report:
     """Goes on with the interrupted run in a folder, from its last complete checkpoint or else from the beginning.
 
     `run` may differ from the folder's own in how it is carried out (see CHANGEABLE), but not in what is trained. Raises
     UsageError when it does, or when there is nothing to go on with.
     """
-    folder, before = Path(folder), load_run(folder)
+    folder, before, meeting = Path(folder), load_run(folder), _meeting(address, keys)
     if (folder / "report.json").exists():
         raise UsageError(f"{folder} holds a finished run, so there is nothing to resume.")
     if before.schedule == "single":
@@ -98,7 +102,7 @@ def resume(
     blueprint = draw(run or before, load_data(run or before))
     _refuse_another(folder, before, blueprint.run)
     store = Store(folder / CHECKPOINTS, blueprint.run.checkpoint.keep, on_warning)
-    return _train_in(folder, blueprint, store.latest(), _audience(on_progress, on_waiting, on_warning), address)
+    return _train_in(folder, blueprint, store.latest(), _audience(on_progress, on_waiting, on_warning), meeting)
 
 
 def _refuse_another(folder: Path, before: Run, now: Run) -> None:
@@ -124,12 +128,17 @@ def _audience(on_progress: OnProgress | None, on_waiting: OnWaiting | None, on_w
     return Audience(on_progress or _ignore, on_waiting or _ignore, on_warning)
 
 
+def _meeting(address: str | None, keys: str | Path | None) -> Meeting | None:
+    own = of_coordinator(Path(keys)) if keys is not None else None
+    return Meeting(address, own) if address is not None else None
+
+
 def _ignore(*heard: object) -> None:
     """For a run that nobody watches."""
 
 
 def _train_in(
-    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, address: str | None
+    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, meeting: Meeting | None
 ) -> Report:
     """Trains in the run's folder, and keeps what it came to."""
     with ExitStack() as stack:
@@ -141,16 +150,16 @@ def _train_in(
             audience.progress(progress)
 
         whole = replace(audience, progress=tell)
-        return folders.keep(_perform(folder, blueprint, checkpoint, whole, address), folder)
+        return folders.keep(_perform(folder, blueprint, checkpoint, whole, meeting), folder)
 
 
 def _perform(
-    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, address: str | None
+    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, meeting: Meeting | None
 ) -> Report:
     if blueprint.run.schedule == "single":
         return train_single(blueprint, audience.progress)
     store = Store(folder / CHECKPOINTS, blueprint.run.checkpoint.keep, audience.warning)
-    return conduct(blueprint, store, checkpoint, audience, address)
+    return conduct(blueprint, store, checkpoint, audience, meeting)
 
 
 def trace(folders: Sequence[str | Path], target: str | Path, seconds: float = 5.0) -> int:

@@ -1,4 +1,4 @@
-"""The options that describe a run on the command line; every command that takes a run has the same."""
+"""Options that several commands have: those that describe a run, and those that say who may take part."""
 
 import functools
 import inspect
@@ -13,6 +13,12 @@ from decoupled.errors import UsageError
 from decoupled.folders import as_it_was
 
 DEFAULT = Run()
+
+KeysFolder = Annotated[
+    Path | None,
+    typer.Option("--keys", metavar="DIR", help="Its keys, of `decoupled keys make`: links are encrypted, strangers kept out."),
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Listen for other hosts without keys: nothing is encrypted.")]
 
 
 def run_options(

@@ -42,7 +42,7 @@ class Cluster:
         transport = self.network.endpoint()
         transport.bind("memory://coordinator")
         self.store = MemoryStore() if store is None else store
-        self.coordinator = Coordinator(self.blueprint, transport, self.store, self.store.latest(), lambda: self.network.now)
+        self.coordinator = Coordinator(self.blueprint, transport, self.store, self.store.latest(), clock=lambda: self.network.now)
         self.workers: list[Worker] = []
         self.dead: set[int] = set()  # numbers of workers that have crashed
         for _ in self.blueprint.stages:

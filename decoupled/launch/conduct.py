@@ -1,5 +1,6 @@
 """Conducting: drives a coordinator from the arrival of its workers to the report, with or without workers of its own."""
 
+import logging
 import platform
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,9 +14,11 @@ from decoupled.runtime.coordinator import Coordinator
 from decoupled.runtime.process import limits
 from decoupled.runtime.report import Report
 from decoupled.telemetry.board import Progress
+from decoupled.transport.keys import Keys
 from decoupled.transport.zeromq import ZeroMQ
 
 POLL_S = 0.05
+LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +30,40 @@ class Audience:
     warning: Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Where workers come that were started by hand; with keys, only known ones get in."""
+
+    address: str
+    keys: Keys | None = None
+
+
 def conduct(
-    blueprint: Blueprint, store: Store, resume: Checkpoint | None, audience: Audience, address: str | None = None
+    blueprint: Blueprint, store: Store, resume: Checkpoint | None, audience: Audience, meeting: Meeting | None = None
 ) -> Report:
-    """Runs a blueprint over worker processes: its own, or those that come to `address`.
+    """Runs a blueprint over worker processes: its own, or those that come to the meeting.
 
     Raises RunFailed when it cannot go on or the address is taken. Whatever happens, no process of its own is left.
     """
     run = blueprint.run
     with ExitStack() as stack:
         stack.callback(store.finish)
-        workers = stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if address is None else None
-        transport = ZeroMQ(limits(run.link))
+        workers = stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if meeting is None else None
+        keys = meeting.keys if meeting is not None else None
+        transport = ZeroMQ(limits(run.link), keys, LOG.warning)
         stack.callback(transport.close)
-        where = transport.bind(workers.address if workers is not None else address or "")
-        coordinator = Coordinator(blueprint, transport, store, resume)
+        where = transport.bind(workers.address if workers is not None else meeting.address if meeting is not None else "")
+        members = (keys.public, *keys.known) if keys is not None else ()
+        transport.admit(members)
+        coordinator = Coordinator(blueprint, transport, store, resume, members)
         stack.callback(coordinator.stop)  # runs first, whether the run ended well or not
         next_report_s, joined, told = 0.0, -1, 0
         while not coordinator.is_done:
             if workers is not None:
                 _tend(workers, coordinator)
             coordinator.step(POLL_S)
-            if coordinator.crew.rendezvous.joined != joined:
-                joined = coordinator.crew.rendezvous.joined
+            if len(coordinator.crew.rendezvous.taken) != joined:
+                joined = len(coordinator.crew.rendezvous.taken)
                 audience.waiting(where, joined, len(blueprint.stages))
             is_news = len(coordinator.board.incidents) != told
             if coordinator.is_training and (is_news or coordinator.seconds >= next_report_s):

@@ -1,5 +1,6 @@
 """Working: one worker process from its start to its end, however it was started."""
 
+import logging
 import os
 import sys
 import threading
@@ -8,8 +9,11 @@ from collections.abc import Callable
 
 from decoupled.errors import DecoupledError, RunFailed, UsageError
 from decoupled.runtime.worker import Worker
-from decoupled.transport.address import is_loopback, listening
+from decoupled.transport.address import is_loopback, is_wildcard, listening
+from decoupled.transport.keys import Keys
 from decoupled.transport.zeromq import ZeroMQ
+
+LOG = logging.getLogger(__name__)
 
 
 def end_with_stdin() -> None:
@@ -26,18 +30,21 @@ def end_with_stdin() -> None:
     threading.Thread(target=watch, name="owner", daemon=True).start()
 
 
-def work(coordinator: str, host: str, insecure: bool, say: Callable[[str], None]) -> None:
+def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Callable[[str], None]) -> None:
     """Joins the coordinator at that address and works until the run is over.
 
     The worker listens on `host`, or beside the coordinator's socket file when that is one. Raises RunFailed when it was
-    refused, when the coordinator has gone, or when the stage cannot go on.
+    refused, when the coordinator has gone or has another key, or when the stage cannot go on.
     """
     name = f"worker-{uuid.uuid4().hex[:12]}"
-    inbox = f"{coordinator}-{name[-4:]}" if coordinator.startswith("ipc://") else _inbox(coordinator, host, insecure)
-    transport = ZeroMQ()
+    if coordinator.startswith("ipc://"):
+        inbox = f"{coordinator}-{name[-4:]}"
+    else:
+        inbox = listening(_beside(coordinator, host), insecure, keys is not None)
+    transport = ZeroMQ(keys=keys, log=LOG.warning)
     worker = Worker(transport, say=say)
     try:
-        worker.join(coordinator, inbox, name)
+        worker.join(coordinator, inbox, name, keys.known[0] if keys is not None else "")
         say(f"waiting for the coordinator at {coordinator}")
         worker.run()
     except DecoupledError:
@@ -49,10 +56,10 @@ def work(coordinator: str, host: str, insecure: bool, say: Callable[[str], None]
         transport.close()
 
 
-def _inbox(coordinator: str, host: str, insecure: bool) -> str:
+def _beside(coordinator: str, host: str) -> str:
     """Where to listen, so that the worker before this one can come: what is told to it is this very address."""
-    address = listening(f"tcp://{host}:*", insecure)
-    if "0.0.0.0" in address or "[::]" in address:
+    address = f"tcp://{host}:*"
+    if is_wildcard(address):
         raise UsageError(
             f"--host {host} is no address that others can reach. Give this host's own on the network of the workers."
         )

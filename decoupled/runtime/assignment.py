@@ -33,6 +33,8 @@ class Assignment:
     scaling: tuple[Array, Array]
     generation: int = 0  # assignments of this stage before this one
     updates: int = 0  # that the run has seen so far
+    downstream_key: str = ""  # what it must prove to have; with keys only
+    members: tuple[str, ...] = ()  # public keys of all who may call this stage; with keys only
 
     def to_message(self) -> Message:
         body = {
@@ -43,6 +45,8 @@ class Assignment:
             "steps_total": self.steps_total,
             "downstream": self.downstream,
             "updates": self.updates,
+            "downstream_key": self.downstream_key,
+            "members": list(self.members),
         }
         kind, stage = Kind.ASSIGN, self.place.stage
         return Message(kind, run=self.run_id, generation=self.generation, stage=stage, body=body, tensors=self.scaling)
@@ -63,6 +67,8 @@ class Assignment:
             scaling=(message.tensors[0], message.tensors[1]),
             generation=message.generation,
             updates=body["updates"],
+            downstream_key=body["downstream_key"],
+            members=tuple(body["members"]),
         )
 
 

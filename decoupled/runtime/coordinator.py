@@ -34,9 +34,13 @@ class Coordinator:
         transport: Transport,
         store: Storing,
         resume: Checkpoint | None = None,
+        members: tuple[str, ...] = (),
         clock: Callable[[], float] = now_s,
     ) -> None:
-        """With `resume` the run goes on from that checkpoint. Raises UsageError when it does not say how the run stood."""
+        """`members` are the public keys of all who may take part, with keys.
+
+        With `resume` the run goes on from that checkpoint. Raises UsageError when it does not say how the run stood.
+        """
         self._blueprint, self._transport, self._clock = blueprint, transport, clock
         run, dataset = blueprint.run, blueprint.dataset
         self._keeper = Keeper(run, len(blueprint.stages), store, run.checkpoint)
@@ -47,7 +51,7 @@ class Coordinator:
             self.board.generations = [generation + 1 for generation in standing.generations]
             resumed = Incident(round(standing.seconds, 3), None, "resumed", f"after microbatch {resume.microbatch}")
             self.board.incidents = (*standing.incidents, resumed)
-        self.crew = Crew(blueprint, transport, self._keeper, self.board, clock, resume)
+        self.crew = Crew(blueprint, transport, self._keeper, self.board, clock, resume, members)
 
     @property
     def is_done(self) -> bool:
@@ -70,15 +74,14 @@ class Coordinator:
             if isinstance(arrival, Disconnected):
                 self._disconnected(arrival.peer)
             else:
-                self._receive(arrival.peer, arrival.message)
+                self._receive(arrival.peer, arrival.message, arrival.key)
         self.crew.watch()
         self.crew.attempt.source.feed()
 
     def stop(self) -> None:
         """Tells all workers that the run is over."""
-        for seat in self.crew.rendezvous.seats:
-            if seat is not None:
-                self._transport.send(seat.peer, Message(Kind.STOP))
+        for seat in self.crew.rendezvous.taken:
+            self._transport.send(seat.peer, Message(Kind.STOP))
 
     def take_due_starts(self) -> int:
         """How many workers are to be started now, in the places of lost ones."""
@@ -91,11 +94,11 @@ class Coordinator:
         elif peer == FIRST:
             self.crew.feed_link_broke()
 
-    def _receive(self, peer: str, message: Message) -> None:
+    def _receive(self, peer: str, message: Message, key: str) -> None:
         stage = self.crew.rendezvous.stage_of(peer)
         if message.kind is Kind.JOIN:
             if stage is None:
-                self.crew.join(peer, message)
+                self.crew.join(peer, message, key)
         elif message.run != self.crew.attempt.run_id:
             return
         elif peer == FIRST:

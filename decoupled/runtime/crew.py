@@ -38,10 +38,12 @@ class Crew:
         board: Board,
         clock: Callable[[], float],
         resume: Checkpoint | None,
+        members: tuple[str, ...],
     ) -> None:
+        """`members` are the public keys of all who may take part, with keys."""
         self._blueprint, self._transport, self._keeper, self._clock = blueprint, transport, keeper, clock
         run, count = blueprint.run, len(blueprint.stages)
-        self._rolls_back = run.rolls_back
+        self._rolls_back, self._members = run.rolls_back, members
         silent_s = max(SILENT_S, 4 * run.runtime.report_every_s)
         stall_s = max(run.supervision.stall_timeout_s, silent_s)
         self.supervision = Supervision(count, Policy(run.supervision.restarts_max, run.supervision.backoff_s, silent_s, stall_s))
@@ -67,13 +69,13 @@ class Crew:
 
     # Who joins.
 
-    def join(self, peer: str, message: Message) -> None:
-        """A worker asks for a stage."""
+    def join(self, peer: str, message: Message, key: str) -> None:
+        """A worker asks for a stage; its connection has proven that it has the key."""
         match message.body:
             case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if _can_be_reached(
                 address
             ):
-                taken = self.rendezvous.join(Seat(peer, address, host, pid), version, self.supervision.expected())
+                taken = self.rendezvous.join(Seat(peer, address, host, pid, key), version, self.supervision.expected())
             case _:
                 taken = "it did not say who and where it is"
         if isinstance(taken, str):
@@ -103,6 +105,8 @@ class Crew:
             run=self._blueprint.run.model_copy(update={"faults": self._faults}),
             generation=self.board.generations[stage],
             updates=self.attempt.source.feeder.fed.updates,
+            downstream_key=self.rendezvous.key(stage + 1),
+            members=self._members,
         )
         self._send(seat.peer, assignment.to_message())
 
@@ -111,11 +115,14 @@ class Crew:
         self.board.generations[stage] += 1
         self._assign(stage, self._keeper.latest())
         self._keeper.want()  # so that the work is kept, and it shows which evaluations were lost
-        address = self.rendezvous.address(stage) or ""
         if stage == 0:
-            self.attempt.source.link(address)
+            self._link_first()
         elif (above := self.rendezvous.seats[stage - 1]) is not None:
-            self._send(above.peer, Message(Kind.NEIGHBOUR, body={"address": address}))
+            there = {"address": self.rendezvous.address(stage), "key": self.rendezvous.key(stage)}
+            self._send(above.peer, Message(Kind.NEIGHBOUR, body=there))
+
+    def _link_first(self) -> None:
+        self.attempt.source.link(self.rendezvous.address(0) or "", self.rendezvous.key(0))
 
     def _roll_back(self) -> None:
         """All stages go back to the last checkpoint, and the feed with them."""
@@ -135,7 +142,7 @@ class Crew:
             self._note(stage, "rejoined", f"generation {self.board.generations[stage]}, after {absent_s:.1f} s")
         if len(self.attempt.ready) == len(self.rendezvous.seats) and not self.attempt.source.is_in_use:
             self.started_at = self.started_at if self.started_at is not None else self._clock()
-            self.attempt.source.link(self.rendezvous.address(0) or "")
+            self._link_first()
 
     # Who is lost.
 
@@ -182,7 +189,7 @@ class Crew:
             return
         self.link_broke()
         if not self._rolls_back:
-            self.attempt.source.link(self.rendezvous.address(0) or "")
+            self._link_first()
 
     def lose(self, stage: int, why: str) -> None:
         """A worker has gone. Raises RunFailed when it cannot be replaced."""

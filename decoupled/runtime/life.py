@@ -48,7 +48,7 @@ class Life:
         self._doom = Doom(assignment)
         self._bytes_before = self.counters.bytes_sent, self.counters.bytes_received
         self._upstream, self._upstream_is = "", (-1, -1)  # whom to answer to, and which generation and link of it that is
-        self._downstream, self._links = assignment.downstream, 0
+        self._downstream, self._downstream_key, self._links = assignment.downstream, assignment.downstream_key, 0
         window = assignment.run.link.window
         self._window = window if self._place.is_first else window_under(assignment.run.dni.overflow, window)
         self._waiting = 0  # microbatches in the inbox
@@ -73,7 +73,7 @@ class Life:
         if self._downstream:
             self._links += 1
             name = upstream_name(self._assignment.run_id, self._assignment.generation, self._links)
-            self._transport.connect(DOWNSTREAM, self._downstream, name)
+            self._transport.connect(DOWNSTREAM, self._downstream, name, self._downstream_key)
             self.send(DOWNSTREAM, Message(Kind.HELLO, body={"link": self._links}))
 
     def end(self) -> None:
@@ -86,7 +86,7 @@ class Life:
             return
         event: Event | None = None
         if peer == COORDINATOR and message.kind is Kind.NEIGHBOUR:
-            self._downstream = str(message.body["address"])
+            self._downstream, self._downstream_key = str(message.body["address"]), str(message.body["key"])
             self._renew()
         elif message.kind is Kind.HELLO and peer.startswith(upstream_prefix(self._assignment.run_id)):
             self._welcome(peer, message)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A worker that has joined: the name to answer to, and where its inbox is."""
+    """A worker that has joined: the name to answer to, where its inbox is, and the public key it has proven to have."""
 
     peer: str
     address: str
     host: str
     pid: int
+    key: str = ""
 
 
 class Rendezvous:
@@ -51,10 +52,16 @@ class Rendezvous:
         seat = self.seats[stage]
         return seat.address if seat is not None else ""
 
+    def key(self, stage: int) -> str:
+        """The public key that a stage has proven to have; "" without keys."""
+        seat = self.seats[stage] if stage < len(self.seats) else None
+        return seat.key if seat is not None else ""
+
     @property
-    def joined(self) -> int:
-        return sum(seat is not None for seat in self.seats)
+    def taken(self) -> list[Seat]:
+        """The seats that somebody has."""
+        return [seat for seat in self.seats if seat is not None]
 
     @property
     def is_complete(self) -> bool:
-        return self.joined == len(self.seats)
+        return None not in self.seats

@@ -22,11 +22,11 @@ class Source:
         self._links = 0
         self._is_linked = self._has_ended = False
 
-    def link(self, address: str) -> None:
+    def link(self, address: str, key: str) -> None:
         """Goes by a new link to the first stage, which may be another worker than before."""
         self.unlink()
         self._links += 1
-        self._transport.connect(FIRST, address, upstream_name(self._run_id, 0, self._links))
+        self._transport.connect(FIRST, address, upstream_name(self._run_id, 0, self._links), key)
         self._send(Message(Kind.HELLO, body={"link": self._links}))
 
     @property

@@ -45,10 +45,10 @@ class Worker:
         """What this worker has done so far; None before its assignment."""
         return self._life.counters if self._life is not None else None
 
-    def join(self, coordinator: str, inbox: str, name: str) -> None:
-        """Opens the inbox at `inbox` and tells the coordinator, which may start later."""
+    def join(self, coordinator: str, inbox: str, name: str, key: str = "") -> None:
+        """Opens the inbox at `inbox` and tells the coordinator, which has the public key `key` and may start later."""
         address = self._transport.bind(inbox)
-        self._transport.connect(COORDINATOR, coordinator, name)
+        self._transport.connect(COORDINATOR, coordinator, name, key)
         about = {"address": address, "version": __version__, "host": platform.node(), "pid": os.getpid()}
         self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about))
 
@@ -103,6 +103,7 @@ class Worker:
         """Is that stage from now on; if it was one before, that was in an attempt which has been given up."""
         is_new = self._life is None
         self._run_id = assignment.run_id
+        self._transport.admit(assignment.members)
         state, self._state = self._state, Parcel()
         if self._life is not None:
             self._life.end()

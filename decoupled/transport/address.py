@@ -1,19 +1,23 @@
-"""Addresses: where a process may listen. Loopback unless the user says that the network can be trusted."""
+"""Addresses: where a process may listen. Only on loopback, unless keys keep strangers out or the user trusts the network."""
 
 import ipaddress
+import logging
 import socket
 from pathlib import Path
 from typing import TypeAlias
 
 from decoupled.errors import UsageError
 
+LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
+
 Number: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def listening(address: str, insecure: bool) -> str:
+def listening(address: str, insecure: bool, has_keys: bool = False) -> str:
     """`address` with its host as a number, if this process may listen there.
 
-    Anyone who reaches an open port can send to it, so only loopback is allowed unless `insecure`. Raises UsageError.
+    Without keys anyone who reaches an open port can send to it, so only loopback is allowed unless `insecure`, and then a
+    warning is logged. Raises UsageError.
     """
     scheme, _, rest = address.partition("://")
     if scheme == "ipc" and rest:
@@ -21,12 +25,19 @@ def listening(address: str, insecure: bool) -> str:
             raise UsageError(f"{rest} is a file and would be overwritten. Give another path for the socket.")
         return address
     number, port = _parts(address)
-    if not number.is_loopback and not insecure:
-        raise UsageError(
-            f"{address} can be reached from other hosts, and what travels is neither encrypted nor authenticated. "
-            "If every host on that network is trusted, add --insecure."
-        )
+    if not number.is_loopback and not has_keys:
+        danger = f"{address} can be reached from other hosts, and what travels is neither encrypted nor authenticated."
+        if not insecure:
+            raise UsageError(
+                f"{danger} Give --keys (`decoupled keys make` makes them) or, if every host there is trusted, add --insecure."
+            )
+        LOG.warning("warning: %s", danger)
     return f"tcp://[{number}]:{port}" if number.version == 6 else f"tcp://{number}:{port}"
+
+
+def is_wildcard(address: str) -> bool:
+    """Whether a tcp:// address stands for all of this host's. Raises UsageError as `is_loopback`."""
+    return _parts(address)[0].is_unspecified
 
 
 def is_loopback(address: str) -> bool:

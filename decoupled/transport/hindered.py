@@ -4,7 +4,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from decoupled.transport.interface import Arrival, Limits, Received, Transport
@@ -81,8 +81,11 @@ class Hindered:
     def bind(self, address: str) -> str:
         return self._inner.bind(address)
 
-    def connect(self, peer: str, address: str, name: str) -> None:
-        self._inner.connect(peer, address, name)
+    def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
+        self._inner.connect(peer, address, name, key)
+
+    def admit(self, keys: Iterable[str]) -> None:
+        self._inner.admit(keys)
 
     def disconnect(self, peer: str) -> None:
         self._inner.disconnect(peer)

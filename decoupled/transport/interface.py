@@ -1,5 +1,6 @@
 """The interface of every transport, and what it may be asked to respect."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -9,10 +10,11 @@ from decoupled.wire.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message from `peer`."""
+    """A message from `peer`, and the public key that its connection has proven, or "" on links without keys."""
 
     peer: str
     message: Message
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,15 @@ class Transport(Protocol):
     def bind(self, address: str) -> str:
         """Opens the inbox for peers that connect; gives the address they can use."""
 
-    def connect(self, peer: str, address: str, name: str) -> None:
-        """Links to `peer` at `address`, where this side is known as `name`. The peer may open its inbox later."""
+    def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
+        """Links to `peer` at `address`, where this side is known as `name`. The peer may open its inbox later.
+
+        With keys, nothing is said to a peer that does not prove to have `key`. A peer that was linked to already is from now
+        on the one at this address.
+        """
+
+    def admit(self, keys: Iterable[str]) -> None:
+        """With keys, lets those who have one of these public keys call this side's inbox. Before, nobody is let in."""
 
     def disconnect(self, peer: str) -> None:
         """Ends the link to a peer that this side connected to, if there is one; what has not been sent is dropped."""

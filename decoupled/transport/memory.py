@@ -6,6 +6,7 @@ what arrives is read-only and whole, as it would be from a socket.
 
 import heapq
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -133,11 +134,14 @@ class Memory:
         self._address = address
         return address
 
-    def connect(self, peer: str, address: str, name: str) -> None:
+    def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
         self._network.link(self._address, peer, address, name)
 
     def disconnect(self, peer: str) -> None:
         self._network.unlink(self._address, peer)
+
+    def admit(self, keys: Iterable[str]) -> None:
+        """Nobody comes in from outside."""
 
     def send(self, peer: str, message: Message) -> None:
         self._network.carry(self._address, peer, message)

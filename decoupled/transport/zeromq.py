@@ -1,20 +1,25 @@
 """ZeroMQ links: one ROUTER inbox per process, and one DEALER for each peer it connects to.
 
 A connecting side chooses the name it is known by (its routing id), so a name is all that is needed to answer. Sockets
-are watched for lost connections through libzmq's monitors; heartbeats run in its own thread.
+are watched for lost connections through libzmq's monitors; heartbeats run in its own thread. With keys every connection is
+encrypted and both its ends are authenticated (CURVE), and none comes about without.
 """
 
 import contextlib
 import errno
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from decoupled.errors import RunFailed, UsageError
+from decoupled.transport.door import DOMAIN, Door
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
+from decoupled.transport.keys import Keys
+from decoupled.transport.sparing import Sparing
+from decoupled.transport.watch import InboxWatch, LinkWatch
 from decoupled.wire.codec import Frame, WireError, decode, encode
 from decoupled.wire.messages import Kind, Message
 
@@ -26,14 +31,18 @@ SEARCH_EVERY_S = 0.02
 
 
 class ZeroMQ:
-    """A Transport over ZeroMQ sockets (tcp:// or ipc:// addresses)."""
+    """A Transport over ZeroMQ sockets (tcp:// or ipc:// addresses). `log` hears of those whom keys keep out."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(
+        self, limits: Limits | None = None, keys: Keys | None = None, log: Callable[[str], None] = lambda line: None
+    ) -> None:
         self.limits = limits or Limits()
+        self._keys, self._log = keys, Sparing(log)
         self._context = zmq.Context()
+        self._door = Door(self._context, self._log.add) if keys is not None else None
         self._inbox: zmq.Socket[bytes] | None = None
         self._links: dict[str, zmq.Socket[bytes]] = {}
-        self._watches: dict[zmq.Socket[bytes], str] = {}  # monitor socket: the peer it watches, "" for the inbox
+        self._watches: dict[zmq.Socket[bytes], InboxWatch | LinkWatch] = {}  # by the monitor socket
         self._callers: set[str] = set()  # peers that have written to the inbox
         self._unexplained = 0  # connections to the inbox that broke, by a caller not found yet
         self._search_at = self._search_until = 0.0
@@ -46,38 +55,50 @@ class ZeroMQ:
     def bind(self, address: str) -> str:
         inbox = self._socket(zmq.ROUTER, address)
         inbox.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if self._keys is not None:
+            inbox.setsockopt(zmq.CURVE_SERVER, 1)
+            inbox.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
+            inbox.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
         try:
             inbox.bind(address)
         except zmq.ZMQError as error:
             inbox.close()
             raise _bind_error(address, error) from None
         self._inbox = inbox
-        self._register(inbox, "")
+        self._watch(inbox, InboxWatch(inbox, self._log.add if self._keys is not None else None))
         return inbox.getsockopt_string(zmq.LAST_ENDPOINT)
 
-    def connect(self, peer: str, address: str, name: str) -> None:
+    def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
         link = self._socket(zmq.DEALER, address)
         link.setsockopt_string(zmq.ROUTING_ID, name)
+        if self._keys is not None:
+            assert key, f"{peer} has no key, and this side has"
+            link.setsockopt_string(zmq.CURVE_PUBLICKEY, self._keys.public)
+            link.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
+            link.setsockopt_string(zmq.CURVE_SERVERKEY, key)
         try:
             link.connect(address)
         except zmq.ZMQError as error:
             link.close()
             raise UsageError(f"Cannot connect to {address}: {error.strerror}. Give an address like tcp://HOST:PORT.") from None
+        self.disconnect(peer)
         self._links[peer] = link
-        self._register(link, peer)
+        self._watch(link, LinkWatch(link, peer, address, self._keys is not None))
+
+    def admit(self, keys: Iterable[str]) -> None:
+        if self._door is not None:
+            self._door.admit(keys)
+            self._poller.register(self._door.socket, zmq.POLLIN)
 
     def disconnect(self, peer: str) -> None:
-        link = self._links.pop(peer, None)
-        if link is None:
+        if (link := self._links.pop(peer, None)) is None:
             return
-        monitor = next(socket for socket, watched in self._watches.items() if watched == peer)
+        monitor = next(monitor for monitor, watch in self._watches.items() if isinstance(watch, LinkWatch) and watch.peer == peer)
         del self._watches[monitor]
         self._outbox.pop(peer, None)
-        for socket in (link, monitor):
+        for socket in (monitor, link):
             self._poller.unregister(socket)
-        link.disable_monitor()
-        link.close(linger=0)
-        monitor.close(linger=0)
+            socket.close(linger=0)
 
     def send(self, peer: str, message: Message) -> None:
         frames = encode(message)
@@ -95,11 +116,14 @@ class ZeroMQ:
             timeout_s = min(timeout_s, RETRY_S)
         if self._unexplained:
             timeout_s = min(timeout_s, SEARCH_EVERY_S)
+        self._log.tell()
         arrivals: list[Arrival] = []
         lost: list[str] = []
         for socket, _ in self._poller.poll(round(timeout_s * 1000)):
             if socket in self._watches:
-                lost += self._lost(socket)
+                lost += self._lost(self._watches[socket])
+            elif self._door is not None and socket is self._door.socket:
+                self._door.answer()
             else:
                 arrivals += self._drain(socket)
         if lost := lost + self._gone():
@@ -122,11 +146,10 @@ class ZeroMQ:
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(self.limits.silence_s * 1000))
         return socket
 
-    def _register(self, socket: "zmq.Socket[bytes]", peer: str) -> None:
-        monitor = socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
-        self._watches[monitor] = peer
+    def _watch(self, socket: "zmq.Socket[bytes]", watch: InboxWatch | LinkWatch) -> None:
+        self._watches[watch.monitor] = watch
         self._poller.register(socket, zmq.POLLIN)
-        self._poller.register(monitor, zmq.POLLIN)
+        self._poller.register(watch.monitor, zmq.POLLIN)
 
     def _try(self, peer: str, frames: list[Frame]) -> bool:
         """Sends now and gives True, or False when the queue is full."""
@@ -161,7 +184,8 @@ class ZeroMQ:
         arrivals: list[Arrival] = []
         with contextlib.suppress(zmq.Again):
             for _ in range(most):
-                frames = [frame.buffer for frame in socket.recv_multipart(zmq.DONTWAIT, copy=False)]
+                parts = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                frames = [part.buffer for part in parts]
                 self.bytes_received += sum(frame.nbytes for frame in frames)
                 try:
                     sender = peer if peer is not None else self._caller(bytes(frames.pop(0)))
@@ -172,7 +196,8 @@ class ZeroMQ:
                 if peer is None:
                     self._callers.add(sender)
                 if message.kind is not Kind.PING:  # which the transports exchange among themselves
-                    arrivals.append(Received(sender, message))
+                    key = str(parts[0].get("User-Id")) if peer is None and self._keys is not None else ""  # from the door
+                    arrivals.append(Received(sender, message, key))
         return arrivals
 
     def _caller(self, routing_id: bytes) -> str:
@@ -182,17 +207,13 @@ class ZeroMQ:
             raise WireError(f"a stranger that calls itself {name}.")
         return name
 
-    def _lost(self, monitor: "zmq.Socket[bytes]") -> list[str]:
+    def _lost(self, watch: InboxWatch | LinkWatch) -> list[str]:
         """The peer that a lost connection cut off, if this side connected to it; callers are left to `_gone`."""
-        events = 0
-        with contextlib.suppress(zmq.Again):
-            while True:
-                recv_monitor_message(monitor, zmq.DONTWAIT)
-                events += 1
-        if peer := self._watches[monitor]:
-            return [peer]
-        self._unexplained += events
-        self._search_at, self._search_until = 0.0, time.monotonic() + SEARCH_S
+        if isinstance(watch, LinkWatch):
+            return [watch.peer] if watch.lost() else []
+        if broken := watch.broken():
+            self._unexplained += broken
+            self._search_at, self._search_until = 0.0, time.monotonic() + SEARCH_S
         return []
 
     def _gone(self) -> list[str]:

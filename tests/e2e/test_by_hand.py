@@ -113,13 +113,15 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["coordinator", "--bind", "tcp://0.0.0.0:5555"], ["worker", "--join", "tcp://127.0.0.1:1", "--host", "0.0.0.0"]]
+    "arguments",
+    [["coordinator", "--bind", "tcp://0.0.0.0:5555"], ["worker", "--join", "tcp://127.0.0.1:1", "--host", "10.0.0.7"]],
 )
 def test_other_hosts_are_let_in_only_on_request(arguments: list[str], tmp_path: Path) -> None:
     done = decoupled(*arguments, cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
+    assert "--keys" in done.stderr
     assert "add --insecure" in done.stderr
 
 

@@ -80,10 +80,11 @@ def test_the_two_commands_and_the_other_scripts_exist_and_are_short() -> None:
 
 
 def test_scripts_and_documents_name_only_options_that_exist(tmp_path: Path) -> None:
-    text = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "scripts").iterdir()])
+    documents = [ROOT / "README.md", ROOT / "docs" / "security.md", *(ROOT / "scripts").iterdir()]
+    text = "".join(path.read_text() for path in documents)
     known = "".join(
-        decoupled(name, "--help", cwd=tmp_path).stdout
-        for name in ("train", "coordinator", "worker", "predict", "export", "bench", "trace", "simulate")
+        decoupled(*name.split(), "--help", cwd=tmp_path).stdout
+        for name in ("train", "coordinator", "worker", "keys make", "predict", "export", "bench", "trace", "simulate")
     )
 
     foreign = {"--quiet", "--disable", "--editable", "--check", "--no"}  # of pip, ruff and import-linter

@@ -15,9 +15,9 @@ def test_workers_become_stages_in_the_order_they_come() -> None:
     rendezvous = Rendezvous(2, "1")
 
     assert rendezvous.join(seat("b"), "1") == 0
-    assert (rendezvous.joined, rendezvous.is_complete) == (1, False)
+    assert (len(rendezvous.taken), rendezvous.is_complete) == (1, False)
     assert rendezvous.join(seat("a"), "1") == 1
-    assert (rendezvous.joined, rendezvous.is_complete) == (2, True)
+    assert (len(rendezvous.taken), rendezvous.is_complete) == (2, True)
     assert [rendezvous.stage_of(name) for name in ("b", "a", "c")] == [0, 1, None]
 
 

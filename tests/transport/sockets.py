@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, Protocol
 
 import zmq
 
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
+from decoupled.transport.keys import Keys
 from decoupled.transport.zeromq import ZeroMQ
+from tests.tap import Tap
 
 DEADLINE_S = 20.0
 
@@ -31,9 +34,10 @@ class Sockets:
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._stack, self.file = stack, f"ipc://{folder / 'inbox'}"
+        self.log: list[str] = []  # of all transports
 
-    def transport(self, limits: Limits | None = None) -> ZeroMQ:
-        transport = ZeroMQ(limits)
+    def transport(self, limits: Limits | None = None, keys: Keys | None = None) -> ZeroMQ:
+        transport = ZeroMQ(limits, keys, self.log.append)
         self._stack.callback(transport.close)
         return transport
 
@@ -44,16 +48,43 @@ class Sockets:
         caller.connect("bound", where, "caller")
         return bound, caller, where
 
-    def stranger(self, where: str) -> "zmq.Socket[bytes]":
-        """A socket without our codec, connected to `where`."""
+    def stranger(self, where: str, keys: Keys | None = None, server: str = "") -> "zmq.Socket[bytes]":
+        """A socket without our codec, connected to `where`, with keys to the one who has the public key `server`."""
         context = self._stack.enter_context(zmq.Context())
         raw: zmq.Socket[bytes] = self._stack.enter_context(context.socket(zmq.DEALER))
         raw.setsockopt(zmq.LINGER, 0)
+        if keys is not None:
+            raw.curve_publickey, raw.curve_secretkey = keys.public.encode(), keys.secret.encode()
+            raw.curve_serverkey = server.encode()
         raw.connect(where)
         return raw
 
+    def tap(self, where: str) -> Tap:
+        """A tap on what goes to and comes from the tcp:// address `where`."""
+        tap = Tap(where)
+        self._stack.callback(tap.close)
+        return tap
 
-def until(enough: Callable[[list[Arrival]], bool], *transports: ZeroMQ) -> list[Arrival]:
+
+def fresh_keys(*known: str) -> Keys:
+    """A new pair of keys, of someone who knows these public ones."""
+    public, secret = zmq.curve_keypair()
+    return Keys(public.decode(), secret.decode(), known)
+
+
+def mechanisms(transport: ZeroMQ) -> set[int]:
+    """How the inbox and the links of a transport secure themselves: zmq.NULL, zmq.CURVE."""
+    sockets = [transport._inbox, *transport._links.values()]
+    return {int(socket.getsockopt(zmq.MECHANISM)) for socket in sockets if socket is not None}
+
+
+class Polled(Protocol):
+    """What does its work while it is polled."""
+
+    def poll(self, timeout_s: float, /) -> list[Any]: ...
+
+
+def until(enough: Callable[[list[Arrival]], bool], *transports: Polled) -> list[Arrival]:
     """What the first transport receives until it is enough, while all of them work."""
     heard: list[Arrival] = []
     deadline = time.monotonic() + DEADLINE_S
@@ -65,12 +96,12 @@ def until(enough: Callable[[list[Arrival]], bool], *transports: ZeroMQ) -> list[
     return heard
 
 
-def receive(count: int, *transports: ZeroMQ) -> list[Received]:
+def receive(count: int, *transports: Polled) -> list[Received]:
     """The first `count` messages that the first transport receives."""
     heard = until(lambda heard: len(heard) >= count, *transports)
     return [arrival for arrival in heard if isinstance(arrival, Received)]
 
 
-def until_lost(peer: str, *transports: ZeroMQ) -> list[Arrival]:
+def until_lost(peer: str, *transports: Polled) -> list[Arrival]:
     """What the first transport receives until it is told that it has lost `peer`."""
     return until(lambda heard: Disconnected(peer) in heard, *transports)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from decoupled.errors import UsageError
-from decoupled.transport.address import listening
+from decoupled.transport.address import is_wildcard, listening
 
 
 @pytest.mark.parametrize(
@@ -33,16 +33,31 @@ def test_a_file_passes_as_it_is(address: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "192.0.2.1", "[::]", "[2001:db8::1]", "0"])
-def test_an_address_that_others_can_reach_needs_insecure(host: str) -> None:
+def test_an_address_that_others_can_reach_needs_keys_or_insecure(host: str) -> None:
     address = f"tcp://{host}:5555"
 
     with pytest.raises(UsageError) as refusal:
         listening(address, insecure=False)
 
     assert str(refusal.value).startswith(f"{address} can be reached from other hosts")
+    assert "Give --keys" in str(refusal.value)
     assert str(refusal.value).endswith("add --insecure.")
     assert "\n" not in str(refusal.value)
-    assert listening(address, insecure=True).endswith(":5555")
+
+
+def test_an_open_address_is_listened_on_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert listening("tcp://10.0.0.7:5555", insecure=True) == "tcp://10.0.0.7:5555"
+
+    (record,) = caplog.records
+    assert record.getMessage().startswith("warning: tcp://10.0.0.7:5555 can be reached from other hosts")
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+def test_keys_open_every_address_and_loopback_needs_none_without_a_word(insecure: bool, caplog: pytest.LogCaptureFixture) -> None:
+    assert listening("tcp://10.0.0.7:5555", insecure, has_keys=True) == "tcp://10.0.0.7:5555"
+    assert listening("tcp://127.0.0.1:5555", insecure) == "tcp://127.0.0.1:5555"
+
+    assert caplog.records == []
 
 
 def test_a_name_is_judged_by_the_number_it_stands_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +98,10 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 def test_a_host_that_cannot_be_is_refused_even_on_a_trusted_network(host: str) -> None:
     with pytest.raises(UsageError, match="there is no host"):
         listening(f"tcp://{host}:5555", insecure=True)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_all"), [("0.0.0.0", True), ("[::]", True), ("0", True), ("127.0.0.1", False), ("10.0.0.7", False)]
+)
+def test_an_address_that_stands_for_all_is_known(host: str, is_all: bool) -> None:
+    assert is_wildcard(f"tcp://{host}:*") is is_all

@@ -1,7 +1,7 @@
 """A worse network by choice: late, in order, and short of some gradients; the clock and the inner transport are the test's."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -23,8 +23,11 @@ class Inner:
     def bind(self, address: str) -> str:
         return f"{address}-bound"
 
-    def connect(self, peer: str, address: str, name: str) -> None:
-        self.asked.append(("connect", peer, address, name))
+    def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
+        self.asked.append(("connect", peer, address, name, key))
+
+    def admit(self, keys: Iterable[str]) -> None:
+        self.asked.append(("admit", *keys))
 
     def disconnect(self, peer: str) -> None:
         self.asked.append(("disconnect", peer))
@@ -167,7 +170,8 @@ def test_everything_else_is_passed_on() -> None:
     message, limits = Message(Kind.GRADIENT), Limits(high_water_mark=3)
 
     link.hindered.limits = limits
-    link.hindered.connect("peer", "there", "me")
+    link.hindered.connect("peer", "there", "me", "key")
+    link.hindered.admit(["other"])
     link.hindered.send("peer", message)
     link.hindered.close()
 
@@ -175,7 +179,12 @@ def test_everything_else_is_passed_on() -> None:
     assert link.hindered.limits is limits
     assert link.hindered.bind("here") == "here-bound"
     assert (link.hindered.bytes_sent, link.hindered.bytes_received) == (11, 22)
-    assert link.inner.asked == [("connect", "peer", "there", "me"), ("send", "peer", message), ("close",)]
+    assert link.inner.asked == [
+        ("connect", "peer", "there", "me", "key"),
+        ("admit", "other"),
+        ("send", "peer", message),
+        ("close",),
+    ]
 
 
 def test_a_partition_holds_what_one_peer_says_and_lets_the_others_through() -> None:

@@ -1,0 +1,105 @@
+"""Commands that measure: the same training under different schedules, for real and on paper."""
+
+import contextlib
+import math
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from decoupled import folders
+from decoupled.bench import document
+from decoupled.bench.benchmark import measure
+from decoupled.bench.conditions import parse
+from decoupled.bench.display import Steps, figures
+from decoupled.bench.plan import SCHEDULES, plan
+from decoupled.cli.app import JsonFile, Out, can_be_written, command, write_json
+from decoupled.config import PIPELINES, Run
+from decoupled.console import timeline
+from decoupled.errors import UsageError
+from decoupled.options import takes_run
+from decoupled.schedules.catalogue import NAMES, Settings, make
+from decoupled.schedules.dni import Feedback, Overflow, window_under
+from decoupled.schedules.simulator import Costs
+from decoupled.schedules.simulator import simulate as run_on_paper
+
+
+@command
+@takes_run
+def bench(
+    run: Run,
+    schedule: Annotated[str, typer.Option(help="Schedules to compare.")] = ",".join(SCHEDULES),
+    microbatches: Annotated[
+        int | None, typer.Option(min=1, help="gpipe, 1f1b: parts of a batch (default: the fastest of 2, 4, 8).")
+    ] = None,
+    peers: Annotated[str | None, typer.Option(help="torch: also the same in PyTorch, in one process and as pipelines.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Rounds; the order turns round from one to the next.")] = 3,
+    warm_up: Annotated[int, typer.Option(min=1, help="Updates left out at both ends of a run.")] = 20,
+    target_accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Also say how long steady training takes to it.")
+    ] = None,
+    link_latency_ms: Annotated[str | None, typer.Option(help="Delays of every message, such as 0,1,5,10,20.")] = None,
+    straggler: Annotated[str | None, typer.Option(metavar="STAGE:FACTORS", help="Slow one stage down: 3:1,2,5.")] = None,
+    drop: Annotated[str | None, typer.Option(help="Shares of gradients to lose, such as 0,0.1,0.3 (dni).")] = None,
+    workers: Annotated[str | None, typer.Option(help="Numbers of workers: 2,4,8,16 (emulated devices: and of layers).")] = None,
+    device_time_ms: Annotated[
+        float | None, typer.Option(help="Emulate a device for each worker: a layer's backprop step on a batch takes so long.")
+    ] = None,
+    out: Out = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Run the same training under different schedules, side by side: speed, its limits, accuracy."""
+    can_be_written(json_file)
+    conditions = parse(link_latency_ms, straggler, drop, workers)
+    wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
+    folder = folders.new_folder(out if out is not None else folders.fresh_folder(run, "bench"))
+    try:
+        with Steps() as steps:
+            benchmark = measure(wanted, folder / "runs", steps.show)
+    except BaseException:
+        with contextlib.suppress(OSError):  # something was measured
+            folder.rmdir()
+        raise
+    figures(benchmark)
+    command = shlex.join(["decoupled", *sys.argv[1:]])
+    report = document.to_json(benchmark, command)
+    for path in document.keep(benchmark, folder, report):
+        print(path)
+    if json_file is not None:
+        write_json(json_file, report)
+
+
+@command
+def simulate(
+    schedule: Annotated[str, typer.Option(help="dni, lockstep, gpipe or 1f1b.")] = "dni",
+    stages: Annotated[int, typer.Option(min=1, max=64)] = 4,
+    microbatches: Annotated[int, typer.Option(min=1, max=100_000)] = 8,
+    minibatch: Annotated[int, typer.Option(min=1, help="gpipe, 1f1b: microbatches that make one update.")] = 4,
+    forward: Annotated[float, typer.Option(min=0, help="Time of a forward pass, in any unit.")] = 1.0,
+    backward: Annotated[float, typer.Option(min=0, help="Time of a backward pass down to the weights.")] = 1.0,
+    input_gradient: Annotated[float, typer.Option(min=0, help="On top of it, where a gradient is sent up.")] = 1.0,
+    update: Annotated[float, typer.Option(min=0, help="Time of an optimiser's step.")] = 0.0,
+    synthesize: Annotated[float, typer.Option(min=0, help="dni: time to synthesize a gradient.")] = 0.0,
+    refine: Annotated[float, typer.Option(min=0, help="dni: time to refine a head.")] = 0.0,
+    latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
+    feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
+    feedback: Annotated[Feedback, typer.Option(help="dni: which gradient goes up.")] = "chained",
+    overflow: Annotated[Overflow, typer.Option(help="dni: when the next inbox is full.")] = "block",
+    stash_max: Annotated[int, typer.Option(min=1, help="dni: microbatches whose gradient is out.")] = 8,
+    window: Annotated[int, typer.Option(min=1, help="Microbatches that fit a stage's inbox.")] = 8,
+    json_file: JsonFile = None,
+) -> None:
+    """Run a schedule on paper: its timeline, bubble, utilisation and peak stash."""
+    if not all(map(math.isfinite, (forward, backward, input_gradient, update, synthesize, refine, latency))):
+        raise UsageError("Costs and latency are finite numbers.")
+    if schedule not in NAMES:
+        raise UsageError(f"There is no schedule {schedule!r} to simulate. Choose {' or '.join(NAMES)}.")
+    costs = Costs(forward, backward, input_gradient, update, refine, latency, synthesize)
+    settings = Settings(feedback_every, stash_max, feedback, overflow)
+    parts = minibatch if schedule in PIPELINES else 1
+    room = window_under(overflow, window)
+    forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, room, parts)
+    if json_file is not None:
+        write_json(json_file, forecast.to_json())
+    timeline(forecast, schedule)

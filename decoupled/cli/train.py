@@ -1,0 +1,91 @@
+"""Commands that train: on this machine, by hand over several processes or hosts, and the keys for that."""
+
+import functools
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from decoupled import api, folders
+from decoupled.cli.app import JsonFile, Out, Resume, can_be_written, command, keys, write_json
+from decoupled.config import Run
+from decoupled.console import Display, summary
+from decoupled.errors import UsageError
+from decoupled.launch.work import end_with_stdin, work
+from decoupled.options import Insecure, KeysFolder, takes_run
+from decoupled.transport.address import listening
+from decoupled.transport.keys import make as make_keys
+from decoupled.transport.keys import of_worker
+
+
+@command
+@takes_run
+def train(run: Run, out: Out = None, resume: Resume = None, json_file: JsonFile = None) -> None:
+    """Train a network, by default with one worker process per layer, all on this machine."""
+    _train(run, out, resume, json_file)
+
+
+@command
+@takes_run
+def coordinator(
+    run: Run,
+    bind: Annotated[str, typer.Option(help="Where to wait for the workers.")] = "tcp://127.0.0.1:5555",
+    keys: KeysFolder = None,
+    insecure: Insecure = False,
+    out: Out = None,
+    resume: Resume = None,
+    json_file: JsonFile = None,
+) -> None:
+    """The same by hand: wait for workers that are started with `decoupled worker`."""
+    if run.schedule == "single":
+        raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
+    _train(run, out, resume, json_file, listening(bind, insecure, keys is not None), keys)
+
+
+def _train(
+    run: Run,
+    out: Path | None,
+    resume: Path | None,
+    json_file: Path | None,
+    address: str | None = None,
+    keys: Path | None = None,
+) -> None:
+    can_be_written(json_file)
+    if resume is not None and out is not None:
+        raise UsageError("--resume goes on in the run's own folder, so leave --out out.")
+    with Display(run) as display:
+        if resume is not None:
+            report = api.resume(resume, run, display.progress, address, display.waiting, display.warn, keys)
+        else:
+            out = out or folders.fresh_folder(run, run.schedule)
+            report = api.train(run, out, display.progress, address, display.waiting, display.warn, keys)
+    if json_file is not None:
+        write_json(json_file, report.to_json())
+    summary(report)
+
+
+@command
+def worker(
+    join: Annotated[str, typer.Option(help="The coordinator's address, such as tcp://127.0.0.1:5555.")],
+    host: Annotated[str, typer.Option(help="This host's address, as the worker before this one reaches it.")] = "127.0.0.1",
+    keys: KeysFolder = None,
+    insecure: Insecure = False,
+    owned: Annotated[bool, typer.Option("--owned", help="End when standard input ends, with the process that holds it.")] = False,
+) -> None:
+    """One worker: it asks the coordinator which stage it is. May be started before the coordinator."""
+    if owned:
+        end_with_stdin()
+    own = of_worker(keys) if keys is not None else None
+    work(join, host, insecure, own, say=functools.partial(print, flush=True))
+
+
+@functools.partial(command, group=keys)
+def make_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the keys.")],
+    workers: Annotated[int, typer.Option(min=1, max=1000, help="Workers that get a pair of keys each.")] = 8,
+) -> None:
+    """Make keys: a folder for the coordinator, and one for each worker."""
+    make_keys(folder, workers)
+    print(f"{folder}/coordinator stays with the coordinator: decoupled coordinator --keys {folder}/coordinator")
+    last = f" to {folder}/worker-{workers - 1}" if workers > 1 else ""
+    print(f"{folder}/worker-0{last}: copy one to each host (scp -rp): decoupled worker --keys worker-0")

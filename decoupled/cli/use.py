@@ -1,0 +1,71 @@
+"""Commands for what was trained: evaluate, predict, export, compare, and look at what happened when."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from decoupled import api, export, folders, plots
+from decoupled.cli.app import JsonFile, command, write_json
+from decoupled.console import comparison, scored
+
+
+@command
+def eval_(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    data: Annotated[str | None, typer.Option(help="Other data than the run's own: a name or an .npz file.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Evaluate a trained network on the whole test set, without workers."""
+    loss, accuracy, samples = api.evaluate(folder, data)
+    if json_file is not None:
+        write_json(json_file, {"test_loss": loss, "test_accuracy": accuracy, "samples": samples})
+    print(f"test loss {loss:.4f}, {scored(accuracy)}, on {samples:,} samples")
+
+
+@command
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    input: Annotated[Path, typer.Option(help="Raw inputs, one row a sample, as .npy.")],
+    output: Annotated[Path, typer.Option(help="Where to write the answers, as .npy.")],
+) -> None:
+    """Write a trained network's answers for new inputs, without workers."""
+    answers = api.predict(folder, input, output)
+    print(f"{output}: {len(answers):,} answers of shape {answers.shape[1:] or '()'}")
+
+
+@command
+def export_(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    to: Annotated[Path, typer.Option(help="Where to write it, as .npz, .safetensors or .onnx.")],
+) -> None:
+    """Write a trained network to a file for other programs."""
+    network = folders.load_network(folder)
+    export.export(network, to)
+    inputs, *_, outputs = network.architecture.widths
+    print(f"{to}: a network of {network.architecture.layers} layers, {inputs:,} inputs and {outputs:,} outputs")
+
+
+@command
+def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")]) -> None:
+    """Print finished runs side by side; speed-up is against the lockstep run among them, or else the first."""
+    comparison([folders.load_report(folder) for folder in runs])
+
+
+@command
+def trace(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the trace.")] = Path("trace.json"),
+    seconds: Annotated[float, typer.Option(min=0.001, help="How long a stretch, from the middle of each run.")] = 5.0,
+    picture: Annotated[
+        Path | None, typer.Option(help="Also draw a few steps of each here, as .png and .svg; workers are rows.")
+    ] = None,
+) -> None:
+    """Write what each worker did when as a trace for chrome://tracing or ui.perfetto.dev."""
+    events = api.trace(runs, output, seconds)
+    print(f"{output}: {events:,} events. Open it at https://ui.perfetto.dev")
+    if picture is not None:
+        timed = [(folders.load_report(folder)["schedule"], folders.load_spans(folder)) for folder in runs]
+        stem = picture.with_suffix("") if picture.suffix in (".png", ".svg") else picture
+        for path in plots.timeline(timed, stem):
+            print(path)
