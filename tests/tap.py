@@ -51,6 +51,6 @@ class Tap:
         self.heard += data
         if not data:
             for end in (source, target):
-                with contextlib.suppress(KeyError):
+                with contextlib.suppress(KeyError, ValueError):  # the other end was ready, too, and has ended this one
                     self._selector.unregister(end)
                 end.close()
