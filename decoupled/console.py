@@ -1,6 +1,9 @@
 """What a person reads in a terminal: a live table while training, tables and timelines after. In a pipe, plain lines."""
 
+import errno
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +22,25 @@ from decoupled.telemetry.board import Progress
 LINE_EVERY_S = 2.0  # in a pipe
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def unless_full() -> Iterator[None]:
+    """Lets output go unseen that is written to a file on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+
+
+def say(text: str) -> None:
+    """A line, at once."""
+    with unless_full():
+        print(text, flush=True)
+
+
 class Display:
     """Shows a run while it goes on."""
 
@@ -35,7 +57,8 @@ class Display:
         )
         self._task = self._bar.add_task(f"{run.schedule} on {run.data_name}", total=None)
         self._next_line_s = 0.0
-        self._evaluations_shown = self._incidents_shown = 0
+        self._evaluations_shown = 0
+        self._incidents_shown: int | None = None
 
     def __enter__(self) -> "Display":
         if self._console.is_terminal:
@@ -50,14 +73,20 @@ class Display:
     def waiting(self, address: str, joined: int, wanted: int) -> None:
         """Where workers are awaited, and how many have come."""
         if address.startswith("tcp://"):
-            self._console.print(f"{joined} of {wanted} workers have joined at {address}", highlight=False)
+            with unless_full():
+                self._console.print(f"{joined} of {wanted} workers have joined at {address}", highlight=False, soft_wrap=True)
 
     def warn(self, sentence: str) -> None:
         """Something that the run survives."""
-        self._console.print(f"warning: {sentence}", highlight=False)
+        with unless_full():
+            self._console.print(f"warning: {sentence}", highlight=False, soft_wrap=True)
 
     def progress(self, progress: Progress) -> None:
         """The run as it is now."""
+        with unless_full():
+            self._show(progress)
+
+    def _show(self, progress: Progress) -> None:
         if self._live is not None:
             self._bar.update(self._task, total=progress.samples_total, completed=progress.samples)
             self._live.update(Group(self._bar, _workers(progress)), refresh=True)
@@ -66,10 +95,12 @@ class Display:
             print(_line(progress), flush=True)
         for evaluation in progress.evaluations[self._evaluations_shown :]:
             score = f"test loss {evaluation.loss:.4f}, {scored(evaluation.accuracy)}"
-            self._console.print(f"after epoch {evaluation.epoch}: {score}", highlight=False)
+            self._console.print(f"after epoch {evaluation.epoch}: {score}", highlight=False, soft_wrap=True)
         self._evaluations_shown = len(progress.evaluations)
+        if self._incidents_shown is None:  # what happened before the run was resumed has been told
+            self._incidents_shown = max((i for i, one in enumerate(progress.incidents) if one.what == "resumed"), default=0)
         for incident in progress.incidents[self._incidents_shown :]:
-            self._console.print(f"{incident.seconds:6.1f} s  {incident}", highlight=False)
+            self._console.print(f"{incident.seconds:6.1f} s  {incident}", highlight=False, soft_wrap=True)
         self._incidents_shown = len(progress.incidents)
 
 

@@ -9,7 +9,7 @@ import typer
 from decoupled import api, folders
 from decoupled.cli.app import JsonFile, Out, Resume, can_be_written, command, keys, write_json
 from decoupled.config import Run
-from decoupled.console import Display, summary
+from decoupled.console import Display, say, summary
 from decoupled.errors import UsageError
 from decoupled.launch.work import end_with_stdin, work
 from decoupled.options import Insecure, KeysFolder, takes_run
@@ -76,7 +76,7 @@ def worker(
     if owned:
         end_with_stdin()
     own = of_worker(keys) if keys is not None else None
-    work(join, host, insecure, own, say=functools.partial(print, flush=True))
+    work(join, host, insecure, own, say)
 
 
 @functools.partial(command, group=keys)

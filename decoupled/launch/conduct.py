@@ -78,7 +78,7 @@ def _tend(workers: LocalWorkers, coordinator: Coordinator) -> None:
     while coordinator.crew.condemned:
         workers.kill(coordinator.crew.condemned.pop())
     for ended in workers.take_ended():
-        if not coordinator.is_training:
+        if ended.is_failure and not coordinator.is_training:  # the next one would fail as well
             raise RunFailed(f"Worker process {ended.pid} died ({ended.how}), so the run was stopped.")
         coordinator.crew.process_ended(platform.node(), ended.pid, ended.how)
     for _ in range(coordinator.take_due_starts()):

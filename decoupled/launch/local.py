@@ -22,6 +22,7 @@ class Ended:
 
     pid: int
     how: str
+    is_failure: bool  # by itself, rather than by a signal
 
 
 class LocalWorkers:
@@ -96,8 +97,8 @@ class LocalWorkers:
                 self._known.add(number)
                 process.communicate()  # closes the pipe that kept it alive
                 how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
-                said = self._last_words(number)
-                found.append(Ended(process.pid, f"{how}; it said: {said}" if said else how))
+                said = self._last_words(number) if process.returncode > 0 else ""
+                found.append(Ended(process.pid, f"{how}; it said: {said}" if said else how, process.returncode > 0))
         return found
 
     def _wait(self, patience_s: float) -> None:

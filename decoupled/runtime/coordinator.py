@@ -128,7 +128,7 @@ class Coordinator:
             case Kind.BROKEN:
                 self.crew.link_broke()
             case Kind.FAILED:
-                self.crew.lose(stage, f"it failed: {message.body['reason']}")
+                self.crew.failed(stage, str(message.body["reason"]))
 
     def _standing(self) -> Standing:
         board, fed = self.board, self.crew.attempt.source.feeder.fed

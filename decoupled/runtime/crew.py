@@ -115,9 +115,9 @@ class Crew:
         self.board.generations[stage] += 1
         self._assign(stage, self._keeper.latest())
         self._keeper.want()  # so that the work is kept, and it shows which evaluations were lost
-        if stage == 0:
+        if stage == 0 and self.attempt.source.is_in_use:
             self._link_first()
-        elif (above := self.rendezvous.seats[stage - 1]) is not None:
+        elif stage > 0 and (above := self.rendezvous.seats[stage - 1]) is not None:
             there = {"address": self.rendezvous.address(stage), "key": self.rendezvous.key(stage)}
             self._send(above.peer, Message(Kind.NEIGHBOUR, body=there))
 
@@ -166,7 +166,8 @@ class Crew:
         stage = self.rendezvous.stage_of_process(host, pid)
         if stage is not None:
             self.lose(stage, f"its process {pid} ended ({how})")
-        elif (host, pid) not in self._gone and (expected := self.supervision.expected()):  # before it joined
+        elif (host, pid) not in self._gone and not self.rendezvous.is_complete:  # before it joined
+            expected = [*self.supervision.expected(), self.rendezvous.seats.index(None)]
             self._replace(expected[0], f"the process {pid} for it ended ({how})")
 
     def disconnected(self, stage: int) -> None:
@@ -198,8 +199,13 @@ class Crew:
             return
         self._gone.add((seat.host, seat.pid))
         self.rendezvous.leave(stage)
-        if self._is_assigned:
-            self._replace(stage, why)
+        self._replace(stage, why)
+
+    def failed(self, stage: int, reason: str) -> None:
+        """A worker cannot go on, and says why. One that could not even begin would fail again, so the run ends."""
+        if self.started_at is None:
+            raise RunFailed(f"The worker of stage {stage} failed before training began: {reason}")
+        self.lose(stage, f"it failed: {reason}")
 
     def _dismiss(self, stage: int, why: str) -> None:
         """A worker that may still be there is not wanted any more."""
@@ -210,8 +216,6 @@ class Crew:
         self.lose(stage, why)
 
     def _replace(self, stage: int, why: str) -> None:
-        if self.started_at is None:
-            raise RunFailed(f"The worker of stage {stage} was lost before training began: {why}.")
         self._assigned_at.pop(stage, None)
         self.attempt.ready.discard(stage)
         self._keeper.give_up()

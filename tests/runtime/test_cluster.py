@@ -236,9 +236,7 @@ def test_a_worker_that_cannot_become_its_stage_is_named_with_its_reason(monkeypa
         cluster.workers[1].step()
     cluster.workers[1].fail(error.value)
 
-    with pytest.raises(
-        RunFailed, match="The worker of stage 1 was lost before training began: it failed: RuntimeError: out of paint"
-    ):
+    with pytest.raises(RunFailed, match="The worker of stage 1 failed before training began: RuntimeError: out of paint"):
         cluster.coordinator.step(0)
 
 
