@@ -185,3 +185,14 @@ def test_importing_the_module_does_not_import_matplotlib() -> None:
     code = "import sys, decoupled.plots; sys.exit('matplotlib' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_stage_without_a_worker_is_in_the_middle_of_the_window() -> None:
+    stages = [stage(40, 10), stage(40, 10)]
+    since, to = 200 * MS, 260 * MS
+    stages[1] = np.concatenate([stages[1], [[KINDS.index("absent"), -1, since, to]]])
+
+    seen = window(stages, 100 * MS)
+
+    absent = seen[1][seen[1][:, 0] == KINDS.index("absent")]
+    assert absent.tolist() == [[KINDS.index("absent"), -1, 20 * MS, 80 * MS]]

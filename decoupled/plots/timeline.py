@@ -8,7 +8,7 @@ import numpy as np
 
 from decoupled.plots.paper import Files, drawing, panels, save
 from decoupled.telemetry.spans import KINDS, Rows
-from decoupled.telemetry.trace import of_kind, slices
+from decoupled.telemetry.trace import absence, of_kind, slices
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,9 +48,10 @@ WAITING = "#ECEFF1"
 def timeline(runs: Sequence[Timed], stem: Path, span_ms: float | None = None) -> Files:
     """What each stage did in a window from the middle of each run, a panel for each run, all on the same scale.
 
-    Unless `span_ms` says otherwise the windows are four steps of lockstep long, or of the slowest run.
+    Unless `span_ms` says otherwise the windows are four steps of lockstep long, or of the slowest run; where a worker was
+    lost, long enough to see its successor come.
     """
-    span_ns = round(span_ms * NS_PER_MS) if span_ms is not None else STEPS_SHOWN * _step_ns(runs)
+    span_ns = round(span_ms * NS_PER_MS) if span_ms is not None else max(STEPS_SHOWN * _step_ns(runs), _absence_ns(runs))
     with drawing():
         stages = [len(spans) for _, spans in runs]
         figure, drawn = panels(0.9 + sum(0.5 + 0.3 * rows for rows in stages), rows=stages)
@@ -66,17 +67,23 @@ def timeline(runs: Sequence[Timed], stem: Path, span_ms: float | None = None) ->
 def window(spans: Sequence[Rows], span_ns: int) -> list[Rows]:
     """The spans of each stage in `span_ns` from the middle of the run, in ns since the window's start.
 
-    The window begins with a forward pass of the first stage, and has no evaluation in it where that can be had.
+    The window begins with a forward pass of the first stage, and has no evaluation in it where that can be had. Where a
+    stage was without a worker for a time, that is in its middle instead.
     """
-    evaluations = np.concatenate([of_kind(rows, "evaluate") for rows in spans])
     starts = of_kind(spans[0], "forward")[:, 2]
     if not len(starts):
         return [rows[:0] for rows in spans]
+    absent = absence(spans)
+    start_ns = _quiet_start(spans, starts, span_ns) if absent is None else (sum(absent) - span_ns) // 2
+    return [slices(rows, start_ns, start_ns + span_ns) - np.array([0, 0, start_ns, start_ns]) for rows in spans]
+
+
+def _quiet_start(spans: Sequence[Rows], starts: Rows, span_ns: int) -> int:
+    evaluations = np.concatenate([of_kind(rows, "evaluate") for rows in spans])
     starts = starts[np.argsort(np.abs(starts + span_ns // 2 - np.median(starts)), kind="stable")]
     begun = np.searchsorted(np.sort(evaluations[:, 2]), starts + span_ns)
     ended = np.searchsorted(np.sort(evaluations[:, 3]), starts, "right")
-    start_ns = int(starts[np.argmax(begun == ended)])  # the first without one, or else the first
-    return [slices(rows, start_ns, start_ns + span_ns) - np.array([0, 0, start_ns, start_ns]) for rows in spans]
+    return int(starts[np.argmax(begun == ended)])  # the first without one, or else the first
 
 
 def _step_ns(runs: Sequence[Timed]) -> int:
@@ -84,6 +91,12 @@ def _step_ns(runs: Sequence[Timed]) -> int:
     updates = {name: of_kind(spans[-1], "update") for name, spans in runs}
     steps = {name: float(np.median(np.diff(rows[:, 2]))) for name, rows in updates.items() if len(rows) > 1}
     return round(steps.get("lockstep", max(steps.values(), default=NS_PER_MS)))
+
+
+def _absence_ns(runs: Sequence[Timed]) -> int:
+    """The longest first absence of a worker, with some time before and after it."""
+    absences = [absent for _, spans in runs if (absent := absence(spans)) is not None]
+    return max((round(1.5 * (to - since)) for since, to in absences), default=0)
 
 
 def _panel(axes: "Axes", name: str, spans: Sequence[Rows]) -> set[str]:

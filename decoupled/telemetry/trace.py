@@ -65,12 +65,19 @@ def slices(rows: Rows, start_ns: int, end_ns: int) -> Rows:
     return np.column_stack([inside[:, :2], inside[:, 2:].clip(start_ns, end_ns)])
 
 
+def absence(stages: Sequence[Rows]) -> tuple[int, int] | None:
+    """When a stage first had no worker, from and to, in ns; None if all had one all the time."""
+    absent = of_kind(np.concatenate(list(stages)), "absent")
+    return None if not len(absent) else (int(absent[:, 2].min()), int(absent[np.argmin(absent[:, 2]), 3]))
+
+
 def middle(stages: Sequence[Rows], seconds: float) -> list[Rows]:
-    """The spans of so long a stretch in the middle of the run."""
+    """The spans of so long a stretch: around the first absence of a worker, or else from the middle of the run."""
     together = np.concatenate(list(stages))
     if not len(together):
         return list(stages)
-    centre, half = int(together[:, 2].min() + together[:, 3].max()) // 2, int(seconds * 5e8)
+    around, half = absence(stages) or (int(together[:, 2].min()), int(together[:, 3].max())), int(seconds * 5e8)
+    centre = sum(around) // 2
     return [slices(rows, centre - half, centre + half) for rows in stages]
 
 
