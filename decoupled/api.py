@@ -20,7 +20,9 @@ from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
 from decoupled.launch.conduct import Audience, Meeting, conduct
 from decoupled.nn.parameters import Array
+from decoupled.runtime import feed
 from decoupled.runtime.blueprint import Blueprint, draw, suits
+from decoupled.runtime.keeper import Standing
 from decoupled.runtime.report import Report
 from decoupled.runtime.single import train_single
 from decoupled.telemetry.board import Progress
@@ -32,7 +34,12 @@ OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
 OnWarning = Callable[[str], None]
 
-CHANGEABLE = ("epochs", "lr", "link", "runtime", "emulation", "checkpoint", "supervision", "faults", "dataset")
+# What may be another when a run is resumed: all that changes neither the network nor which batches come in which order.
+CHANGEABLE: dict[str, Any] = {
+    **dict.fromkeys(("epochs", "lr", "link", "emulation", "checkpoint", "supervision", "faults"), True),
+    "runtime": {"threads", "report_every_s"},
+    "dataset": {"directory"},
+}
 
 
 def load_data(run: Run) -> Dataset:
@@ -62,9 +69,7 @@ def train(
     the run waits there for workers started by hand instead, and with `keys`, the coordinator's folder of them, only for
     known ones. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
-    meeting = _meeting(address, keys)
-    if isinstance(run.data, str) and run.data.endswith(".npz"):
-        run = run.model_copy(update={"data": str(Path(run.data).resolve())})  # so that the run is found from anywhere
+    meeting, run = _meeting(address, keys), _found_from_anywhere(run)
     blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
@@ -99,16 +104,26 @@ def resume(
         raise UsageError(f"{folder} was trained by single, which keeps no checkpoints. Train it anew.")
     if before.data == "arrays":
         raise UsageError(f"{folder} was trained on arrays that it does not hold. Train it anew.")
-    blueprint = draw(run or before, load_data(run or before))
+    run = _found_from_anywhere(run or before)
+    blueprint = draw(run, load_data(run))
     _refuse_another(folder, before, blueprint.run)
-    store = Store(folder / CHECKPOINTS, blueprint.run.checkpoint.keep, on_warning)
-    return _train_in(folder, blueprint, store.latest(), _audience(on_progress, on_waiting, on_warning), meeting)
+    checkpoint = Store(folder / CHECKPOINTS, blueprint.run.checkpoint.keep, on_warning).latest()
+    if checkpoint is not None and Standing.of(checkpoint).fed.position > feed.end_of_training(blueprint.dataset, blueprint.run):
+        raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
+    return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning), meeting)
+
+
+def _found_from_anywhere(run: Run) -> Run:
+    """The same run, with the whole path of its data."""
+    if isinstance(run.data, str) and run.data.endswith(".npz"):
+        return run.model_copy(update={"data": str(Path(run.data).resolve())})
+    return run
 
 
 def _refuse_another(folder: Path, before: Run, now: Run) -> None:
     """Raises UsageError with the first difference that a checkpoint cannot bear."""
-    fixed = (run.model_dump(mode="json", exclude=set(CHANGEABLE)) for run in (before, now))
-    then, there = map(_flat, fixed)
+    free = CHANGEABLE | {"data": True}  # which may be arrays, of any size
+    then, there = (_flat({"data": run.data_name} | run.model_dump(mode="json", exclude=free)) for run in (before, now))
     for name in then:
         if then[name] != there.get(name):
             raise UsageError(

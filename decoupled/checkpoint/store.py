@@ -1,15 +1,18 @@
 """The store: a run's checkpoints on disk, the newest few of them.
 
 A checkpoint is a folder with one file for each stage and a manifest, which comes last: a folder without one was never
-finished. The manifest has every file's size and hash, so damage is noticed before anything is used.
+finished. The manifest has every file's size and hash, and its own, so damage is noticed before anything is used. What is
+there is never written over: a run that was taken back and gets to the same microbatch again has another folder for it.
 """
 
 import hashlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +23,7 @@ from decoupled.checkpoint.files import load_arrays, pack_arrays, write_whole
 from decoupled.errors import UsageError
 
 MANIFEST = "manifest.json"
+_NAME = re.compile(r"([0-9]{10,})(?:-([0-9]+))?")  # of a folder: the microbatch, and how often it was there before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,11 +43,15 @@ class _File(BaseModel):
 
 
 class _Manifest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")  # a loss may be NaN
     format: Literal[1]
     microbatch: int
     files: list[_File]  # of the stages, in order
     about: dict[str, Any]
+    sha256: str = ""  # of all the others
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
 
 
 class Store:
@@ -77,37 +85,45 @@ class Store:
             self._warn(self._said.pop())
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        folder = self._folder / f"{checkpoint.microbatch:010d}"
+        folder = self._place(checkpoint.microbatch)
         try:
-            shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt at the same place
             folder.mkdir(parents=True)
             files = [self._write(folder, stage, checkpoint) for stage in range(len(checkpoint.arrays))]
             _sync(folder)
             manifest = _Manifest(format=1, microbatch=checkpoint.microbatch, files=files, about=checkpoint.about)
+            manifest.sha256 = manifest.digest()
             write_whole(folder / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
             _sync(folder)
+            _sync(self._folder)
         except (OSError, MemoryError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             reason = error.strerror if isinstance(error, OSError) else "no memory left"
             self._said.append(f"The checkpoint {folder} could not be written: {reason}. Training goes on without it.")
             return
-        self._prune()
+        self._prune(folder)
+
+    def _place(self, microbatch: int) -> Path:
+        """A folder that is not there yet."""
+        name = f"{microbatch:010d}"
+        names = (f"{name}-{before}" if before else name for before in count())
+        return next(folder for folder in map(self._folder.joinpath, names) if not os.path.lexists(folder))
 
     def _write(self, folder: Path, stage: int, checkpoint: Checkpoint) -> _File:
         content = pack_arrays(checkpoint.arrays[stage], checkpoint.about_stages[stage])
         write_whole(folder / _name(stage), content)
         return _File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
-    def _prune(self) -> None:
-        """Removes what is older than the newest few, finished or not."""
-        finished = [folder for folder in self._folders() if (folder / MANIFEST).exists()]
-        for folder in self._folders():
-            if len(finished) > self._keep and folder < finished[-self._keep]:
+    def _prune(self, newest: Path) -> None:
+        """Removes what is older than the newest few, finished or not. What a run was taken back from does not count."""
+        folders = [folder for folder in self._folders() if _age(folder) <= _age(newest)]
+        finished = [folder for folder in folders if (folder / MANIFEST).exists()]
+        if len(finished) >= self._keep:
+            for folder in folders[: folders.index(finished[-self._keep])]:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _folders(self) -> list[Path]:
         """Those of all checkpoints, the oldest first."""
-        return sorted(path for path in self._folder.glob("*") if path.name.isdecimal() and path.is_dir())
+        return sorted((path for path in self._folder.glob("*") if _NAME.fullmatch(path.name) and path.is_dir()), key=_age)
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is complete and sound, if any."""
@@ -130,6 +146,10 @@ def _load(folder: Path) -> Checkpoint:
     except (OSError, ValidationError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a manifest that decoupled wrote"
         raise UsageError(f"{path} cannot be used: {reason}.") from None
+    if manifest.sha256 != manifest.digest():
+        raise UsageError(f"{path} is damaged: its content does not fit its checksum.")
+    if manifest.microbatch != _age(folder)[0]:
+        raise UsageError(f"{path} cannot be used: it is that of a checkpoint after microbatch {manifest.microbatch}.")
     loaded = [_read(folder / _name(stage), file) for stage, file in enumerate(manifest.files)]
     return Checkpoint(manifest.microbatch, [arrays for arrays, _ in loaded], [about for _, about in loaded], manifest.about)
 
@@ -145,6 +165,12 @@ def _read(path: Path, file: _File) -> tuple[dict[str, NDArray[Any]], dict[str, A
     if found != file.sha256:
         raise UsageError(f"{path} is damaged: its content does not fit its checksum.")
     return load_arrays(path)
+
+
+def _age(folder: Path) -> tuple[int, int]:
+    """The microbatch of a checkpoint's folder, and how many folders it had before."""
+    microbatch, before = _NAME.fullmatch(folder.name).groups()  # type: ignore[union-attr]
+    return int(microbatch), int(before or 0)
 
 
 def _name(stage: int) -> str:

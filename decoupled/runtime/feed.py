@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from decoupled.config import Run
 from decoupled.data import batches
 from decoupled.data.dataset import Array, Dataset
 
@@ -44,6 +45,12 @@ def length(dataset: Dataset, batch: int, epochs: int, evaluate_every: int, micro
     training = sum(batches.count(size, _part(batch, microbatches)) for size in sizes)
     evaluations = -(-epochs // evaluate_every) if evaluate_every else 1
     return epochs * training + evaluations * batches.count(len(dataset.x_test), batch)
+
+
+def end_of_training(dataset: Dataset, run: Run) -> int:
+    """How many microbatches `stream` gives before the last evaluation."""
+    whole = length(dataset, run.batch, run.epochs, run.runtime.evaluate_every, run.microbatches or 1)
+    return whole - batches.count(len(dataset.x_test), run.batch)
 
 
 def _part(batch: int, microbatches: int) -> int:

@@ -18,7 +18,13 @@ def parcel(kind: Kind, arrays: dict[str, Array], about: dict[str, Any], microbat
         Message(
             kind,
             microbatch=microbatch,
-            body={"name": name, "shape": list(array.shape), "left": left, "about": about if left == 0 else {}},
+            body={
+                "name": name,
+                "shape": list(array.shape),
+                "begins": left == len(cut) - 1,
+                "left": left,
+                "about": about if left == 0 else {},
+            },
             tensors=(np.ravel(array)[start : start + _items(array)],),
         )
         for left, (name, array, start) in zip(reversed(range(len(cut))), cut, strict=True)
@@ -30,17 +36,24 @@ def _items(array: Array) -> int:
 
 
 class Parcel:
-    """Puts the pieces of one parcel together as they come, in order."""
+    """Puts the pieces of one parcel together as they come, in order.
+
+    The rest of a parcel that began before is passed over, and a parcel that begins anew takes the place of a part of one.
+    """
 
     def __init__(self) -> None:
         self.arrays: dict[str, Array] = {}
         self.about: dict[str, Any] = {}
-        self.is_whole = False
+        self.is_whole = self._has_begun = False
         self._pieces: list[Array] = []
 
     def add(self, message: Message) -> None:
         """Takes in the next piece. Raises KeyError or ValueError when it is none."""
         name, shape, piece = message.body["name"], tuple(message.body["shape"]), message.tensors[0]
+        if message.body["begins"]:
+            self.arrays, self._pieces, self._has_begun = {}, [], True
+        if not self._has_begun:
+            return
         self._pieces.append(piece)
         if sum(len(part) for part in self._pieces) == math.prod(shape):
             whole = piece if len(self._pieces) == 1 else np.concatenate(self._pieces)

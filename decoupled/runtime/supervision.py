@@ -4,7 +4,8 @@ from collections import deque
 from dataclasses import dataclass
 
 BUDGET_PERIOD_S = 600.0  # so long a restart counts
-BACKOFF_MAX_S = 30.0
+BACKOFF_MAX_S = 30.0  # unless the first is longer
+DOUBLED_MAX = 1000  # or numbers would overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class Supervision:
         watch.heard_at, watch.is_flagged, watch.is_starting = None, False, False
         while watch.lost_at and watch.lost_at[0] < now - BUDGET_PERIOD_S:
             watch.lost_at.popleft()
-        backoff_s = min(self._policy.backoff_s * 2 ** len(watch.lost_at), BACKOFF_MAX_S)
+        doubled_s = self._policy.backoff_s * 2.0 ** min(len(watch.lost_at), DOUBLED_MAX)
         watch.lost_at.append(now)
-        watch.start_at = now + backoff_s
+        watch.start_at = now + min(doubled_s, max(BACKOFF_MAX_S, self._policy.backoff_s))
         return len(watch.lost_at) <= self._policy.restarts_max
 
     def take_due(self, now: float) -> list[int]:

@@ -89,7 +89,8 @@ class Board:
 
     def lost(self, stage: int, at_ns: int) -> None:
         """The stage has no worker any more."""
-        self._absent_since[stage] = at_ns
+        if self._absent_since[stage] is None:  # or a successor was lost before it was ready
+            self._absent_since[stage] = at_ns
         self._past[stage].clear()
 
     def rejoined(self, stage: int, at_ns: int) -> float:

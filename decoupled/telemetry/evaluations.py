@@ -28,7 +28,7 @@ class Evaluations:
 
     def __init__(self, samples: int, done: tuple[Evaluation, ...] = ()) -> None:
         self._samples = samples
-        self.done = done
+        self.done = done  # by epoch, so that the last one is that of the whole run
         self._sums: dict[int, _Sum] = {}
 
     def add(self, part: dict[str, Any], epoch: int, seconds: float) -> None:
@@ -39,5 +39,6 @@ class Evaluations:
         so_far.correct += part["correct"] or 0
         if so_far.samples >= self._samples:
             accuracy = None if part["correct"] is None else so_far.correct / so_far.samples
-            self.done = (*self.done, Evaluation(epoch, so_far.loss / so_far.samples, accuracy, seconds))
+            evaluation = Evaluation(epoch, so_far.loss / so_far.samples, accuracy, seconds)
+            self.done = tuple(sorted((*self.done, evaluation), key=lambda one: one.epoch))
             del self._sums[epoch]

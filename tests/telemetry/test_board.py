@@ -4,6 +4,8 @@ import pytest
 
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.incidents import Incident
+from decoupled.telemetry.spans import KINDS
 from tests.telemetry.spans import spans
 
 S = 1_000_000_000  # ns
@@ -104,3 +106,100 @@ def test_evaluations_appear_in_the_progress() -> None:
     (evaluation,) = made.progress(2.0, 1).evaluations
 
     assert (evaluation.epoch, evaluation.accuracy) == (1, 0.9)
+
+
+def absences(made: Board, stage: int) -> list[tuple[int, int]]:
+    """When the stage had no worker, in seconds."""
+    rows = made.spans[stage]
+    return [(start // S, end // S) for kind, _, start, end in rows.tolist() if KINDS[kind] == "absent"]
+
+
+def test_the_time_without_a_worker_is_a_span_of_its_stage() -> None:
+    made = board()
+    made.report(Counters(1), spans((0, S)), S)
+
+    made.lost(1, 2 * S)
+    absent_s = made.rejoined(1, 5 * S)
+
+    assert absent_s == 3
+    assert (absences(made, 0), absences(made, 1)) == ([], [(2, 5)])
+    assert len(made.spans[1]) == 2
+
+
+def test_it_begins_with_the_loss_though_a_successor_may_be_lost_before_it_is_ready() -> None:
+    made = board()
+    for at in (2, 3, 4):
+        made.lost(1, at * S)
+
+    assert made.rejoined(1, 6 * S) == 4
+    assert absences(made, 1) == [(2, 6)]
+
+
+def test_a_worker_that_was_never_lost_does_not_rejoin() -> None:
+    made = board()
+    made.lost(0, S)
+    made.rejoined(0, 2 * S)
+
+    assert [made.rejoined(stage, 3 * S) for stage in (0, 1)] == [0, 0]
+    assert absences(made, 0) == [(1, 2)]
+
+
+def test_nobody_works_during_an_absence() -> None:
+    made = board()
+    made.report(Counters(0), spans((0, 8 * S)), 8 * S)
+    made.report(Counters(1), spans((0, S)), S)
+    made.lost(1, S)
+    made.rejoined(1, 7 * S)
+    made.report(Counters(1), spans((7 * S, 8 * S)), 8 * S)
+    made.finish()
+
+    assert made.busy(1) == pytest.approx(0.25)
+    assert made.overlap == pytest.approx(0.25)
+
+
+def test_the_rate_of_a_successor_is_that_of_its_own_reports() -> None:
+    """Its totals go on from a checkpoint, behind those of the worker that was lost."""
+    made = board()
+    made.report(Counters(1, samples=0), spans(), 0)
+    made.report(Counters(1, samples=900), spans(), S)
+    made.lost(1, 2 * S)
+    made.generations[1] += 1
+    made.rejoined(1, 3 * S)
+
+    made.report(Counters(1, samples=500), spans((3 * S, 4 * S)), 4 * S)
+    first = made.views()[1].samples_per_s
+    made.report(Counters(1, samples=540), spans(), 5 * S)
+
+    assert first == 0
+    assert made.views()[1].samples_per_s == pytest.approx(40)
+
+
+def test_restarts_are_counted_by_stage_and_nothing_else_counts() -> None:
+    made = board()
+    for what, stage in (("lost", 1), ("rejoined", 1), ("silent", 0), ("lost", 1), ("rolled back", None), ("lost", 0)):
+        made.note(Incident(1.0, stage, what, ""))
+
+    assert [made.restarts(stage) for stage in (0, 1)] == [1, 2]
+    assert [incident.what for incident in made.progress(2.0, 1).incidents[:3]] == ["lost", "rejoined", "silent"]
+
+
+def test_a_resumed_run_has_trained_for_what_it_had_before_as_well() -> None:
+    made = board()
+    made.seconds_before = 7.5
+    made.report(Counters(0), spans((0, S)), S)
+    made.report(Counters(1), spans((S, 2 * S)), 2 * S)
+
+    assert made.seconds == 9.5
+    assert made.busy(0) == pytest.approx(0.5), "of the time since"
+
+
+@pytest.mark.parametrize(
+    ("incident", "said"),
+    [
+        (Incident(1.0, 2, "lost", "its process 7 ended"), "stage 2 lost: its process 7 ended"),
+        (Incident(1.0, 0, "silent", ""), "stage 0 silent"),
+        (Incident(1.0, None, "rolled back", "to microbatch 5"), "rolled back: to microbatch 5"),
+    ],
+)
+def test_an_incident_reads_as_a_line(incident: Incident, said: str) -> None:
+    assert str(incident) == said

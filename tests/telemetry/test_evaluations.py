@@ -47,3 +47,21 @@ def test_none_right_is_an_accuracy_of_zero() -> None:
     evaluations.add(part(0.5, 0, 3), epoch=1, seconds=1.0)
 
     assert evaluations.done[0].accuracy == 0.0
+
+
+def test_parts_of_two_epochs_may_come_in_turn() -> None:
+    """A lost part of the first is made again when the second is already under way; the last is still that of the last epoch."""
+    evaluations = Evaluations(samples=4)
+    for epoch, correct, seconds in ((1, 2, 1.0), (2, 1, 2.0), (2, 2, 3.0), (1, 0, 4.0)):
+        evaluations.add(part(float(epoch), correct, 2), epoch, seconds)
+
+    assert evaluations.done == (Evaluation(1, 1.0, 0.5, 4.0), Evaluation(2, 2.0, 0.75, 3.0))
+
+
+def test_a_run_that_goes_on_keeps_the_evaluations_it_had() -> None:
+    before = (Evaluation(1, 0.5, 0.5, 1.0), Evaluation(2, 0.25, 0.75, 2.0))
+    evaluations = Evaluations(samples=4, done=before)
+
+    evaluations.add(part(0.125, 4, 4), epoch=3, seconds=3.0)
+
+    assert evaluations.done == (*before, Evaluation(3, 0.125, 1.0, 3.0))

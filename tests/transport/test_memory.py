@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from decoupled.transport.interface import Received
+from decoupled.transport.interface import Disconnected, Received
 from decoupled.transport.memory import Faults, Memory, MemoryNetwork
 from decoupled.wire.codec import WireError
 from decoupled.wire.messages import Kind, Message
@@ -174,3 +174,106 @@ def test_what_the_wire_refuses_does_not_travel_here_either() -> None:
 
     with pytest.raises(WireError, match="an array of object"):
         lower.poll(0)
+
+
+def three() -> tuple[MemoryNetwork, Memory, Memory, Memory]:
+    """A network with `middle`, which is linked to `lower`, and `upper`, which is linked to `middle`."""
+    network = MemoryNetwork()
+    upper, middle, lower = (network.endpoint() for _ in range(3))
+    for endpoint, address in ((upper, "a"), (middle, "b"), (lower, "c")):
+        endpoint.bind(address)
+    upper.connect("below", "b", "above")
+    middle.connect("below", "c", "above")
+    return network, upper, middle, lower
+
+
+def test_a_link_that_is_ended_loses_what_is_under_way_on_it_both_ways() -> None:
+    network, upper, lower = pair(faults=Faults(latency_s=0.5))
+    upper.send("lower", Message(FACTS, microbatch=1))
+    lower.send("upper", Message(FACTS, microbatch=2))
+
+    upper.disconnect("lower")
+    upper.send("lower", Message(FACTS, microbatch=3))
+    lower.send("upper", Message(FACTS, microbatch=4))
+    network.now = 1.0
+
+    assert (upper.poll(0), lower.poll(0)) == ([], [])
+    assert network.next_due() is None
+
+
+def test_a_link_that_is_ended_takes_no_other_with_it() -> None:
+    _, upper, middle, lower = three()
+    upper.send("below", Message(FACTS, microbatch=1))
+    middle.send("below", Message(FACTS, microbatch=2))
+    middle.send("above", Message(FACTS, microbatch=3))
+
+    middle.disconnect("below")
+    middle.disconnect("nobody")
+
+    assert (numbers(upper), numbers(middle), numbers(lower)) == ([3], [1], [])
+
+
+def test_by_a_new_link_the_same_two_can_talk_again() -> None:
+    _, upper, lower = pair()
+    upper.send("lower", Message(FACTS, microbatch=1))
+    upper.disconnect("lower")
+
+    upper.connect("lower", "b", "upper-2")
+    upper.send("lower", Message(FACTS, microbatch=2))
+    (heard,) = lower.poll(0)
+    lower.send("upper-2", Message(FACTS, microbatch=3))
+    lower.send("upper", Message(FACTS, microbatch=4))
+
+    assert heard.peer == "upper-2"
+    assert numbers(upper) == [3]
+
+
+def test_whoever_was_linked_to_one_that_crashed_hears_of_it_once_by_the_name_they_know() -> None:
+    network, upper, middle, lower = three()
+
+    network.crash("b")
+
+    assert upper.poll(0) == [Disconnected("below")]
+    assert lower.poll(0) == [Disconnected("above")]
+    assert (upper.poll(0), lower.poll(0), middle.poll(0)) == ([], [], [])
+
+
+def test_what_it_said_before_comes_before_the_news_and_what_is_said_to_it_is_lost() -> None:
+    network, upper, middle, lower = three()
+    middle.send("below", Message(FACTS, microbatch=1))
+    upper.send("below", Message(FACTS, microbatch=2))
+
+    network.crash("b")
+    upper.send("below", Message(FACTS, microbatch=3))
+    lower.send("above", Message(FACTS, microbatch=4))
+    heard = lower.poll(0)
+
+    assert [type(arrival) for arrival in heard] == [Received, Disconnected]
+    assert numbers(middle) == []
+
+
+def test_two_that_crash_together_leave_nothing_that_is_still_due() -> None:
+    """Or whoever moves the clock from one delivery to the next would stand still for ever."""
+    network, upper, middle, lower = three()
+    for sender, peer in ((upper, "below"), (middle, "below"), (lower, "above")):
+        sender.send(peer, Message(FACTS))
+
+    for address in "bc":
+        network.crash(address)
+
+    assert upper.poll(0) == [Disconnected("below")]
+    assert network.next_due() is None
+
+
+def test_another_can_be_linked_to_in_the_place_of_one_that_crashed() -> None:
+    network, upper, _, _ = three()
+    successor = network.endpoint()
+    successor.bind("d")
+    network.crash("b")
+
+    upper.disconnect("below")
+    upper.connect("below", "d", "above")
+    upper.send("below", Message(FACTS, microbatch=5))
+
+    assert numbers(successor) == [5]
+    assert upper.poll(0) == [], "the news was of a link that is no more"

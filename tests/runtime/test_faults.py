@@ -1,0 +1,123 @@
+"""Faults on purpose: which stage's messages suffer, and when which process is struck. Nobody is."""
+
+from typing import Any
+
+import pytest
+
+from decoupled.config import Fault, Run
+from decoupled.runtime.assignment import Assignment, assign, upstream_name
+from decoupled.runtime.blueprint import draw
+from decoupled.runtime.faults import Doom, after_loss, hindrances
+from decoupled.transport.hindered import Hindrance
+from tests.datasets import blobs
+
+DATA = blobs(train=20, test=5)
+
+
+def kill(stage: int, microbatch: int, kind: Any = "kill") -> Fault:
+    return Fault(kind=kind, stage=stage, microbatch=microbatch)
+
+
+def assigned(stage: int, *faults: Fault, **values: Any) -> Assignment:
+    """That of one of four stages."""
+    return assign(draw(Run(hidden=(4, 4, 4), faults=faults, **values), DATA), stage, run_id="r1")
+
+
+def struck(stage: int, faults: list[Fault], reached: list[int]) -> list[list[int]]:
+    """The microbatches of the faults that strike at each of those that the stage trains on."""
+    strokes = list[int]()
+    doom, found = Doom(assigned(stage, *faults), lambda fault: strokes.append(fault.microbatch)), []
+    for microbatch in reached:
+        doom.reached(microbatch)
+        found.append(strokes[:])
+        strokes.clear()
+    return found
+
+
+def test_without_faults_and_emulation_nothing_suffers() -> None:
+    assert hindrances(assigned(1)) == []
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_emulated_links_are_slow_and_lossy_at_every_stage(stage: int) -> None:
+    found = hindrances(assigned(stage, emulation={"latency_ms": 20, "drop": 0.25}))
+
+    assert found == [Hindrance(latency_s=0.02, drop=0.25)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (Fault(kind="drop", stage=1, share=0.5), Hindrance(drop=0.5)),
+        (
+            Fault(kind="drop", stage=1, microbatch=30, share=0.5, seconds=2),
+            Hindrance(drop=0.5, from_microbatch=30, seconds=2),
+        ),
+        (Fault(kind="delay", stage=1, ms=40), Hindrance(latency_s=0.04)),
+        (Fault(kind="delay", stage=1, microbatch=7, ms=40, seconds=3), Hindrance(latency_s=0.04, from_microbatch=7, seconds=3)),
+    ],
+    ids=str,
+)
+def test_what_comes_to_a_stage_is_lost_or_late_there_and_nowhere_else(fault: Fault, expected: Hindrance) -> None:
+    assert [hindrances(assigned(stage, fault)) for stage in range(4)] == [[], [expected], [], []]
+
+
+def test_a_partition_holds_what_crosses_it_at_both_of_its_ends() -> None:
+    fault = Fault(kind="partition", stage=1, microbatch=9, seconds=5)
+
+    found = [hindrances(assigned(stage, fault)) for stage in range(4)]
+
+    (above,), (below,) = found[1], found[2]
+    assert (found[0], found[3]) == ([], [])
+    assert above == Hindrance(holds=True, peer="downstream", from_microbatch=9, seconds=5)
+    assert (below.holds, below.from_microbatch, below.seconds) == (True, 9, 5)
+    assert upstream_name("r1", generation=3, link=2).startswith(below.peer), "whichever worker and link it is"
+    assert not upstream_name("r2", 0, 1).startswith(below.peer)
+    assert not any(peer.startswith(below.peer) for peer in ("coordinator", "downstream"))
+
+
+def test_several_at_one_stage_add_up_with_the_emulation() -> None:
+    faults = [Fault(kind="delay", stage=2, ms=10), Fault(kind="drop", stage=2, share=0.1)]
+
+    found = hindrances(assigned(2, *faults, emulation={"latency_ms": 5}))
+
+    assert found == [Hindrance(latency_s=0.005), Hindrance(latency_s=0.01), Hindrance(drop=0.1)]
+
+
+def test_a_fault_strikes_once_when_its_stage_gets_to_its_microbatch() -> None:
+    assert struck(1, [kill(1, 5)], [0, 4, 5, 5, 6]) == [[], [], [5], [], []]
+    assert struck(1, [kill(1, 5)], [0, 4, 6, 7]) == [[], [], [5], []], "that one may have been dropped"
+    assert struck(1, [kill(1, 0)], [0, 1]) == [[0], []]
+
+
+def test_faults_strike_in_the_order_of_their_microbatches() -> None:
+    assert struck(1, [kill(1, 8), kill(1, 3, "stop"), kill(1, 5)], [2, 3, 6, 8]) == [[], [3], [5], [8]]
+
+
+def test_only_kill_and_stop_strike_and_only_at_their_stage() -> None:
+    faults = [kill(0, 1), kill(2, 1), Fault(kind="drop", stage=1, share=0.5), Fault(kind="partition", stage=1, seconds=1)]
+
+    assert struck(1, faults, [0, 10]) == [[], []]
+
+
+def test_a_fault_that_can_have_struck_does_not_strike_the_successor() -> None:
+    faults = (kill(1, 5), kill(1, 50), kill(2, 5))
+
+    assert after_loss(faults, 1, 20) == (kill(1, 50), kill(2, 5))
+    assert after_loss(faults, 1, 5) == (kill(1, 50), kill(2, 5))
+    assert after_loss(faults, 1, 4) == faults, "it was lost by something else"
+    assert after_loss(faults, 0, 100) == faults
+
+
+def test_a_loss_takes_one_fault_the_earliest_however_far_the_feed_is() -> None:
+    """The one that struck; the others still have to."""
+    faults = (kill(1, 50), kill(1, 5), kill(1, 9, "stop"))
+
+    assert after_loss(faults, 1, 1000) == (kill(1, 50), kill(1, 9, "stop"))
+    assert after_loss(after_loss(faults, 1, 1000), 1, 1000) == (kill(1, 50),)
+
+
+def test_what_only_troubles_links_stays() -> None:
+    faults = (Fault(kind="delay", stage=1, ms=5), Fault(kind="partition", stage=1, seconds=5), kill(1, 5))
+
+    assert after_loss(faults, 1, 20) == faults[:2]

@@ -1,0 +1,239 @@
+"""Going on with a run from Python: what is refused before any process starts, and what is gone on with."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from decoupled import api, folders
+from decoupled.checkpoint import Checkpoint, Store
+from decoupled.config import Run
+from decoupled.errors import RunFailed, UsageError
+from decoupled.runtime.blueprint import Blueprint, draw
+from decoupled.runtime.feeder import Fed
+from decoupled.runtime.keeper import Standing
+from decoupled.runtime.report import Report
+
+# 1437 digits are 23 batches of 64, and the 360 of the test set 6
+USUAL: dict[str, Any] = {"hidden": (8, 8), "epochs": 4}
+
+
+def begun(folder: Path, *positions: int, **values: Any) -> Path:
+    """The folder of a run that was interrupted after checkpoints at these positions in its feed."""
+    run = Run(**USUAL | values)
+    folder.mkdir()
+    folders.begin(folder, run if run.data_name == "arrays" else draw(run, api.load_data(run)).run)
+    store = Store(folder / "checkpoints", 9, pytest.fail)
+    for position in positions:
+        about = Standing(Fed(position=position, number=position)).to_json()
+        store.save(Checkpoint(position - 1, [{"a": np.zeros(1)}] * 3, [{}] * 3, about))
+    store.finish()
+    return folder
+
+
+def refusal(folder: Path, run: Run | None = None) -> str:
+    with pytest.raises(UsageError) as refused:
+        api.resume(folder, run)
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+class Conducted:
+    """What would have been carried out by worker processes."""
+
+    def __init__(self) -> None:
+        self.blueprint: Blueprint | None = None
+        self.checkpoint: Checkpoint | None = None
+
+    def conduct(self, blueprint: Blueprint, store: Store, checkpoint: Checkpoint | None, *_: object) -> Report:
+        self.blueprint, self.checkpoint = blueprint, checkpoint
+        raise RunFailed("It was only to begin.")
+
+
+@pytest.fixture
+def conducted(monkeypatch: pytest.MonkeyPatch) -> Conducted:
+    made = Conducted()
+    monkeypatch.setattr(api, "conduct", made.conduct)
+    return made
+
+
+def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "no") == f"{tmp_path / 'no'} holds no run: there is no {tmp_path / 'no' / 'run.toml'}."
+
+
+def test_a_finished_run_is_refused(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run", 50)
+    (folder / "report.json").touch()
+
+    assert refusal(folder) == f"{folder} holds a finished run, so there is nothing to resume."
+
+
+def test_a_run_that_kept_nothing_to_go_on_with_is_refused(tmp_path: Path) -> None:
+    single = begun(tmp_path / "single", schedule="single")
+    arrays = begun(tmp_path / "arrays", data={"x_train": []})
+
+    assert refusal(single) == f"{single} was trained by single, which keeps no checkpoints. Train it anew."
+    assert refusal(arrays) == f"{arrays} was trained on arrays that it does not hold. Train it anew."
+
+
+@pytest.mark.parametrize("text", ["epochs = ", "epochs = 0", "colour = 3"])
+def test_a_folder_whose_run_cannot_be_read_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.toml").write_text(text)
+
+    assert refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "difference"),
+    [
+        ({"data": "addition"}, "data digits, not addition"),
+        ({"hidden": (8, 9)}, "hidden [8, 8], not [8, 9]"),
+        ({"schedule": "lockstep"}, "schedule dni, not lockstep"),
+        ({"schedule": "single"}, "schedule dni, not single"),
+        ({"head": "linear"}, "head readout, not linear"),
+        ({"batch": 32}, "batch 64, not 32"),
+        ({"seed": 1}, "seed 0, not 1"),
+        ({"workers": 2}, "workers None, not 2"),
+        ({"network": {"dtype": "float64"}}, "network.dtype float32, not float64"),
+        ({"optimiser": {"decay": "cosine"}}, "optimiser.decay linear, not cosine"),
+        ({"dni": {"overflow": "latest"}}, "dni.overflow block, not latest"),
+        ({"runtime": {"evaluate_every": 1}}, "runtime.evaluate_every 0, not 1"),
+        ({"dataset": {"bits": 4}}, "dataset.bits 8, not 4"),
+    ],
+    ids=str,
+)
+def test_another_network_or_another_order_of_batches_is_refused(tmp_path: Path, values: dict[str, Any], difference: str) -> None:
+    folder = begun(tmp_path / "run", 50)
+
+    assert refusal(folder, Run(**USUAL | values)) == (
+        f"{folder} was trained with {difference}. Resume it as it was, or train anew."
+    )
+
+
+def test_arrays_in_the_place_of_named_data_are_refused(tmp_path: Path) -> None:
+    folder, x, y = begun(tmp_path / "run", 50), np.ones((60, 64)), np.arange(60) % 10
+    arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+
+    assert "was trained with data digits, not arrays." in refusal(folder, Run(**USUAL, data=arrays))
+
+
+def test_fewer_epochs_than_were_trained_already_are_refused(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run", 2 * 23 + 1)
+
+    expected = f"{folder} was trained for longer than epochs=2 already. Resume it with more epochs."
+    assert refusal(folder, Run(**USUAL | {"epochs": 2})) == expected
+
+
+@pytest.mark.parametrize("position", [2 * 23, 2 * 23 - 1])
+def test_as_many_epochs_as_were_trained_already_are_taken(tmp_path: Path, conducted: Conducted, position: int) -> None:
+    folder = begun(tmp_path / "run", position)
+
+    with pytest.raises(RunFailed):
+        api.resume(folder, Run(**USUAL | {"epochs": 2}))
+
+    assert conducted.checkpoint is not None
+    assert conducted.checkpoint.microbatch == position - 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"epochs": 9},
+        {"link": {"window": 3}},
+        {"runtime": {"threads": 2, "report_every_s": 1}},
+        {"dataset": {"directory": "/data"}},
+        {"emulation": {"latency_ms": 5}},
+        {"checkpoint": {"every": 3}},
+        {"supervision": {"on_failure": "rollback"}},
+        {"faults": [{"kind": "kill", "stage": 1}]},
+    ],
+    ids=str,
+)
+def test_how_a_run_is_carried_out_may_be_another(tmp_path: Path, conducted: Conducted, values: dict[str, Any]) -> None:
+    folder, run = begun(tmp_path / "run", 40, 50), Run(**USUAL | values)
+
+    with pytest.raises(RunFailed):
+        api.resume(folder, run)
+
+    assert conducted.blueprint is not None
+    assert all(getattr(conducted.blueprint.run, name) == getattr(run, name) for name in values)
+    assert conducted.checkpoint is not None
+    assert conducted.checkpoint.microbatch == 49
+
+
+def test_without_a_checkpoint_it_begins_anew(tmp_path: Path, conducted: Conducted) -> None:
+    with pytest.raises(RunFailed):
+        api.resume(begun(tmp_path / "run"))
+
+    assert conducted.blueprint is not None
+    assert conducted.checkpoint is None
+
+
+def test_data_in_a_file_is_the_same_by_whatever_path(
+    tmp_path: Path, conducted: Conducted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = np.ones((60, 4)), np.arange(60) % 3
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    folder = begun(tmp_path / "run", data=str(tmp_path / "mine.npz"))
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(RunFailed):
+        api.resume(folder, Run(**USUAL, data="mine.npz"))
+
+    assert conducted.blueprint is not None
+
+
+def damaged(folder: Path) -> str:
+    path = folder / "checkpoints" / "0000000049" / "stage1.safetensors"
+    path.write_bytes(b"")
+    return str(path)
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path: Path, conducted: Conducted) -> None:
+    folder, said = begun(tmp_path / "run", 40, 50), list[str]()
+    path = damaged(folder)
+
+    with pytest.raises(RunFailed):
+        api.resume(folder, on_warning=said.append)
+
+    assert [sentence.split(" ")[0] for sentence in said] == [path]
+    assert conducted.checkpoint is not None
+    assert conducted.checkpoint.microbatch == 39
+
+
+def test_a_script_that_listens_to_nothing_is_warned_all_the_same(tmp_path: Path, conducted: Conducted) -> None:
+    folder = begun(tmp_path / "run", 40, 50)
+    path = damaged(folder)
+
+    with pytest.warns(RuntimeWarning, match=path), pytest.raises(RunFailed):
+        api.resume(folder)
+
+    assert conducted.checkpoint is not None
+
+
+@pytest.mark.parametrize("change", [lambda about: {}, lambda about: about | {"fed": 3}])
+def test_a_checkpoint_that_does_not_say_how_the_run_stood_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    folder = begun(tmp_path / "run")
+    store = Store(folder / "checkpoints", 3, pytest.fail)
+    store.save(Checkpoint(5, [{"a": np.zeros(1)}], [{}], change(Standing(Fed()).to_json())))
+    store.finish()
+
+    assert refusal(folder).startswith("The checkpoint after microbatch 5 does not say how its run stood: ")
+
+
+def test_a_run_that_was_interrupted_again_can_still_be_gone_on_with(tmp_path: Path, conducted: Conducted) -> None:
+    folder = begun(tmp_path / "run", 50)
+    before = sorted(folder.rglob("*"))
+
+    for _ in range(2):
+        with pytest.raises(RunFailed):
+            api.resume(folder)
+
+    assert conducted.checkpoint is not None
+    (folder / "metrics.jsonl").unlink()
+    assert sorted(folder.rglob("*")) == before
