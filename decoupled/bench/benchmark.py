@@ -159,10 +159,12 @@ def _under(name: str, run: Run, **values: Any) -> Run:
     values = {"schedule": name, "microbatches": None} | values
     emulation = run.emulation.model_dump()
     if name == "single":
-        values |= {"workers": None, "stages": None}
+        values |= {"workers": None, "stages": None, "faults": ()}
         emulation |= {"straggler": None}
     if name != "dni":
+        values.setdefault("faults", [fault.model_dump() for fault in run.faults if fault.kind != "drop"])
         values["dni"] = run.dni.model_dump() | {"overflow": "block"}
+        values["supervision"] = run.supervision.model_dump() | {"on_failure": None}
         emulation |= {"drop": 0.0}
     return changed(run, **values, emulation=emulation)
 
@@ -184,7 +186,7 @@ def _best(name: str, plan: Plan, dataset: Dataset, folder: Path, on_try: Callabl
     if len(candidates) == 1:
         return _under(name, plan.run, **candidates[0][1]), []
     updates = batches.count(len(dataset.x_train), plan.run.batch)
-    short = {"epochs": min(-(-(3 * plan.warm_up) // updates), plan.run.epochs)}
+    short = {"epochs": min(-(-(3 * plan.warm_up) // updates), plan.run.epochs), "faults": ()}
     rates = {}
     for i, (what, values) in enumerate(candidates):
         on_try(f"trying {name} with {what}")

@@ -121,8 +121,9 @@ class Coordinator:
                 if epoch is not None:
                     self.board.evaluations.add(message.body, epoch, self.board.seconds_before + self.seconds)
             case Kind.SNAPSHOT:
-                if self._keeper.take(stage, message, self._standing()):
-                    attempt.source.feeder.passed(message.microbatch)
+                feeder, m = attempt.source.feeder, message.microbatch
+                if self._keeper.take(stage, message, self._standing(), feeder.owes(m)):
+                    feeder.passed(m)
             case Kind.RESULT:
                 attempt.results[stage].add(message)
             case Kind.BROKEN:

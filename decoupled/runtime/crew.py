@@ -12,7 +12,7 @@ from decoupled.errors import RunFailed
 from decoupled.runtime.assignment import assign
 from decoupled.runtime.attempt import Attempt
 from decoupled.runtime.blueprint import Blueprint
-from decoupled.runtime.faults import after_loss
+from decoupled.runtime.faults import after_rollback
 from decoupled.runtime.keeper import Keeper, state_messages
 from decoupled.runtime.rendezvous import Rendezvous, Seat
 from decoupled.runtime.supervision import Policy, Supervision
@@ -126,6 +126,7 @@ class Crew:
 
     def _roll_back(self) -> None:
         """All stages go back to the last checkpoint, and the feed with them."""
+        self._faults = after_rollback(self._faults, self.attempt.source.feeder.fed.number)
         self.attempt.source.unlink()
         self.attempt = self._begin(self._keeper.latest())
         self.board.generations = [generation + 1 for generation in self.board.generations]
@@ -219,7 +220,6 @@ class Crew:
         self._assigned_at.pop(stage, None)
         self.attempt.ready.discard(stage)
         self._keeper.give_up()
-        self._faults = after_loss(self._faults, stage, self.attempt.source.feeder.fed.number)
         self.board.lost(stage, round(self._clock() * 1e9))
         if stage == 0 or self._rolls_back:
             self.attempt.source.unlink()

@@ -35,31 +35,37 @@ def hindrances(assignment: Assignment) -> list[Hindrance]:
     return found
 
 
+DEADLY = ("kill", "stop")
+
+
 class Doom:
-    """Kills or stops this very process when the plan says so."""
+    """Kills or stops this very process when the plan says so; a successor that begins behind the moment is spared."""
 
     def __init__(self, assignment: Assignment, strike: Callable[[Fault], None] | None = None) -> None:
         self._planned = _deadly(assignment.run.faults, assignment.place.stage)
+        self._is_successor = assignment.generation > 0
         self._strike = strike or _strike
 
     def reached(self, microbatch: int) -> None:
-        """The stage has trained on that microbatch."""
+        """The stage has taken up that microbatch."""
+        if self._is_successor:
+            self._planned = [fault for fault in self._planned if fault.microbatch >= microbatch]
+            self._is_successor = False
         while self._planned and self._planned[0].microbatch <= microbatch:
             self._strike(self._planned.pop(0))
 
 
-def after_loss(faults: Sequence[Fault], stage: int, microbatch: int) -> tuple[Fault, ...]:
-    """The faults still to come when the worker of that stage was lost, having seen at most that microbatch.
+def after_rollback(faults: Sequence[Fault], microbatch: int) -> tuple[Fault, ...]:
+    """The faults still to come when a run that had been fed up to that microbatch begins anew at an earlier one.
 
-    A stop or kill of its that can have struck will not strike its successor again, which may see the same microbatches.
+    What can have struck does not strike again.
     """
-    struck = [fault for fault in _deadly(faults, stage) if fault.microbatch <= microbatch][:1]
-    return tuple(fault for fault in faults if fault not in struck)
+    return tuple(fault for fault in faults if fault.kind not in DEADLY or fault.microbatch > microbatch)
 
 
 def _deadly(faults: Sequence[Fault], stage: int) -> list[Fault]:
     return sorted(
-        (fault for fault in faults if fault.kind in ("kill", "stop") and fault.stage == stage), key=lambda fault: fault.microbatch
+        (fault for fault in faults if fault.kind in DEADLY and fault.stage == stage), key=lambda fault: fault.microbatch
     )
 
 

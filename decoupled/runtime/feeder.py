@@ -60,7 +60,12 @@ class Feeder:
         self._next = next(self._stream, None)
         self._evaluated: dict[int, Item] = {}  # fed, and not back yet
         self._again: deque[Item] = deque()
-        self.is_between_minibatches = False  # the last item fed ended one
+        self._has_ended_minibatch = False  # with the last item fed
+
+    @property
+    def is_between_minibatches(self) -> bool:
+        """The last item fed ended one, and no evaluation is to be fed again: here the feed can be taken up anew."""
+        return self._has_ended_minibatch and not self._again
 
     @property
     def is_idle(self) -> bool:
@@ -87,13 +92,17 @@ class Feeder:
             self.fed.note(item)
         else:
             self._evaluated[item.microbatch] = item
-        self.is_between_minibatches = item.training and item.ends_minibatch
+        self._has_ended_minibatch = item.training and item.ends_minibatch
         return item
 
     def evaluated(self, number: int) -> int | None:
         """An evaluation is back; gives the epoch it belongs to, or None when nobody waits for it."""
         item = self._evaluated.pop(number, None)
         return item.epoch if item is not None else None
+
+    def owes(self, number: int) -> bool:
+        """Whether an evaluation up to that number has not come back."""
+        return any(m <= number for m in self._evaluated)
 
     def passed(self, number: int) -> None:
         """Everything up to that number has come out at the end or is lost: lost evaluations are fed again."""

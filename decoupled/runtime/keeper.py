@@ -88,10 +88,11 @@ class Keeper:
         self._snapshots.begin(feeder.fed.number - 1, now)
         return feeder.fed.number - 1
 
-    def take(self, stage: int, message: Message, standing: Standing) -> bool:
+    def take(self, stage: int, message: Message, standing: Standing, owes: bool) -> bool:
         """A piece of a stage's snapshot is here; says whether it was the last stage's last.
 
-        By then everything that was fed before the marker has come out at the end, or never will.
+        By then everything that was fed before the marker has come out at the end, or never will. If an evaluation is still
+        owed then, the snapshot is not kept, for a run resumed from it would never make that; another one is wanted.
         """
         if not self._snapshots.waits_for(stage, message.microbatch):
             return False
@@ -101,6 +102,9 @@ class Keeper:
             return False
         if stage == self._last:
             self._evaluations = standing.evaluations
+            if owes:
+                self._fed = None
+                self.want()
         if self._snapshots.add(stage, message.microbatch) and self._fed is not None:
             whole = Standing(self._fed, self._evaluations, standing.seconds, standing.generations, standing.incidents)
             about = whole.to_json() | {"run": self._run.model_dump(mode="json", exclude={"data"}) | {"data": self._run.data_name}}

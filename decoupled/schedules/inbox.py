@@ -64,7 +64,7 @@ class Downstream:
             case PeerJoined(side=Side.DOWNSTREAM, window=window, room=room):
                 # A neighbour that joined again says what fits it now, and knows nothing: reset, never add.
                 self.window, self._free = window, window if room is None else room
-                self.is_lost = self._knows_end = False
+                self.is_lost = self._knows_end = self._has_finished = False
             case PeerLost(side=Side.DOWNSTREAM):
                 self.is_lost, self._free, self._knows_end = True, 0, False
             case PeerFinished():

@@ -343,3 +343,16 @@ def test_peers_run_at_their_best_and_in_turn(trials: Trials, monkeypatch: pytest
         "torch runs with fused optimiser, 2 threads, the fastest of its settings.",
         "torch gpipe could not train this run, so it takes no part.",
     )
+
+
+def test_each_side_has_the_faults_that_it_can_bear_and_none_while_its_settings_are_tried(trials: Trials) -> None:
+    kill, drop = {"kind": "kill", "stage": 1, "microbatch": 3}, {"kind": "drop", "stage": 0, "share": 0.5}
+    run = Run(**SMALL | {"faults": [kill, drop], "supervision": {"on_failure": "continue"}})
+
+    measure(plan(run=run, schedules=("single", "lockstep", "gpipe", "dni")), FOLDER, silent)
+
+    found = {name: [fault.kind for fault in tried.faults] for name, tried in trials.done}
+    assert found.pop("dni-as-is-1") == ["kill", "drop"]
+    assert [found.pop(f"{side}-as-is-1") for side in ("single", "lockstep", "gpipe")] == [[], ["kill"], ["kill"]]
+    assert found
+    assert not any(found.values())

@@ -1,5 +1,6 @@
 """Faults on purpose: which stage's messages suffer, and when which process is struck. Nobody is."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from decoupled.config import Fault, Run
 from decoupled.runtime.assignment import Assignment, assign, upstream_name
 from decoupled.runtime.blueprint import draw
-from decoupled.runtime.faults import Doom, after_loss, hindrances
+from decoupled.runtime.faults import Doom, after_rollback, hindrances
 from decoupled.transport.hindered import Hindrance
 from tests.datasets import blobs
 
@@ -23,10 +24,13 @@ def assigned(stage: int, *faults: Fault, **values: Any) -> Assignment:
     return assign(draw(Run(hidden=(4, 4, 4), faults=faults, **values), DATA), stage, run_id="r1")
 
 
-def struck(stage: int, faults: list[Fault], reached: list[int]) -> list[list[int]]:
+def struck(stage: int, faults: list[Fault], reached: list[int], generation: int = 0) -> list[list[int]]:
     """The microbatches of the faults that strike at each of those that the stage trains on."""
     strokes = list[int]()
-    doom, found = Doom(assigned(stage, *faults), lambda fault: strokes.append(fault.microbatch)), []
+    doom, found = (
+        Doom(replace(assigned(stage, *faults), generation=generation), lambda fault: strokes.append(fault.microbatch)),
+        [],
+    )
     for microbatch in reached:
         doom.reached(microbatch)
         found.append(strokes[:])
@@ -100,24 +104,13 @@ def test_only_kill_and_stop_strike_and_only_at_their_stage() -> None:
     assert struck(1, faults, [0, 10]) == [[], []]
 
 
-def test_a_fault_that_can_have_struck_does_not_strike_the_successor() -> None:
-    faults = (kill(1, 5), kill(1, 50), kill(2, 5))
-
-    assert after_loss(faults, 1, 20) == (kill(1, 50), kill(2, 5))
-    assert after_loss(faults, 1, 5) == (kill(1, 50), kill(2, 5))
-    assert after_loss(faults, 1, 4) == faults, "it was lost by something else"
-    assert after_loss(faults, 0, 100) == faults
+def test_a_successor_is_spared_what_lies_behind_it_and_gets_the_rest() -> None:
+    assert struck(1, [kill(1, 5), kill(1, 9)], [7, 8, 9], generation=1) == [[], [], [9]]
+    assert struck(1, [kill(1, 5)], [7], generation=0) == [[5]], "the first may have missed that microbatch"
 
 
-def test_a_loss_takes_one_fault_the_earliest_however_far_the_feed_is() -> None:
-    """The one that struck; the others still have to."""
-    faults = (kill(1, 50), kill(1, 5), kill(1, 9, "stop"))
+def test_after_a_rollback_nothing_strikes_that_can_have_struck() -> None:
+    faults = (kill(1, 5), kill(1, 50), kill(2, 9, "stop"), Fault(kind="delay", stage=1, ms=5))
 
-    assert after_loss(faults, 1, 1000) == (kill(1, 50), kill(1, 9, "stop"))
-    assert after_loss(after_loss(faults, 1, 1000), 1, 1000) == (kill(1, 50),)
-
-
-def test_what_only_troubles_links_stays() -> None:
-    faults = (Fault(kind="delay", stage=1, ms=5), Fault(kind="partition", stage=1, seconds=5), kill(1, 5))
-
-    assert after_loss(faults, 1, 20) == faults[:2]
+    assert after_rollback(faults, 20) == (faults[1], faults[3])
+    assert after_rollback(faults, 4) == faults, "something else was the reason"

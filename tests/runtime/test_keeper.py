@@ -58,9 +58,9 @@ def part(stage: int, microbatch: int, value: float = 0.0) -> list[Message]:
     return parcel(Kind.SNAPSHOT, arrays, {"stage": stage}, microbatch)
 
 
-def take(kept: Keeper, stage: int, pieces: list[Message], standing: Standing = STANDING) -> bool:
+def take(kept: Keeper, stage: int, pieces: list[Message], standing: Standing = STANDING, owes: bool = False) -> bool:
     """Whether the keeper said of the last piece that it was the last stage's last."""
-    said = [kept.take(stage, piece, standing) for piece in pieces]
+    said = [kept.take(stage, piece, standing, owes) for piece in pieces]
     assert not any(said[:-1])
     return said[-1]
 
@@ -164,14 +164,14 @@ def test_a_second_snapshot_after_the_same_microbatch_takes_no_half_of_the_first(
     first = part(0, 3, value=1.0)
     kept.mark(source, 0.0)
     for piece in first[:came]:
-        kept.take(0, piece, STANDING)
+        kept.take(0, piece, STANDING, owes=False)
 
     kept.give_up()
     kept.want()
     kept.mark(source, 0.0)
     take(kept, 1, part(1, 3))
     for piece in [*first[came:], *part(0, 3, value=2.0)]:
-        kept.take(0, piece, STANDING)
+        kept.take(0, piece, STANDING, owes=False)
 
     (saved,) = store.saved
     assert [arrays.keys() for arrays in saved.arrays] == [{"weight", "trained"}] * 2
@@ -238,3 +238,15 @@ def test_a_checkpoint_that_does_not_say_how_its_run_stood_is_refused(change: Cal
 
     assert str(refused.value).startswith("The checkpoint after microbatch 13 does not say how its run stood: ")
     assert "\n" not in str(refused.value)
+
+
+def test_a_snapshot_that_owes_an_evaluation_is_not_kept_and_another_is_wanted() -> None:
+    store = MemoryStore()
+    kept, source = keeper(store), feeder(4)
+    kept.mark(source, 0.0)
+    take(kept, 0, part(0, 3))
+
+    assert take(kept, 1, part(1, 3), owes=True), "the last stage's is there all the same"
+
+    assert store.saved == []
+    assert kept.wants_marker(source, 0.0)

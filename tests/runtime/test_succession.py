@@ -181,3 +181,22 @@ def any_cluster(rng: random.Random, seed: int) -> Cluster:
     supervision["on_failure"] = rng.choice(["continue", "continue", "rollback"])
     hints: dict[str, Any] = {"drop": rng.choice([0, 0.3]), "duplicate": rng.choice([0, 0.3]), "jitter_s": rng.choice([0, 0.02])}
     return cluster_of(a_run(**values, supervision=supervision), seed, **hints)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_run_resumed_from_any_checkpoint_makes_every_evaluation(seed: int) -> None:
+    """Also from one that was made just after an evaluation was lost with a worker."""
+    run = a_run(runtime={"evaluate_every": 1}, checkpoint={"every": 1, "keep": 100})
+    cluster = cluster_of(run, seed)
+    run_until(cluster, TRAIN)
+    for _ in range(seed % 6):
+        cluster.advance()
+    cluster.kill(1 + seed % 2)
+    cluster.run()
+
+    for checkpoint in cluster.store.saved:
+        store = MemoryStore()
+        store.save(checkpoint)
+        resumed = cluster_of(run, seed, store)
+        resumed.run()
+        assert [evaluation.epoch for evaluation in resumed.coordinator.report().evaluations] == [1, 2, 3]
