@@ -90,10 +90,9 @@ class Feeder:
         self.is_between_minibatches = item.training and item.ends_minibatch
         return item
 
-    def evaluated(self, number: int) -> int | None:
-        """An evaluation is back; gives the epoch it belongs to, or None when nobody waits for it."""
-        item = self._evaluated.pop(number, None)
-        return item.epoch if item is not None else None
+    def evaluated(self, number: int) -> Item | None:
+        """An evaluation is back; gives what was evaluated, or None when nobody waits for it."""
+        return self._evaluated.pop(number, None)
 
     def passed(self, number: int) -> None:
         """Everything up to that number has come out at the end or is lost: lost evaluations are fed again."""
