@@ -12,6 +12,7 @@ from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.coordinator import Coordinator
 from decoupled.runtime.process import limits
 from decoupled.runtime.report import Report
+from decoupled.runtime.source import FIRST
 from decoupled.telemetry.board import Progress
 from decoupled.transport.zeromq import ZeroMQ
 
@@ -38,7 +39,7 @@ def conduct(
     with ExitStack() as stack:
         stack.callback(store.finish)
         workers = stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if address is None else None
-        transport = ZeroMQ(limits(run.link))
+        transport = ZeroMQ(limits(run.link), own=(FIRST,))
         stack.callback(transport.close)
         where = transport.bind(workers.address if workers is not None else address or "")
         coordinator = Coordinator(blueprint, transport, store, resume)

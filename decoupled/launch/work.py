@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from decoupled.errors import DecoupledError, RunFailed, UsageError
+from decoupled.runtime.performer import COORDINATOR, DOWNSTREAM, UPSTREAM
 from decoupled.runtime.worker import Worker
 from decoupled.transport.address import is_loopback, listening
 from decoupled.transport.zeromq import ZeroMQ
@@ -34,7 +35,7 @@ def work(coordinator: str, host: str, insecure: bool, say: Callable[[str], None]
     """
     name = f"worker-{uuid.uuid4().hex[:12]}"
     inbox = f"{coordinator}-{name[-4:]}" if coordinator.startswith("ipc://") else _inbox(coordinator, host, insecure)
-    transport = ZeroMQ()
+    transport = ZeroMQ(own=(COORDINATOR, DOWNSTREAM, UPSTREAM))
     worker = Worker(transport, say=say)
     try:
         worker.join(coordinator, inbox, name)

@@ -28,8 +28,9 @@ SEARCH_EVERY_S = 0.02
 class ZeroMQ:
     """A Transport over ZeroMQ sockets (tcp:// or ipc:// addresses)."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: Limits | None = None, own: tuple[str, ...] = ()) -> None:
+        """`own` are the names of peers that this side connects to, now or later, which no caller may take."""
+        self.limits, self._own = limits or Limits(), own
         self._context = zmq.Context()
         self._inbox: zmq.Socket[bytes] | None = None
         self._links: dict[str, zmq.Socket[bytes]] = {}
@@ -178,7 +179,7 @@ class ZeroMQ:
     def _caller(self, routing_id: bytes) -> str:
         """The name of whoever writes to the inbox; nobody may take the name of a peer that this side connected to."""
         name = routing_id.decode()
-        if name in self._links:
+        if name in self._links or name in self._own:
             raise WireError(f"a stranger that calls itself {name}.")
         return name
 
