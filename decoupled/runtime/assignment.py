@@ -79,7 +79,7 @@ class Assignment:
             and (self.place.is_first, self.place.is_last) == (first == 0, last == len(widths) - 2)
             and widths[1:-1] == self.run.hidden
             and min(widths) > 0
-            and all(scale.shape == widths[:1] and scale.dtype.kind == "f" for scale in self.scaling)
+            and all(scale.shape in ((1,), widths[:1]) and scale.dtype.kind == "f" for scale in self.scaling)
         )
 
 
