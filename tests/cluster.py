@@ -35,10 +35,16 @@ class Cluster:
     """A run whose turns the test can take one by one, or all with `run`."""
 
     def __init__(
-        self, run: Run, dataset: Dataset, seed: int = 0, faults: Faults | None = None, store: "MemoryStore | None" = None
+        self,
+        run: Run,
+        dataset: Dataset,
+        seed: int = 0,
+        faults: Faults | None = None,
+        store: "MemoryStore | None" = None,
+        network: MemoryNetwork | None = None,
     ) -> None:
         self.blueprint: Blueprint = draw(run, dataset)
-        self.network = MemoryNetwork(seed, faults)
+        self.network = network or MemoryNetwork(seed, faults)
         transport = self.network.endpoint()
         transport.bind("memory://coordinator")
         self.store = MemoryStore() if store is None else store
@@ -62,9 +68,17 @@ class Cluster:
         """Has the worker of that stage vanish, with all that it knew."""
         peer = self.coordinator.crew.rendezvous.seats[stage]
         assert peer is not None, f"stage {stage} has no worker to lose"
-        number = int(peer.peer.removeprefix("worker-"))
+        self._end(int(peer.peer.removeprefix("worker-")))
+
+    def _end(self, number: int) -> None:
         self.dead.add(number)
         self.network.crash(f"memory://{number}")
+
+    def _bury(self) -> None:
+        """A worker that was told to stop is gone, as its process would be."""
+        for number, worker in enumerate(self.workers):
+            if worker.is_done and number not in self.dead:
+                self._end(number)
 
     def assemble(self) -> None:
         """Lets everyone find everyone."""
@@ -82,6 +96,7 @@ class Cluster:
             for worker in self.alive:
                 while worker.step():
                     moved = True
+            self._bury()
             due = self.network.next_due()
             moved = moved or (due is not None and due <= self.network.now)
 
@@ -91,6 +106,7 @@ class Cluster:
         for _ in range(self.coordinator.take_due_starts()):
             self.start()
         acted = [worker.step() for worker in self.alive]
+        self._bury()
         if not any(acted):
             self._move_on()
 

@@ -13,6 +13,7 @@ from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.coordinator import Coordinator
 from decoupled.runtime.process import limits
 from decoupled.runtime.report import Report
+from decoupled.runtime.source import FIRST
 from decoupled.telemetry.board import Progress
 from decoupled.transport.keys import Keys
 from decoupled.transport.zeromq import ZeroMQ
@@ -50,7 +51,7 @@ def conduct(
         stack.callback(store.finish)
         workers = stack.enter_context(LocalWorkers(len(blueprint.stages), run.runtime.threads)) if meeting is None else None
         keys = meeting.keys if meeting is not None else None
-        transport = ZeroMQ(limits(run.link), keys, LOG.warning)
+        transport = ZeroMQ(limits(run.link), keys, LOG.warning, own=(FIRST,))
         stack.callback(transport.close)
         where = transport.bind(workers.address if workers is not None else meeting.address if meeting is not None else "")
         members = (keys.public, *keys.known) if keys is not None else ()

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 
 from decoupled.errors import DecoupledError, RunFailed, UsageError
+from decoupled.runtime.performer import COORDINATOR, DOWNSTREAM, UPSTREAM
 from decoupled.runtime.worker import Worker
 from decoupled.transport.address import is_loopback, is_wildcard, listening
 from decoupled.transport.keys import Keys
@@ -41,7 +42,7 @@ def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Ca
         inbox = f"{coordinator}-{name[-4:]}"
     else:
         inbox = listening(_beside(coordinator, host), insecure, keys is not None)
-    transport = ZeroMQ(keys=keys, log=LOG.warning)
+    transport = ZeroMQ(keys=keys, log=LOG.warning, own=(COORDINATOR, DOWNSTREAM, UPSTREAM))
     worker = Worker(transport, say=say)
     try:
         worker.join(coordinator, inbox, name, keys.known[0] if keys is not None else "")

@@ -1,6 +1,7 @@
 """An assignment: all that a worker needs to become a stage. It travels in one message."""
 
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -53,22 +54,38 @@ class Assignment:
 
     @classmethod
     def from_message(cls, message: Message) -> "Assignment":
-        """Raises KeyError, TypeError or UsageError when the message is not a whole assignment."""
-        body = message.body
-        architecture: dict[str, Any] = body["architecture"] | {"widths": tuple(body["architecture"]["widths"])}
-        return cls(
+        """Raises KeyError, TypeError, ValueError or UsageError when the message is not a whole assignment."""
+        body, (mean, deviation) = message.body, message.tensors
+        architecture: dict[str, Any] = body["architecture"] | {"widths": tuple(map(index, body["architecture"]["widths"]))}
+        downstream = body["downstream"]
+        assignment = cls(
             run_id=message.run,
-            place=Place(message.stage, body["stages"]),
-            layers=tuple(body["layers"]),
+            place=Place(message.stage, index(body["stages"])),
+            layers=tuple(map(index, body["layers"])),
             run=Run(**body["run"]),
             architecture=Architecture(**architecture),
-            steps_total=body["steps_total"],
-            downstream=body["downstream"],
-            scaling=(message.tensors[0], message.tensors[1]),
+            steps_total=index(body["steps_total"]),
+            downstream=None if downstream is None else str(downstream),
+            scaling=(mean, deviation),
             generation=message.generation,
-            updates=body["updates"],
-            downstream_key=body["downstream_key"],
-            members=tuple(body["members"]),
+            updates=index(body["updates"]),
+            downstream_key=str(body["downstream_key"]),
+            members=tuple(map(str, body["members"])),
+        )
+        if not assignment._is_consistent:
+            raise ValueError("its parts do not fit together")
+        return assignment
+
+    @property
+    def _is_consistent(self) -> bool:
+        """The layers are some of the network's, in order, and the stage's place is theirs."""
+        widths, (first, *_, last) = self.architecture.widths, (*self.layers, *self.layers)
+        return (
+            self.layers == tuple(range(max(first, 0), last + 1))
+            and (self.place.is_first, self.place.is_last) == (first == 0, last == len(widths) - 2)
+            and widths[1:-1] == self.run.hidden
+            and min(widths) > 0
+            and all(scale.shape in ((1,), widths[:1]) and scale.dtype.kind == "f" for scale in self.scaling)
         )
 
 
@@ -103,12 +120,26 @@ def build_stage(assignment: Assignment) -> Stage:
     if assignment.place.is_first:
         mean, deviation = (scale.astype(architecture.dtype) for scale in assignment.scaling)
         layers.append(Standardize(mean, deviation))
-    for index in assignment.layers:
-        layers += build_layer(architecture, index, run.seed)
+    for layer in assignment.layers:
+        layers += build_layer(architecture, layer, run.seed)
     optimiser: Optimiser = Adam() if run.optimiser.name == "adam" else SGD(run.optimiser.momentum)
     head = None if assignment.place.is_last or run.schedule != "dni" else _head(assignment)
     rate = LearningRate(run.optimiser.decay, assignment.steps_total)
     return Stage(layers, optimiser, run.lr, rate, LOSSES[architecture.loss](), head)
+
+
+def check_batch(assignment: Assignment, x: Array, targets: Array) -> None:
+    """Raises ValueError unless this can be a microbatch of the stage: a kernel would not notice."""
+    architecture, rows = assignment.architecture, x.shape[:1]
+    dtypes = ("uint8", "float32") if assignment.place.is_first else (architecture.dtype,)
+    fits = x.ndim == 2 and len(x) > 0 and x.shape[1] == architecture.widths[assignment.layers[0]] and x.dtype in dtypes
+    if architecture.loss == "softmax":
+        fits = fits and targets.shape == rows and targets.dtype == np.int64
+        fits = fits and 0 <= targets.min() <= targets.max() < architecture.widths[-1]
+    else:
+        fits = fits and targets.shape == (*rows, architecture.widths[-1]) and targets.dtype in ("uint8", "float32")
+    if not fits:
+        raise ValueError(f"{x.dtype} {x.shape} with {targets.dtype} {targets.shape} are no batch of this stage")
 
 
 def _head(assignment: Assignment) -> Head:

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 
 from decoupled.checkpoint import Checkpoint
+from decoupled.errors import RunFailed
 from decoupled.nn.network import Network
 from decoupled.runtime import feed
 from decoupled.runtime.blueprint import Blueprint
@@ -17,6 +18,7 @@ from decoupled.telemetry.board import Board
 from decoupled.telemetry.evaluations import Evaluations
 from decoupled.telemetry.ranges import Ranges
 from decoupled.transport.interface import Transport
+from decoupled.wire.messages import MALFORMED, Message
 
 
 class Attempt:
@@ -47,9 +49,18 @@ class Attempt:
         """Every stage has trained on all there was, and its arrays are here."""
         return all(result.is_whole for result in self.results)
 
+    def take_result(self, stage: int, message: Message) -> None:
+        """A piece of what a stage's training came to. Raises TypeError or ValueError when it cannot be that."""
+        if not self.source.feeder.exhausted:
+            raise ValueError("a result before the end")
+        self.results[stage].add(message)
+
     def report(self, blueprint: Blueprint, board: Board) -> Report:
-        """What the finished run came to."""
-        trained = [Ranges.from_array(result.arrays[TRAINED]) for result in self.results]
+        """What the finished run came to. Raises RunFailed when it is not what was to be trained."""
         arrays = {name: array for result in self.results for name, array in result.arrays.items() if name != TRAINED}
-        network = Network(blueprint.architecture, arrays)
+        try:
+            trained = [Ranges.from_array(result.arrays[TRAINED]) for result in self.results]
+            network = Network(blueprint.architecture, arrays)
+        except MALFORMED as error:
+            raise RunFailed(f"The workers' results do not make the network that was to be trained: {error!r:.200}.") from error
         return conclude(blueprint.run, board, network, self.source.feeder.fed, trained)

@@ -5,6 +5,7 @@ crew's business. `step` is all it takes to drive it.
 """
 
 from collections.abc import Callable
+from operator import index
 
 from decoupled.checkpoint import Checkpoint
 from decoupled.runtime.blueprint import Blueprint
@@ -15,9 +16,11 @@ from decoupled.runtime.source import FIRST
 from decoupled.telemetry.board import Board, Progress
 from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.evaluations import Part
 from decoupled.telemetry.incidents import Incident
+from decoupled.telemetry.spans import whole_rows
 from decoupled.transport.interface import Disconnected, Transport
-from decoupled.wire.messages import Kind, Message
+from decoupled.wire.messages import MALFORMED, Kind, Message
 
 
 def now_s() -> float:
@@ -93,18 +96,22 @@ class Coordinator:
             self.crew.disconnected(stage)
         elif peer == FIRST:
             self.crew.feed_link_broke()
+        else:
+            self.crew.left(peer)
 
     def _receive(self, peer: str, message: Message, key: str) -> None:
-        stage = self.crew.rendezvous.stage_of(peer)
-        if message.kind is Kind.JOIN:
-            if stage is None:
+        stage = 0 if peer == FIRST else self.crew.rendezvous.stage_of(peer)
+        if stage is None:
+            if message.kind is Kind.JOIN:
                 self.crew.join(peer, message, key)
-        elif message.run != self.crew.attempt.run_id:
-            return
-        elif peer == FIRST:
-            self.crew.attempt.source.receive(message)
-        elif stage is not None:
-            self._hear(stage, message)
+        elif message.run == self.crew.attempt.run_id:
+            try:
+                if peer == FIRST:
+                    self.crew.attempt.source.receive(message)
+                else:
+                    self._hear(stage, message)
+            except MALFORMED as error:
+                self.crew.dismiss(stage, f"it sent a malformed {message.kind.value} message ({error!r:.200})")
 
     def _hear(self, stage: int, message: Message) -> None:
         """What a seated worker says."""
@@ -113,23 +120,26 @@ class Coordinator:
             case Kind.READY:
                 self.crew.is_ready(stage)
             case Kind.REPORT:
-                self.crew.supervision.heard(stage, self._clock())
                 counters = Counters.from_body(message.body["counters"] | {"stage": stage})
-                self.board.report(counters, message.tensors[0], message.body["at_ns"])
+                self.board.report(counters, whole_rows(message.tensors[0]), index(message.body["at_ns"]))
+                self.crew.supervision.heard(stage, self._clock())
             case Kind.EVALUATED:
-                epoch = attempt.source.feeder.evaluated(message.microbatch)
-                if epoch is not None:
-                    self.board.evaluations.add(message.body, epoch, self.board.seconds_before + self.seconds)
+                self._evaluated(message.microbatch, Part.from_body(message.body))
             case Kind.SNAPSHOT:
                 feeder, m = attempt.source.feeder, message.microbatch
                 if self._keeper.take(stage, message, self._standing(), feeder.owes(m)):
                     feeder.passed(m)
             case Kind.RESULT:
-                attempt.results[stage].add(message)
+                attempt.take_result(stage, message)
             case Kind.BROKEN:
                 self.crew.link_broke()
             case Kind.FAILED:
                 self.crew.failed(stage, str(message.body["reason"]))
+
+    def _evaluated(self, microbatch: int, part: Part) -> None:
+        item = self.crew.attempt.source.feeder.evaluated(microbatch)
+        if item is not None:
+            self.board.evaluations.add(part, len(item.x), item.epoch, self.board.seconds_before + self.seconds)
 
     def _standing(self) -> Standing:
         board, fed = self.board, self.crew.attempt.source.feeder.fed

@@ -14,10 +14,12 @@ from decoupled.runtime.attempt import Attempt
 from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.faults import after_rollback
 from decoupled.runtime.keeper import Keeper, state_messages
+from decoupled.runtime.parcels import Parcel
 from decoupled.runtime.rendezvous import Rendezvous, Seat
 from decoupled.runtime.supervision import Policy, Supervision
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.incidents import Incident
+from decoupled.transport.address import can_be_linked
 from decoupled.transport.interface import Transport
 from decoupled.version import __version__
 from decoupled.wire.messages import Kind, Message
@@ -54,6 +56,7 @@ class Crew:
         self._faults = run.faults if resume is None else ()  # a plan is for the run that it was given for
         self._is_assigned = False  # every stage, at least once
         self._assigned_at: dict[int, float] = {}  # stages that are not ready yet
+        self._refused: set[str] = set()  # peers that asked for a stage and are still linked
         self._gone: set[tuple[str, int]] = set()  # hosts and processes of workers that are known to be lost
         self._broken_at: float | None = None  # when a link broke that only a new attempt can mend
         self.attempt = self._begin(resume)
@@ -72,14 +75,14 @@ class Crew:
     def join(self, peer: str, message: Message, key: str) -> None:
         """A worker asks for a stage; its connection has proven that it has the key."""
         match message.body:
-            case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if _can_be_reached(
-                address
-            ):
+            case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if can_be_linked(address):
                 taken = self.rendezvous.join(Seat(peer, address, host, pid, key), version, self.supervision.expected())
             case _:
                 taken = "it did not say who and where it is"
         if isinstance(taken, str):
-            self._send(peer, Message(Kind.REFUSE, body={"reason": taken}))
+            if peer not in self._refused:  # once: a stranger that asks on and does not listen would fill the memory
+                self._refused.add(peer)
+                self._transport.send(peer, Message(Kind.REFUSE, body={"reason": taken}))
             return
         self.supervision.joined(taken)
         if self._is_assigned and not self._rolls_back:
@@ -147,6 +150,10 @@ class Crew:
 
     # Who is lost.
 
+    def left(self, peer: str) -> None:
+        """Somebody without a stage has gone."""
+        self._refused.discard(peer)
+
     def watch(self) -> None:
         """Replaces workers that are silent for too long, or take too long to be ready, and makes up for broken links."""
         now = self._clock()
@@ -154,11 +161,11 @@ class Crew:
             if not self.attempt.results[stage].is_whole:
                 self._note(stage, "silent", f"no report for {SILENT_S:g} s")
         for stage in self.supervision.stalled(now):
-            self._dismiss(stage, f"no report for {self._blueprint.run.supervision.stall_timeout_s:g} s")
+            self.dismiss(stage, f"no report for {self._blueprint.run.supervision.stall_timeout_s:g} s")
         for stage in [stage for stage, at in self._assigned_at.items() if now - at > READY_S]:
             below = self.rendezvous.address(stage + 1)
             hint = f"; can it reach stage {stage + 1} at {below}?" if below else ""
-            self._dismiss(stage, f"it was not ready after {READY_S:g} s{hint}")
+            self.dismiss(stage, f"it was not ready after {READY_S:g} s{hint}")
         if self._broken_at is not None and now - self._broken_at > BROKEN_S and self.rendezvous.is_complete:
             self._roll_back()
 
@@ -200,6 +207,7 @@ class Crew:
             return
         self._gone.add((seat.host, seat.pid))
         self.rendezvous.leave(stage)
+        self.attempt.results[stage] = Parcel()  # a successor sends the whole of it
         self._replace(stage, why)
 
     def failed(self, stage: int, reason: str) -> None:
@@ -208,7 +216,7 @@ class Crew:
             raise RunFailed(f"The worker of stage {stage} failed before training began: {reason}")
         self.lose(stage, f"it failed: {reason}")
 
-    def _dismiss(self, stage: int, why: str) -> None:
+    def dismiss(self, stage: int, why: str) -> None:
         """A worker that may still be there is not wanted any more."""
         seat = self.rendezvous.seats[stage]
         if seat is not None and not self.attempt.results[stage].is_whole:
@@ -233,7 +241,3 @@ class Crew:
 
     def _send(self, peer: str, message: Message) -> None:
         self._transport.send(peer, replace(message, run=self.attempt.run_id))
-
-
-def _can_be_reached(address: str) -> bool:
-    return address.partition("://")[0] in ("tcp", "ipc", "memory")

@@ -95,10 +95,9 @@ class Feeder:
         self._has_ended_minibatch = item.training and item.ends_minibatch
         return item
 
-    def evaluated(self, number: int) -> int | None:
-        """An evaluation is back; gives the epoch it belongs to, or None when nobody waits for it."""
-        item = self._evaluated.pop(number, None)
-        return item.epoch if item is not None else None
+    def evaluated(self, number: int) -> Item | None:
+        """An evaluation is back; gives what was evaluated, or None when nobody waits for it."""
+        return self._evaluated.pop(number, None)
 
     def owes(self, number: int) -> bool:
         """Whether an evaluation up to that number has not come back."""

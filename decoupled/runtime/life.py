@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from operator import index
 
-from decoupled.runtime.assignment import Assignment, build_schedule, upstream_name, upstream_prefix
+from decoupled.runtime.assignment import Assignment, build_schedule, check_batch, upstream_name, upstream_prefix
 from decoupled.runtime.emulation import equip
 from decoupled.runtime.faults import Doom
 from decoupled.runtime.parcels import Parcel
@@ -111,7 +112,7 @@ class Life:
 
     def _welcome(self, peer: str, message: Message) -> None:
         """An upstream stage is there: the first, a successor, or the same one by a new link."""
-        this = (message.generation, int(message.body.get("link", 0)))
+        this = (message.generation, index(message.body.get("link", 0)))
         if this >= self._upstream_is:
             self._upstream, self._upstream_is = peer, this
             self._owed = 0
@@ -121,9 +122,11 @@ class Life:
     def _from_upstream(self, message: Message) -> Event | None:
         m = message.microbatch
         match message.kind:
-            case Kind.ACTIVATION if len(message.tensors) == 2:
+            case Kind.ACTIVATION:
+                x, targets = message.tensors
+                check_batch(self._assignment, x, targets)
                 ends = bool(message.body.get("ends_minibatch", True))
-                self._performer.accept(m, message.tensors[0], message.tensors[1], ends)
+                self._performer.accept(m, x, targets, ends)
                 self._waiting += 1
                 return ActivationArrived(m, bool(message.body.get("training")), ends)
             case Kind.MARKER:

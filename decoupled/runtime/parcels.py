@@ -1,6 +1,7 @@
 """Parcels: named arrays of any size as messages of bounded size, and back. A state, a snapshot and a result travel so."""
 
 import math
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -48,16 +49,26 @@ class Parcel:
         self._pieces: list[Array] = []
 
     def add(self, message: Message) -> None:
-        """Takes in the next piece. Raises KeyError or ValueError when it is none."""
-        name, shape, piece = message.body["name"], tuple(message.body["shape"]), message.tensors[0]
-        if message.body["begins"]:
+        """Takes in the next piece. Raises TypeError or ValueError when it is none."""
+        (piece,) = message.tensors
+        match message.body:
+            case {"name": str(name), "shape": [*shape], "begins": bool(begins), "left": int(left), "about": dict(about)}:
+                size = math.prod(map(index, shape))
+            case _:
+                raise ValueError("no piece of a parcel")
+        if begins:
             self.arrays, self._pieces, self._has_begun = {}, [], True
         if not self._has_begun:
             return
+        if piece.ndim != 1:
+            raise ValueError(f"a piece of {name:.40} of {piece.ndim} dimensions")
         self._pieces.append(piece)
-        if sum(len(part) for part in self._pieces) == math.prod(shape):
+        here = sum(len(part) for part in self._pieces)
+        if here > size or (here < size and left == 0):
+            raise ValueError(f"{here} of the {size} numbers of {name:.40}")
+        if here == size:
             whole = piece if len(self._pieces) == 1 else np.concatenate(self._pieces)
             self.arrays[name] = whole.reshape(shape)
             self._pieces = []
-        if message.body["left"] == 0:
-            self.about, self.is_whole = message.body["about"], True
+        if left == 0:
+            self.about, self.is_whole = about, True

@@ -25,7 +25,9 @@ class Rendezvous:
     def join(self, seat: Seat, version: str, expected: Sequence[int] = ()) -> int | str:
         """Seats a worker, at a stage where one is expected if there is such, and gives that; or the reason for a refusal."""
         if version != self._version:
-            return f"the worker has version {version} of decoupled and the coordinator {self._version}; install the same on both"
+            return (
+                f"the worker has version {version:.40} of decoupled and the coordinator {self._version}; install the same on both"
+            )
         if self.is_complete:
             return f"all {len(self.seats)} stages of the run are taken; start no more workers than it asks for"
         stage = next((stage for stage in expected if self.seats[stage] is None), self.seats.index(None))

@@ -20,6 +20,7 @@ from decoupled.schedules.events import ActivationArrived
 from decoupled.telemetry.board import Board, Progress
 from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters, peak_rss_mb
+from decoupled.telemetry.evaluations import Part
 from decoupled.telemetry.spans import Spans
 from decoupled.wire.messages import Kind
 
@@ -49,7 +50,8 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
                 spans.add(action, begun, now_ns())
                 for _, message in outgoing:
                     if message.kind is Kind.EVALUATED:
-                        board.evaluations.add(message.body, item.epoch, (now_ns() - started) / 1e9)
+                        part = Part.from_body(message.body)
+                        board.evaluations.add(part, len(item.x), item.epoch, (now_ns() - started) / 1e9)
             if now_ns() - reported >= run.runtime.report_every_s * 1e9:
                 reported = now_ns()
                 report(reported)

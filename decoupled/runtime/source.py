@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from operator import index
 
 from decoupled.runtime.assignment import upstream_name
 from decoupled.runtime.feeder import Feeder
@@ -43,9 +44,9 @@ class Source:
         """What the first stage says to its upstream."""
         match message.kind:
             case Kind.WINDOW if message.body.get("link") == self._links:
-                self._room, self._is_linked = max(int(message.body["room"]), 0), True
+                self._room, self._is_linked = max(index(message.body["room"]), 0), True
             case Kind.CREDIT if self._is_linked:
-                self._room += int(message.body["count"])
+                self._room += index(message.body["count"])
 
     def feed(self) -> None:
         """Sends what fits, with markers where they are due; and the end, when every evaluation is back."""

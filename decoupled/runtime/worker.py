@@ -7,9 +7,10 @@ arrives during a computation can thus change the next choice.
 import os
 import platform
 from collections.abc import Callable
+from dataclasses import replace
 
 from decoupled.errors import RunFailed
-from decoupled.runtime.assignment import Assignment
+from decoupled.runtime.assignment import Assignment, upstream_prefix
 from decoupled.runtime.faults import hindrances
 from decoupled.runtime.life import Life
 from decoupled.runtime.parcels import Parcel
@@ -21,9 +22,9 @@ from decoupled.telemetry.counters import Counters
 from decoupled.transport.hindered import Hindered
 from decoupled.transport.interface import Disconnected, Transport
 from decoupled.version import __version__
-from decoupled.wire.messages import Kind, Message
+from decoupled.wire.messages import MALFORMED, Kind, Message
 
-EARLY_MAX = 16  # greetings kept for a stage that this worker may be told to be
+EARLY_MAX = 4096  # greetings kept for a stage that this worker may be told to be; more than a stranger has connections
 
 
 class Worker:
@@ -64,7 +65,7 @@ class Worker:
             if isinstance(arrival, Disconnected):
                 self._lost(arrival.peer)
             else:
-                self._receive(arrival.peer, arrival.message)
+                self._hear(arrival.peer, arrival.message)
             if self.is_done:
                 return False
         return self._life.act() if self._life is not None else False
@@ -82,6 +83,13 @@ class Worker:
         if self._life is not None:
             self._life.lost(peer)
 
+    def _hear(self, peer: str, message: Message) -> None:
+        """Raises RunFailed when one of this run sends what cannot be used; from strangers nothing is read."""
+        try:
+            self._receive(peer, message)
+        except MALFORMED as error:
+            raise RunFailed(f"{peer} sent a malformed {message.kind.value} message: {error!r:.200}.") from error
+
     def _receive(self, peer: str, message: Message) -> None:
         match peer, message.kind:
             case "coordinator", Kind.STATE:
@@ -93,11 +101,17 @@ class Worker:
             case "coordinator", Kind.STOP:
                 self.is_done = True
             case _, Kind.HELLO if message.run != self._run_id:
-                self._early[peer] = message
-                if len(self._early) > EARLY_MAX:
-                    self._early.pop(next(iter(self._early)))
+                self._keep_early(peer, message)
             case _ if self._life is not None:
                 self._life.receive(peer, message)
+
+    def _keep_early(self, peer: str, message: Message) -> None:
+        """Keeps of a greeting, which may be a stranger's, only what is small."""
+        link = message.body.get("link")
+        if peer.startswith(upstream_prefix(message.run)) and isinstance(link, int):
+            self._early[peer] = replace(message, cause="", body={"link": link}, tensors=())
+            if len(self._early) > EARLY_MAX:
+                self._early.pop(next(iter(self._early)))
 
     def _become(self, assignment: Assignment) -> None:
         """Is that stage from now on; if it was one before, that was in an attempt which has been given up."""

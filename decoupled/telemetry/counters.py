@@ -1,9 +1,15 @@
 """Counters: one worker's running totals, reported whole each time so that a lost report loses nothing."""
 
+import math
 import resource
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 _STATUS = Path("/proc/self/status")
 
@@ -69,14 +75,26 @@ class Counters:
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "Counters":
-        """The counters in a message's body. Raises KeyError or TypeError when they are not there."""
+        """The counters in a message's body. Raises KeyError, TypeError or ValueError when they are not there."""
         values: dict[str, Any] = {f.name: body[f.name] for f in fields(cls)}
         for name in AVERAGES:
-            values[name] = Recent(**values[name])
-        return cls(**values | {"staleness": Mean(**values["staleness"])})
+            values[name] = _of_numbers(Recent(**values[name]))
+        return _of_numbers(cls(**values | {"staleness": _of_numbers(Mean(**values["staleness"]))}))
 
 
 AVERAGES = ("head_cosine", "head_norm_ratio", "head_relative_error", "loss", "accuracy")
+
+
+def _of_numbers(value: T) -> T:
+    """The same dataclass, if it holds what it should."""
+    for f in fields(value):
+        kind: Any = f.type
+        held = getattr(value, f.name)
+        if not isinstance(held, kind | int):  # a whole number is a float too
+            raise TypeError(f"{f.name} is {held!r:.40}")
+        if kind is float and not math.isfinite(held):
+            raise ValueError(f"{f.name} is {held}")
+    return value
 
 
 def peak_rss_mb() -> float:

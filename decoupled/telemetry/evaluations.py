@@ -1,6 +1,7 @@
 """Evaluations: what the test set gave, added up from one part for each of its microbatches."""
 
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 
@@ -12,6 +13,19 @@ class Evaluation:
     loss: float
     accuracy: float | None
     seconds: float  # since the run began
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one microbatch of the test set gave."""
+
+    loss: float
+    correct: int | None  # None where it means nothing
+
+    @classmethod
+    def from_body(cls, body: dict[str, Any]) -> "Part":
+        """Raises KeyError, TypeError or ValueError when it is not there."""
+        return cls(float(body["loss"]), None if body["correct"] is None else index(body["correct"]))
 
 
 @dataclass(slots=True)
@@ -31,14 +45,14 @@ class Evaluations:
         self.done = done  # by epoch, so that the last one is that of the whole run
         self._sums: dict[int, _Sum] = {}
 
-    def add(self, part: dict[str, Any], epoch: int, seconds: float) -> None:
-        """Takes in {loss, correct, samples} of one microbatch; `correct` is None where it means nothing."""
+    def add(self, part: Part, samples: int, epoch: int, seconds: float) -> None:
+        """Takes in what one microbatch of so many samples gave."""
         so_far = self._sums.setdefault(epoch, _Sum())
-        so_far.samples += part["samples"]
-        so_far.loss += part["loss"] * part["samples"]
-        so_far.correct += part["correct"] or 0
+        so_far.samples += samples
+        so_far.loss += part.loss * samples
+        so_far.correct += part.correct or 0
         if so_far.samples >= self._samples:
-            accuracy = None if part["correct"] is None else so_far.correct / so_far.samples
+            accuracy = None if part.correct is None else so_far.correct / so_far.samples
             evaluation = Evaluation(epoch, so_far.loss / so_far.samples, accuracy, seconds)
             self.done = tuple(sorted((*self.done, evaluation), key=lambda one: one.epoch))
             del self._sums[epoch]

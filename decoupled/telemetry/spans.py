@@ -51,6 +51,15 @@ class Spans:
         return rows
 
 
+def whole_rows(array: NDArray[Any]) -> Rows:
+    """An array that came as spans. Raises ValueError when it is none."""
+    if array.dtype != np.int64 or array.ndim != 2 or array.shape[1] != len(COLUMNS):
+        raise ValueError(f"{array.dtype} {array.shape} are no spans")
+    if len(array) and not 0 <= array[:, 0].min() <= array[:, 0].max() < len(KINDS):
+        raise ValueError("spans of an unknown kind")
+    return array
+
+
 def training(rows: Rows) -> Rows:
     """Those of the spans in which a stage trained."""
     return rows[np.isin(rows[:, 0], TRAINING)]

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from decoupled.errors import UsageError
 
 LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
+PATH_BYTES_MAX = 107  # of a socket file, by the kernel
 
 Number: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -45,12 +46,28 @@ def is_loopback(address: str) -> bool:
     return _parts(address)[0].is_loopback
 
 
+def can_be_linked(address: str) -> bool:
+    """Whether an address, which may be a stranger's, is of a form that every transport takes; nothing is looked up for it."""
+    scheme, _, rest = address.partition("://")
+    if scheme != "tcp":
+        return scheme in ("ipc", "memory") and 0 < len(rest.encode()) <= PATH_BYTES_MAX and "\0" not in rest
+    host, _, port = rest.rpartition(":")
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return _is_port(port) and int(port) > 0
+
+
+def _is_port(port: str) -> bool:
+    return port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) < 1 << 16
+
+
 def _parts(address: str) -> tuple[Number, str]:
     """The host as a number, and the port, which is * for any."""
     scheme, _, rest = address.partition("://")
     host, colon, port = rest.rpartition(":")
-    is_port = port == "*" or (port.isdecimal() and len(port) <= 5 and int(port) < 1 << 16)
-    if scheme != "tcp" or not colon or not is_port:
+    if scheme != "tcp" or not colon or not (port == "*" or _is_port(port)):
         raise UsageError(f"{address} is not an address. Give one like tcp://127.0.0.1:5555.")
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)

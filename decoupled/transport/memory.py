@@ -4,6 +4,7 @@ A whole cluster runs in one process and one thread, the same way for the same se
 what arrives is read-only and whole, as it would be from a socket.
 """
 
+import contextlib
 import heapq
 import random
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
-from decoupled.wire.codec import decode, encode
+from decoupled.wire.codec import WireError, decode, encode
 from decoupled.wire.messages import Kind, Message
 
 
@@ -51,6 +52,11 @@ class MemoryNetwork:
     def endpoint(self) -> "Memory":
         """A new, unbound endpoint on this network."""
         return Memory(self)
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        """Every address that can send, with what it calls whom it can send to."""
+        return list(self._names)
 
     def link(self, caller: str, peer: str, address: str, name: str) -> None:
         """Makes `peer` at `address` reachable from `caller`, and `caller`, there called `name`, from `address`."""
@@ -107,7 +113,8 @@ class MemoryNetwork:
                 arrivals.append(Disconnected(parcel.name))
             else:
                 frames = [memoryview(frame).tobytes() for frame in encode(parcel.message)]
-                arrivals.append(Received(parcel.name, decode(frames)))
+                with contextlib.suppress(WireError):  # refused, as by a socket
+                    arrivals.append(Received(parcel.name, decode(frames)))
         for parcel in held:
             heapq.heappush(wire, parcel)
         return arrivals

@@ -34,9 +34,14 @@ class ZeroMQ:
     """A Transport over ZeroMQ sockets (tcp:// or ipc:// addresses). `log` hears of those whom keys keep out."""
 
     def __init__(
-        self, limits: Limits | None = None, keys: Keys | None = None, log: Callable[[str], None] = lambda line: None
+        self,
+        limits: Limits | None = None,
+        keys: Keys | None = None,
+        log: Callable[[str], None] = lambda line: None,
+        own: tuple[str, ...] = (),
     ) -> None:
-        self.limits = limits or Limits()
+        """`own` are the names of peers that this side connects to, now or later, which no caller may take."""
+        self.limits, self._own = limits or Limits(), own
         self._keys, self._log = keys, Sparing(log)
         self._context = zmq.Context()
         self._door = Door(self._context, self._log.add) if keys is not None else None
@@ -203,7 +208,7 @@ class ZeroMQ:
     def _caller(self, routing_id: bytes) -> str:
         """The name of whoever writes to the inbox; nobody may take the name of a peer that this side connected to."""
         name = routing_id.decode()
-        if name in self._links:
+        if name in self._links or name in self._own:
             raise WireError(f"a stranger that calls itself {name}.")
         return name
 

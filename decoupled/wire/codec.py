@@ -20,6 +20,7 @@ HEADER_ITEMS_MAX = 4096  # in any one list or map of a header; msgpack makes roo
 MESSAGE_BYTES_MAX = 1 << 28
 TENSORS_MAX = 1024
 NDIM_MAX = 8
+NUMBER_MAX = 2**63 - 1  # microbatches stand in arrays of int64
 DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float64", "uint8", "int32", "int64")}
 
 Frame: TypeAlias = bytes | memoryview
@@ -108,6 +109,8 @@ def _header(frame: Frame) -> dict[str, Any]:
     for name, kind in _FIELDS.items():
         if type(header[name]) is not kind:
             raise WireError(f"a header whose {name} is not {kind.__name__}.")
+        if kind is int and abs(header[name]) > NUMBER_MAX:
+            raise WireError(f"a header whose {name} is beyond what an array holds.")
     if header["version"] != VERSION:
         raise WireError(f"a message of protocol version {header['version']}; this is version {VERSION}.")
     if not isinstance(header["body"], dict):

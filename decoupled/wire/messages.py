@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 
+# What it raises to read a message in which something is missing, of another type, or not to be had.
+MALFORMED = (KeyError, IndexError, TypeError, ValueError, OverflowError, MemoryError)
+
 
 class Kind(Enum):
     """What a message is. The value is what stands in the header."""

@@ -4,6 +4,7 @@ import pytest
 
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.evaluations import Part
 from decoupled.telemetry.incidents import Incident
 from decoupled.telemetry.spans import KINDS
 from tests.telemetry.spans import spans
@@ -101,7 +102,7 @@ def test_a_report_replaces_the_one_before() -> None:
 
 def test_evaluations_appear_in_the_progress() -> None:
     made = board()
-    made.evaluations.add({"loss": 0.25, "correct": 9, "samples": 10}, epoch=1, seconds=2.0)
+    made.evaluations.add(Part(0.25, 9), 10, epoch=1, seconds=2.0)
 
     (evaluation,) = made.progress(2.0, 1).evaluations
 

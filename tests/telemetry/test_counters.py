@@ -46,9 +46,26 @@ def test_a_body_that_lacks_a_counter_is_refused(name: str) -> None:
         Counters.from_body(body)
 
 
-def test_a_body_of_the_wrong_form_is_refused() -> None:
-    with pytest.raises(TypeError):
-        Counters.from_body(used().to_body() | {"loss": {"unknown": 1}})
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loss": {"unknown": 1}},
+        {"loss": {"value": "low"}},
+        {"loss": None},
+        {"samples": "many"},
+        {"samples": 1.5},
+        {"staleness": 3},
+        {"staleness": {"maximum": float("nan")}},
+        {"peak_rss_mb": float("inf")},
+    ],
+)
+def test_a_body_of_the_wrong_form_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Counters.from_body(used().to_body() | change)
+
+
+def test_a_loss_that_went_to_infinity_still_travels() -> None:
+    assert Counters.from_body(used().to_body() | {"loss": {"value": float("inf")}}).loss.value == float("inf")
 
 
 def test_a_mean_and_its_maximum() -> None:

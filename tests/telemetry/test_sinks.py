@@ -10,6 +10,7 @@ import pytest
 
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.counters import Counters
+from decoupled.telemetry.evaluations import Part
 from decoupled.telemetry.sinks import MetricsFile, record
 from tests.telemetry.spans import spans
 
@@ -31,7 +32,7 @@ def board() -> Board:
     last.loss.add(0.5)
     made.report(Counters(0, samples=60, dropped=3), spans((0, 600)), 1000)
     made.report(last, spans((400, 1000)), 1000)
-    made.evaluations.add({"loss": 0.25, "correct": 9, "samples": 10}, epoch=1, seconds=2.0)
+    made.evaluations.add(Part(0.25, 9), 10, epoch=1, seconds=2.0)
     return made
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from decoupled.errors import UsageError
-from decoupled.transport.address import is_wildcard, listening
+from decoupled.transport.address import can_be_linked, is_wildcard, listening
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,19 @@ def test_a_host_that_cannot_be_is_refused_even_on_a_trusted_network(host: str) -
 )
 def test_an_address_that_stands_for_all_is_known(host: str, is_all: bool) -> None:
     assert is_wildcard(f"tcp://{host}:*") is is_all
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:5555", "tcp://[::1]:1", "tcp://10.0.0.7:65535", "ipc:///tmp/a", "memory://0"]
+)
+def test_a_worker_can_be_linked_to_at_the_address_that_its_socket_gave(address: str) -> None:
+    assert can_be_linked(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcp://", "tcp://x", "tcp://localhost:1", "tcp://127.0.0.1", "tcp://127.0.0.1:0", "tcp://1.2.3.4:99999", "tcp://1.2.3.4:*",
+     "tcp://1.2.3.4:\u0661", "ipc://", "ipc://" + "x" * 200, "ipc://a\0b", "udp://1.2.3.4:5", "127.0.0.1:5", ""],
+)  # fmt: skip
+def test_what_a_stranger_gives_as_its_address_is_not_looked_up_or_tried(address: str) -> None:
+    assert not can_be_linked(address)

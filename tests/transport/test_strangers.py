@@ -1,11 +1,14 @@
 """What strangers send over real sockets is refused and counted, and disturbs nobody."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import zmq
 
 from decoupled.errors import RunFailed
 from decoupled.transport.interface import Disconnected, Limits
+from decoupled.transport.zeromq import ZeroMQ
 from decoupled.wire.messages import Kind, Message
 from tests.transport.sockets import Sockets, receive, until, until_lost
 from tests.wire.frames import as_sent, header
@@ -103,3 +106,21 @@ def test_a_stranger_cannot_take_the_name_of_a_peer(sockets: Sockets) -> None:
 
     assert arrival.message.kind is Kind.WINDOW
     until(lambda heard: worker.refused == 1, worker, stranger)
+
+
+def test_a_stranger_cannot_take_the_name_of_a_peer_that_is_still_to_be_linked_to(sockets: Sockets) -> None:
+    """Or its leaving would be taken for that peer's."""
+    bound = ZeroMQ(own=("downstream",))
+    with closing(bound):
+        where = bound.bind(sockets.file)
+        stranger, guest = sockets.transport(), sockets.transport()
+        stranger.connect("victim", where, "downstream")
+        guest.connect("bound", where, "guest")
+
+        stranger.send("victim", Message(Kind.HELLO))
+        until(lambda _: bound.refused == 1, bound, stranger)
+        stranger.close()
+        guest.send("bound", Message(Kind.HELLO))
+        heard = receive(1, bound, guest)
+
+    assert [arrival.peer for arrival in heard] == ["guest"]

@@ -189,6 +189,8 @@ def test_any_value_in_any_field_gives_a_message_or_a_wire_error(field: str, valu
         ("stage", 1.0),
         ("stage", False),
         ("microbatch", None),
+        ("microbatch", 2**63),
+        ("stage", -(2**63)),
         ("weight_version", [0]),
         ("cause", 0),
         ("body", []),

@@ -1,4 +1,4 @@
-"""Nothing in the package can run code that comes from outside as data."""
+"""Nothing in the package can run code that comes from outside as data; tests/test_hostile_files.py tries it with files."""
 
 import ast
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ import pytest
 import decoupled
 
 FILES = sorted(Path(decoupled.__file__).parent.rglob("*.py"))
-UNSAFE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+UNSAFE = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "code", "codeop"}
+NAMES = {"eval", "exec", "compile", "__import__"}
+METHODS = {"send_pyobj", "recv_pyobj", "import_module", "exec_module", "torch.load", "yaml.load", "np.load", "numpy.load"}
 
 
 def unsafe(source: str) -> Iterator[str]:
@@ -20,10 +22,15 @@ def unsafe(source: str) -> Iterator[str]:
                 yield from (name.name for name in names if name.name.split(".")[0] in UNSAFE)
             case ast.ImportFrom(module=str(module)) if module.split(".")[0] in UNSAFE:
                 yield module
-            case ast.keyword(arg="allow_pickle", value=value) if not (isinstance(value, ast.Constant) and value.value is False):
+            case ast.Call(func=called, keywords=keywords) if not any(map(refuses_pickles, keywords)):
+                name = ast.unparse(called)
+                yield from (name for known in (name, name.split(".")[-1]) if known in METHODS or name in NAMES)
+            case ast.keyword(arg="allow_pickle") if not refuses_pickles(node):
                 yield "allow_pickle"
-            case ast.Attribute(attr="send_pyobj" | "recv_pyobj" as name):
-                yield name
+
+
+def refuses_pickles(keyword: ast.keyword) -> bool:
+    return keyword.arg == "allow_pickle" and ast.unparse(keyword.value) == "False"
 
 
 @pytest.mark.parametrize(
@@ -31,9 +38,16 @@ def unsafe(source: str) -> Iterator[str]:
     [
         "import pickle",
         "from pickle import loads",
+        "import os, dill.source",
         "def f():\n    import shelve as s",
         "np.load(p, allow_pickle=True)",
         "np.load(p, allow_pickle=x)",
+        "np.load(p)",
+        "torch.load(p)",
+        "yaml.load(p)",
+        "eval('1')",
+        "exec(text)",
+        "importlib.import_module(name)",
         "socket.recv_pyobj()",
     ],
 )
@@ -41,7 +55,7 @@ def test_the_search_finds_what_it_looks_for(source: str) -> None:
     assert list(unsafe(source))
 
 
-def test_no_module_unpickles() -> None:
+def test_no_module_unpickles_or_runs_what_it_reads() -> None:
     found = {str(file): names for file in FILES if (names := list(unsafe(file.read_text())))}
 
     assert len(FILES) > 20
