@@ -1,5 +1,6 @@
 """What a script or a notebook calls: train a run, coordinate one by hand, resume one, use what was trained."""
 
+import hashlib
 import json
 import tempfile
 import warnings
@@ -75,7 +76,6 @@ def train(
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
             return _perform(Path(passing), blueprint, None, audience, meeting)
     folder = folders.new_folder(Path(out))
-    folders.begin(folder, blueprint.run)
     try:
         return _train_in(folder, blueprint, None, audience, meeting)
     except BaseException:
@@ -104,10 +104,12 @@ def resume(
         raise UsageError(f"{folder} was trained by single, which keeps no checkpoints. Train it anew.")
     if before.data == "arrays":
         raise UsageError(f"{folder} was trained on arrays that it does not hold. Train it anew.")
-    run = _found_from_anywhere(run or before)
+    run = _found_from_anywhere(run or before.model_copy(update={"faults": ()}))  # a plan is for the run it was given for
     blueprint = draw(run, load_data(run))
     _refuse_another(folder, before, blueprint.run)
-    checkpoint = Store(folder / CHECKPOINTS, blueprint.run.checkpoint.keep, on_warning).latest()
+    checkpoint = store_of(folder, blueprint.run, on_warning).latest()
+    if checkpoint is None:
+        on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
     if checkpoint is not None and Standing.of(checkpoint).fed.position > feed.end_of_training(blueprint.dataset, blueprint.run):
         raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
     return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning), meeting)
@@ -122,13 +124,18 @@ def _found_from_anywhere(run: Run) -> Run:
 
 def _refuse_another(folder: Path, before: Run, now: Run) -> None:
     """Raises UsageError with the first difference that a checkpoint cannot bear."""
-    free = CHANGEABLE | {"data": True}  # which may be arrays, of any size
-    then, there = (_flat({"data": run.data_name} | run.model_dump(mode="json", exclude=free)) for run in (before, now))
+    then, there = _fixed(before), _fixed(now)
     for name in then:
         if then[name] != there.get(name):
             raise UsageError(
                 f"{folder} was trained with {name} {then[name]}, not {there.get(name)}. Resume it as it was, or train anew."
             )
+
+
+def _fixed(run: Run) -> dict[str, Any]:
+    """What is trained, by dotted names."""
+    free = CHANGEABLE | {"data": True}  # which may be arrays, of any size
+    return _flat({"data": run.data_name} | run.model_dump(mode="json", exclude=free))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -158,6 +165,7 @@ def _train_in(
     """Trains in the run's folder, and keeps what it came to."""
     with ExitStack() as stack:
         stack.enter_context(folders.alone(folder))
+        folders.begin(folder, blueprint.run)
         metrics = stack.enter_context(MetricsFile(folder / "metrics.jsonl", audience.warning))
 
         def tell(progress: Progress) -> None:
@@ -173,8 +181,13 @@ def _perform(
 ) -> Report:
     if blueprint.run.schedule == "single":
         return train_single(blueprint, audience.progress)
-    store = Store(folder / CHECKPOINTS, blueprint.run.checkpoint.keep, audience.warning)
-    return conduct(blueprint, store, checkpoint, audience, meeting)
+    return conduct(blueprint, store_of(folder, blueprint.run, audience.warning), checkpoint, audience, meeting)
+
+
+def store_of(folder: Path, run: Run, on_warning: OnWarning) -> Store:
+    """The checkpoints in a run's folder; those of a run that trains something else are refused."""
+    trains = hashlib.sha256(json.dumps(_fixed(run), sort_keys=True).encode()).hexdigest()
+    return Store(folder / CHECKPOINTS, run.checkpoint.keep, on_warning, trains)
 
 
 def trace(folders: Sequence[str | Path], target: str | Path, seconds: float = 5.0) -> int:

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,19 @@ def fresh_folder(run: Run, what: str) -> Path:
 
 
 def begin(folder: Path, run: Run) -> None:
-    """Writes what the run is."""
-    (folder / "run.toml").write_text(to_toml(run), encoding="utf-8")
+    """Writes what the run is, in place of what it was. Raises UsageError when that cannot be."""
+    try:
+        checkpoint.write_whole(folder / "run.toml", to_toml(run).encode())
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}. Make room, or choose another folder.") from None
 
 
 def remove_if_nothing_happened(folder: Path) -> None:
     """Takes back the folder of a run that ended before it began, so that the same command can be given again."""
-    if not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").stat().st_size:
+    began = (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size
+    if began or (folder / CHECKPOINTS).exists():
+        return
+    with suppress(OSError):  # which must not hide why the run ended
         for name in ("run.toml", "metrics.jsonl"):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
@@ -53,13 +59,17 @@ def remove_if_nothing_happened(folder: Path) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keeps other processes from training in the folder. Raises UsageError when one does."""
-    with (folder / "run.toml").open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"{folder} is being trained by another process. Wait for its end, or stop it.") from None
+    """Keeps other processes of this host from training in the folder. Raises UsageError when one does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # file systems without locks, where care has to do
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(f"{folder} is being trained by another process. Wait for its end, or stop it.") from None
         yield
+    finally:
+        os.close(handle)
 
 
 def keep(report: Report, folder: Path) -> Report:
@@ -90,6 +100,8 @@ def load_run(folder: str | Path) -> Run:
 def load_network(folder: str | Path) -> Network:
     """The network that a run trained. Raises UsageError when the folder holds none."""
     path = Path(folder) / "model.safetensors"
+    if not path.exists() and (Path(folder) / "run.toml").exists():
+        raise UsageError(f"{folder} holds no finished run. Go on with it: decoupled train --resume {folder}")
     arrays, about = checkpoint.load_arrays(path)
     try:
         architecture: dict[str, Any] = dict(about["architecture"])

@@ -76,8 +76,12 @@ class Life:
 
     def __init__(self, command: list[str], log: Path, outcome: Outcome) -> None:
         self._outcome, self._seen = outcome, dict[int, psutil.Process]()
+        # By a pipe, for what it says must not be lost on the full disk as well.
         with log.open("ab") as out:
-            self._process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+            self._cat = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=out)
+        assert self._cat.stdin is not None
+        with self._cat.stdin as pipe:
+            self._process = subprocess.Popen(command, stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL)
         outcome.coordinators += 1
 
     @property
@@ -113,6 +117,7 @@ class Life:
     def end(self, timeout_s: float) -> None:
         """Waits until no process is left that belonged to it; counts those that stay."""
         self._process.wait(timeout_s)
+        self._cat.wait(timeout_s)
         _, alive = psutil.wait_procs(list(self._seen.values()), timeout=5)
         self._outcome.orphans += len(alive)
 

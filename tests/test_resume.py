@@ -9,7 +9,7 @@ import pytest
 
 from decoupled import api, folders
 from decoupled.checkpoint import Checkpoint, Store
-from decoupled.config import Run
+from decoupled.config import CheckpointOptions, Run
 from decoupled.errors import RunFailed, UsageError
 from decoupled.runtime.blueprint import Blueprint, draw
 from decoupled.runtime.feeder import Fed
@@ -24,8 +24,9 @@ def begun(folder: Path, *positions: int, **values: Any) -> Path:
     """The folder of a run that was interrupted after checkpoints at these positions in its feed."""
     run = Run(**USUAL | values)
     folder.mkdir()
-    folders.begin(folder, run if run.data_name == "arrays" else draw(run, api.load_data(run)).run)
-    store = Store(folder / "checkpoints", 9, pytest.fail)
+    run = run if run.data_name == "arrays" else draw(run, api.load_data(run)).run
+    folders.begin(folder, run)
+    store = api.store_of(folder, run.model_copy(update={"checkpoint": CheckpointOptions(keep=9)}), pytest.fail)
     for position in positions:
         about = Standing(Fed(position=position, number=position)).to_json()
         store.save(Checkpoint(position - 1, [{"a": np.zeros(1)}] * 3, [{}] * 3, about))
@@ -165,7 +166,7 @@ def test_how_a_run_is_carried_out_may_be_another(tmp_path: Path, conducted: Cond
 
 
 def test_without_a_checkpoint_it_begins_anew(tmp_path: Path, conducted: Conducted) -> None:
-    with pytest.raises(RunFailed):
+    with pytest.raises(RunFailed), pytest.warns(RuntimeWarning, match="begins anew"):
         api.resume(begun(tmp_path / "run"))
 
     assert conducted.blueprint is not None
@@ -180,7 +181,7 @@ def test_data_in_a_file_is_the_same_by_whatever_path(
     folder = begun(tmp_path / "run", data=str(tmp_path / "mine.npz"))
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(RunFailed):
+    with pytest.raises(RunFailed), pytest.warns(RuntimeWarning, match="begins anew"):
         api.resume(folder, Run(**USUAL, data="mine.npz"))
 
     assert conducted.blueprint is not None
@@ -219,7 +220,7 @@ def test_a_checkpoint_that_does_not_say_how_the_run_stood_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     folder = begun(tmp_path / "run")
-    store = Store(folder / "checkpoints", 3, pytest.fail)
+    store = api.store_of(folder, folders.load_run(folder), pytest.fail)
     store.save(Checkpoint(5, [{"a": np.zeros(1)}], [{}], change(Standing(Fed()).to_json())))
     store.finish()
 

@@ -46,6 +46,7 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, ser_json_inf_nan="constants")  # a loss may be NaN
     format: Literal[1]
     microbatch: int
+    trains: str  # what is trained: the same for all checkpoints that can take one another's place
     files: list[_File]  # of the stages, in order
     about: dict[str, Any]
     sha256: str = ""  # of all the others
@@ -57,9 +58,12 @@ class _Manifest(BaseModel):
 class Store:
     """Writes checkpoints in a thread of its own, so that nobody waits for the disk; reads the newest that is sound."""
 
-    def __init__(self, folder: Path, keep: int, warn: Callable[[str], None]) -> None:
-        """Keeps the newest `keep` in the folder; `warn` hears sentences about what cannot be written or used."""
-        self._folder, self._keep, self._warn = folder, keep, warn
+    def __init__(self, folder: Path, keep: int, warn: Callable[[str], None], trains: str = "") -> None:
+        """Keeps the newest `keep` in the folder; `warn` hears sentences about what cannot be written or used.
+
+        `trains` says what is trained; checkpoints in which it says something else are refused.
+        """
+        self._folder, self._keep, self._warn, self._trains = folder, keep, warn, trains
         self._thread: threading.Thread | None = None
         self._said: list[str] = []  # by the thread, for `warn`
 
@@ -90,7 +94,9 @@ class Store:
             folder.mkdir(parents=True)
             files = [self._write(folder, stage, checkpoint) for stage in range(len(checkpoint.arrays))]
             _sync(folder)
-            manifest = _Manifest(format=1, microbatch=checkpoint.microbatch, files=files, about=checkpoint.about)
+            manifest = _Manifest(
+                format=1, microbatch=checkpoint.microbatch, trains=self._trains, files=files, about=checkpoint.about
+            )
             manifest.sha256 = manifest.digest()
             write_whole(folder / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
             _sync(folder)
@@ -130,14 +136,14 @@ class Store:
         self.finish()
         for folder in reversed(self._folders()):
             try:
-                return _load(folder)
+                return _load(folder, self._trains)
             except UsageError as error:
                 self._warn(f"{error} The checkpoint before it is used instead, if there is one.")
         return None
 
 
-def _load(folder: Path) -> Checkpoint:
-    """A checkpoint. Raises UsageError, naming the file, when anything about it is not as it was written."""
+def _load(folder: Path, trains: str) -> Checkpoint:
+    """A checkpoint. Raises UsageError, naming the file, when anything about it is not as it was written for this run."""
     path = folder / MANIFEST
     try:
         manifest = _Manifest.model_validate_json(path.read_bytes())
@@ -148,6 +154,8 @@ def _load(folder: Path) -> Checkpoint:
         raise UsageError(f"{path} cannot be used: {reason}.") from None
     if manifest.sha256 != manifest.digest():
         raise UsageError(f"{path} is damaged: its content does not fit its checksum.")
+    if manifest.trains != trains:
+        raise UsageError(f"{path} cannot be used: it is of a run that trains something else.")
     if manifest.microbatch != _age(folder)[0]:
         raise UsageError(f"{path} cannot be used: it is that of a checkpoint after microbatch {manifest.microbatch}.")
     loaded = [_read(folder / _name(stage), file) for stage, file in enumerate(manifest.files)]

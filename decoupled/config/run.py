@@ -201,9 +201,10 @@ class Run(_Frozen):
         if self.emulation.straggler is not None and self.emulation.straggler >= count:
             raise ValueError(f"there is no stage {self.emulation.straggler} to slow down; the last of {count} is {count - 1}")
         for fault in self.faults:
-            if fault.stage + (fault.kind == "partition") >= count:
+            last = count - 1 - (fault.kind in ("partition", "drop"))  # these are about the link to the next stage
+            if fault.stage > last:
                 raise ValueError(
-                    f"there is no stage {fault.stage} for the fault {fault.kind}; the last of {count} is {count - 1}"
+                    f"there is no stage {fault.stage} for the fault {fault.kind}; the last that can have it is {last}"
                 )
         return self
 
@@ -226,4 +227,8 @@ def _sentence(error: ValidationError) -> str:
         return f"There is no setting {where}."
     if first["loc"][:1] == ("data",):
         return "data is a name, the path of an .npz file, or a mapping of x_train, y_train, x_test and y_test."
-    return f"{where}: {what}, not {first['input']!r:.60}." if where else f"{what[0].upper()}{what[1:]}."
+    if first["type"] == "missing":
+        return f"{where} is missing."
+    if first["type"] == "value_error":
+        return f"{what[0].upper()}{what[1:]}."
+    return f"{where}: {what}, not {first['input']!r:.60}."

@@ -42,7 +42,7 @@ def fault(text: str) -> dict[str, Any]:
     values: dict[str, Any] = {"kind": kind.strip()}
     for part in rest.split(",") if colon else ():
         name, equals, value = part.partition("=")
-        if not equals or not name.strip():
+        if not equals or not name.strip() or name.strip() in values:
             raise UsageError(f"--fault takes something like kill:stage=2,microbatch=400, not {text!r}.")
         values[name.strip()] = _value(value)
     return values

@@ -48,7 +48,9 @@ def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Ca
         worker.join(coordinator, inbox, name, keys.known[0] if keys is not None else "")
         say(f"waiting for the coordinator at {coordinator}")
         worker.run()
-    except DecoupledError:
+    except DecoupledError as error:
+        if not worker.is_dismissed:
+            worker.fail(error)
         raise
     except Exception as error:
         worker.fail(error)

@@ -46,7 +46,7 @@ class Coordinator:
         """
         self._blueprint, self._transport, self._clock = blueprint, transport, clock
         run, dataset = blueprint.run, blueprint.dataset
-        self._keeper = Keeper(run, len(blueprint.stages), store, run.checkpoint)
+        self._keeper = Keeper(len(blueprint.stages), store, run.checkpoint)
         self.board = Board(blueprint.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
         if resume is not None:
             standing = Standing.of(resume)
@@ -121,8 +121,9 @@ class Coordinator:
                 self.crew.is_ready(stage)
             case Kind.REPORT:
                 counters = Counters.from_body(message.body["counters"] | {"stage": stage})
-                self.board.report(counters, whole_rows(message.tensors[0]), index(message.body["at_ns"]))
-                self.crew.supervision.heard(stage, self._clock())
+                rows = whole_rows(message.tensors[0])
+                self.board.report(counters, rows, index(message.body["at_ns"]))
+                self.crew.heard(stage, float((rows[:, 3] - rows[:, 2]).max(initial=0)) / 1e9)
             case Kind.EVALUATED:
                 self._evaluated(message.microbatch, Part.from_body(message.body))
             case Kind.SNAPSHOT:
@@ -149,7 +150,7 @@ class Coordinator:
 
     def progress(self) -> Progress:
         """The run as it is now."""
-        return self.board.progress(self.seconds, self.crew.attempt.source.epoch)
+        return self.board.progress(self.board.seconds_before + self.seconds, self.crew.attempt.source.epoch)
 
     def report(self) -> Report:
         """What the finished run came to."""

@@ -26,6 +26,7 @@ from decoupled.wire.messages import Kind, Message
 
 READY_S = 120.0  # for workers to build their stages and find their neighbours
 SILENT_S = 1.5  # without a report, of which several should have come
+SLEPT_S = 1.0  # between two looks, which should be a few milliseconds
 BROKEN_S = 1.0  # for a worker's end to become known, which would explain a broken link
 
 
@@ -49,11 +50,15 @@ class Crew:
         silent_s = max(SILENT_S, 4 * run.runtime.report_every_s)
         stall_s = max(run.supervision.stall_timeout_s, silent_s)
         self.supervision = Supervision(count, Policy(run.supervision.restarts_max, run.supervision.backoff_s, silent_s, stall_s))
+        if run.emulation.device_ms is not None:  # how long a computation takes is known before the first
+            layers = max(map(len, blueprint.stages))
+            self.supervision.computes(run.emulation.device_ms / 1000 * layers * run.emulation.straggler_factor)
         self.rendezvous = Rendezvous(count, __version__)
         self.board = board
         self.condemned: list[int] = []  # processes on this host, to be killed by whoever started them
         self.started_at: float | None = None  # when all were ready, for the first time
-        self._faults = run.faults if resume is None else ()  # a plan is for the run that it was given for
+        self._faults = run.faults
+        self._watched_at = clock()
         self._is_assigned = False  # every stage, at least once
         self._assigned_at: dict[int, float] = {}  # stages that are not ready yet
         self._refused: set[str] = set()  # peers that asked for a stage and are still linked
@@ -117,7 +122,6 @@ class Crew:
         """A stage's new worker takes its place beside neighbours that never stopped."""
         self.board.generations[stage] += 1
         self._assign(stage, self._keeper.latest())
-        self._keeper.want()  # so that the work is kept, and it shows which evaluations were lost
         if stage == 0 and self.attempt.source.is_in_use:
             self._link_first()
         elif stage > 0 and (above := self.rendezvous.seats[stage - 1]) is not None:
@@ -144,9 +148,19 @@ class Crew:
         self.supervision.heard(stage, self._clock())
         if absent_s := self.board.rejoined(stage, round(self._clock() * 1e9)):
             self._note(stage, "rejoined", f"generation {self.board.generations[stage]}, after {absent_s:.1f} s")
-        if len(self.attempt.ready) == len(self.rendezvous.seats) and not self.attempt.source.is_in_use:
+            self._keeper.want()  # so that the work is kept, and it shows which evaluations were lost
+        if len(self.attempt.ready) < len(self.rendezvous.seats):
+            return
+        self.attempt.source.may_mark = True
+        if not self.attempt.source.is_in_use:
             self.started_at = self.started_at if self.started_at is not None else self._clock()
             self._link_first()
+
+    def heard(self, stage: int, longest_s: float) -> None:
+        """A worker has reported; its longest computation since the last time took so long."""
+        self.supervision.computes(longest_s)
+        if self.supervision.heard(stage, self._clock()):
+            self._note(stage, "back", "it reports again")
 
     # Who is lost.
 
@@ -157,11 +171,17 @@ class Crew:
     def watch(self) -> None:
         """Replaces workers that are silent for too long, or take too long to be ready, and makes up for broken links."""
         now = self._clock()
+        if now - self._watched_at > SLEPT_S:  # this process was stopped, or its host was suspended
+            self.supervision.slept(now - self._watched_at)
+        self._watched_at = now
         for stage in self.supervision.take_silent(now):
             if not self.attempt.results[stage].is_whole:
-                self._note(stage, "silent", f"no report for {SILENT_S:g} s")
+                self._note(stage, "silent", f"no report for {self.supervision.silent_s:.2g} s")
         for stage in self.supervision.stalled(now):
-            self.dismiss(stage, f"no report for {self._blueprint.run.supervision.stall_timeout_s:g} s")
+            self.dismiss(stage, f"no report for {self.supervision.stall_s:.2g} s")
+        for stage in self._assigned_at:
+            if stage + 1 < len(self.rendezvous.seats) and stage + 1 not in self.attempt.ready:
+                self._assigned_at[stage] = now  # it has nobody to find yet
         for stage in [stage for stage, at in self._assigned_at.items() if now - at > READY_S]:
             below = self.rendezvous.address(stage + 1)
             hint = f"; can it reach stage {stage + 1} at {below}?" if below else ""
@@ -203,8 +223,8 @@ class Crew:
     def lose(self, stage: int, why: str) -> None:
         """A worker has gone. Raises RunFailed when it cannot be replaced."""
         seat = self.rendezvous.seats[stage]
-        if seat is None or self.attempt.results[stage].is_whole:
-            return
+        if seat is None or all(result.is_whole for result in self.attempt.results[: stage + 1]):
+            return  # nobody needs it any more
         self._gone.add((seat.host, seat.pid))
         self.rendezvous.leave(stage)
         self.attempt.results[stage] = Parcel()  # a successor sends the whole of it
@@ -228,6 +248,7 @@ class Crew:
         self._assigned_at.pop(stage, None)
         self.attempt.ready.discard(stage)
         self._keeper.give_up()
+        self.attempt.source.may_mark = False  # a marker would only get lost
         self.board.lost(stage, round(self._clock() * 1e9))
         if stage == 0 or self._rolls_back:
             self.attempt.source.unlink()

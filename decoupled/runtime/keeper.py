@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from decoupled.checkpoint import Checkpoint
-from decoupled.config import CheckpointOptions, Run
+from decoupled.config import CheckpointOptions
 from decoupled.errors import UsageError
 from decoupled.runtime.feeder import Fed, Feeder
 from decoupled.runtime.parcels import Parcel, parcel
@@ -58,8 +58,8 @@ class Standing:
 class Keeper:
     """Makes the checkpoints of one run, one at a time."""
 
-    def __init__(self, run: Run, stages: int, store: Storing, options: CheckpointOptions) -> None:
-        self._run, self._store = run, store
+    def __init__(self, stages: int, store: Storing, options: CheckpointOptions) -> None:
+        self._store = store
         self._snapshots = Snapshots(stages, options.every, options.every_s)
         self._parts = [Parcel() for _ in range(stages)]
         self._fed: Fed | None = None  # when the marker was sent; None for one that is not to be kept
@@ -107,9 +107,8 @@ class Keeper:
                 self.want()
         if self._snapshots.add(stage, message.microbatch) and self._fed is not None:
             whole = Standing(self._fed, self._evaluations, standing.seconds, standing.generations, standing.incidents)
-            about = whole.to_json() | {"run": self._run.model_dump(mode="json", exclude={"data"}) | {"data": self._run.data_name}}
             arrays, abouts = [part.arrays for part in self._parts], [part.about for part in self._parts]
-            self._store.save(Checkpoint(message.microbatch, arrays, abouts, about))
+            self._store.save(Checkpoint(message.microbatch, arrays, abouts, whole.to_json()))
         return stage == self._last
 
     def give_up(self) -> None:

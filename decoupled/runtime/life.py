@@ -30,6 +30,8 @@ from decoupled.telemetry.spans import Spans
 from decoupled.transport.interface import Transport
 from decoupled.wire.messages import Kind, Message
 
+DRAIN_NS = 250_000_000  # for gradients that a marker or an evaluation waits for
+
 
 class Life:
     """From an assignment to the end of the run, or to the next assignment."""
@@ -45,9 +47,13 @@ class Life:
         self._spans = Spans()
         self._deadlines: dict[int, int] = {}  # when the patience with a microbatch's gradient runs out, oldest first
         self._last_report_ns = clock_ns()
+        self._drained_by_ns = clock_ns() + DRAIN_NS
         self._has_finished = False
         self._doom = Doom(assignment)
-        self._bytes_before = self.counters.bytes_sent, self.counters.bytes_received
+        self._bytes_before = (
+            self.counters.bytes_sent - transport.bytes_sent,
+            self.counters.bytes_received - transport.bytes_received,
+        )
         self._upstream, self._upstream_is = "", (-1, -1)  # whom to answer to, and which generation and link of it that is
         self._downstream, self._downstream_key, self._links = assignment.downstream, assignment.downstream_key, 0
         window = assignment.run.link.window
@@ -189,9 +195,11 @@ class Life:
 
     def _expire(self) -> None:
         now = self._clock_ns()
+        if not self._schedule.is_draining:
+            self._drained_by_ns = now + DRAIN_NS
         while self._deadlines:
             oldest, deadline = next(iter(self._deadlines.items()))
-            if deadline > now:
+            if min(deadline, self._drained_by_ns) > now:
                 return
             del self._deadlines[oldest]
             self._schedule.receive(Expired(oldest))

@@ -22,6 +22,7 @@ class Source:
         self._room = 0  # microbatches that fit the first stage's inbox
         self._links = 0
         self._is_linked = self._has_ended = False
+        self.may_mark = True  # every stage is there to pass a marker on
 
     def link(self, address: str, key: str) -> None:
         """Goes by a new link to the first stage, which may be another worker than before."""
@@ -57,7 +58,7 @@ class Source:
             self._send(Message(Kind.FEED_ENDED))
 
     def _feed_one(self) -> bool:
-        if not self.feeder.exhausted and self._keeper.wants_marker(self.feeder, self._clock()):
+        if self.may_mark and not self.feeder.exhausted and self._keeper.wants_marker(self.feeder, self._clock()):
             self._send(Message(Kind.MARKER, microbatch=self._keeper.mark(self.feeder, self._clock())))
         item = self.feeder.take() if self._room > 0 else None
         if item is None:

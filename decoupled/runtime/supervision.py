@@ -34,12 +34,31 @@ class Supervision:
 
     def __init__(self, stages: int, policy: Policy) -> None:
         self._policy = policy
+        self._longest_s = 0.0  # computation that has been seen
         self._watches = [_Watch() for _ in range(stages)]
 
-    def heard(self, stage: int, now: float) -> None:
-        """The worker is ready, or has reported."""
+    def computes(self, seconds: float) -> None:
+        """A computation took so long, during which no worker reports: the limits grow with the longest."""
+        self._longest_s = max(self._longest_s, seconds)
+
+    @property
+    def silent_s(self) -> float:
+        return max(self._policy.silent_s, 3 * self._longest_s)
+
+    @property
+    def stall_s(self) -> float:
+        return max(self._policy.stall_s, 10 * self._longest_s)
+
+    def heard(self, stage: int, now: float) -> bool:
+        """The worker is ready, or has reported; says whether it had been flagged."""
         watch = self._watches[stage]
-        watch.heard_at, watch.is_flagged = now, False
+        was_flagged, watch.heard_at, watch.is_flagged = watch.is_flagged, now, False
+        return was_flagged
+
+    def slept(self, seconds: float) -> None:
+        """Nobody listened for so long, so nobody can be blamed for it."""
+        for watch in self._watches:
+            watch.heard_at = None if watch.heard_at is None else watch.heard_at + seconds
 
     def expected(self) -> list[int]:
         """The stages for which workers have been started that have not joined yet."""
@@ -69,14 +88,14 @@ class Supervision:
 
     def take_silent(self, now: float) -> list[int]:
         """The stages whose worker has been silent for too long to be well, each once."""
-        found = [i for i in self._overdue(now, self._policy.silent_s) if not self._watches[i].is_flagged]
+        found = [i for i in self._overdue(now, self.silent_s) if not self._watches[i].is_flagged]
         for stage in found:
             self._watches[stage].is_flagged = True
         return found
 
     def stalled(self, now: float) -> list[int]:
         """The stages whose worker has been silent for so long that it is to be replaced."""
-        return self._overdue(now, self._policy.stall_s)
+        return self._overdue(now, self.stall_s)
 
     def _overdue(self, now: float, limit_s: float) -> list[int]:
         return [i for i, watch in enumerate(self._watches) if watch.heard_at is not None and now - watch.heard_at > limit_s]

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import replace
 
-from decoupled.errors import RunFailed
+from decoupled.errors import DecoupledError, RunFailed
 from decoupled.runtime.assignment import Assignment, upstream_prefix
 from decoupled.runtime.faults import hindrances
 from decoupled.runtime.life import Life
@@ -33,13 +33,14 @@ class Worker:
     def __init__(
         self, transport: Transport, clock_ns: Callable[[], int] = now_ns, say: Callable[[str], None] = lambda text: None
     ) -> None:
-        self._bare = self._transport = transport
+        self._transport = transport
         self._clock_ns, self._say = clock_ns, say
         self._life: Life | None = None
         self._state = Parcel()  # what the stage is to go on from, if anything
         self._early: dict[str, Message] = {}  # greetings of upstream stages that were assigned sooner
         self._run_id = ""  # of the run that this worker is part of
         self.is_done = False
+        self.is_dismissed = False  # by the coordinator, or because it has gone
 
     @property
     def counters(self) -> Counters | None:
@@ -73,11 +74,12 @@ class Worker:
     def fail(self, error: BaseException) -> None:
         """Tells the coordinator why this worker cannot go on."""
         if self._run_id:
-            body = {"reason": f"{type(error).__name__}: {error}"}
+            body = {"reason": str(error) if isinstance(error, DecoupledError) else f"{type(error).__name__}: {error}"}
             self._transport.send(COORDINATOR, Message(Kind.FAILED, run=self._run_id, body=body))
 
     def _lost(self, peer: str) -> None:
         if peer == COORDINATOR:
+            self.is_dismissed = True
             raise RunFailed("The coordinator has gone, so this worker stops. Look there for the reason.")
         self._early.pop(peer, None)
         if self._life is not None:
@@ -97,6 +99,7 @@ class Worker:
             case "coordinator", Kind.ASSIGN:
                 self._become(Assignment.from_message(message))
             case "coordinator", Kind.REFUSE:
+                self.is_dismissed = True
                 raise RunFailed(f"The coordinator refused this worker: {message.body.get('reason', 'no reason given')}.")
             case "coordinator", Kind.STOP:
                 self.is_done = True
@@ -125,13 +128,15 @@ class Worker:
             tune(assignment.run.runtime.threads)
             self._transport.limits = limits(assignment.run.link)
             rehearse(assignment)
-        self._transport = self._bare
-        if hampered := hindrances(assignment):
+        hampered = hindrances(assignment)
+        if isinstance(self._transport, Hindered):  # what is late in it stays so
+            self._transport.suffer(hampered)
+        elif hampered:
             seed = assignment.run.seed + assignment.place.stage
-            self._transport = Hindered(self._bare, hampered, seed, lambda: self._clock_ns() / 1e9)
+            self._transport = Hindered(self._transport, hampered, seed, lambda: self._clock_ns() / 1e9)
         layers = ", ".join(map(str, assignment.layers))
         self._say(f"stage {assignment.place.stage} of {assignment.place.stages}, with layer {layers}")
         self._life = Life(assignment, state, self._transport, self._clock_ns)
         for peer, message in self._early.items():
             self._life.receive(peer, message)
-        self._early.clear()
+        self._early = {peer: message for peer, message in self._early.items() if message.run != self._run_id}

@@ -108,6 +108,9 @@ class Dni:
         if waiting is None:
             return self._end()
         if isinstance(waiting, MarkerArrived):
+            if self._downstream.is_lost:  # the snapshot was given up with the neighbour
+                self._inbox.take()
+                return self.next_action()
             return self._snapshot(waiting.microbatch)
         if not waiting.training:
             return self._evaluate(waiting.microbatch)
@@ -131,6 +134,14 @@ class Dni:
             return None
         self._inbox.take()
         return Snapshot(m)
+
+    @property
+    def is_draining(self) -> bool:
+        """A marker or an evaluation waits for the postponed updates before it, and everything else behind it."""
+        head = self._inbox.head
+        return (
+            self._chained and bool(self._stash) and (isinstance(head, MarkerArrived) or (head is not None and not head.training))
+        )
 
     def _evaluate(self, m: int) -> Action | None:
         """An evaluation is never dropped, and under chained feedback sees the postponed updates of what came before it."""

@@ -30,6 +30,10 @@ class Schedule(Protocol):
     def finished(self) -> bool:
         """Nothing is left to do, and nothing that could come would change that."""
 
+    @property
+    def is_draining(self) -> bool:
+        """Everything waits for gradients that may be lost: the patience with them is to be short."""
+
     def receive(self, event: Event) -> None:
         """Takes note of what has happened. Duplicates and events about unknown microbatches change nothing."""
 

@@ -33,6 +33,8 @@ class Synchronous:
     def finished(self) -> bool:
         return self._inbox.exhausted and not self._out and not self._update_is_due and self._downstream.knows_end
 
+    is_draining = False  # no gradient is given up here
+
     def receive(self, event: Event) -> None:
         self._inbox.receive(event)
         self._downstream.receive(event)

@@ -92,12 +92,14 @@ class Board:
         if self._absent_since[stage] is None:  # or a successor was lost before it was ready
             self._absent_since[stage] = at_ns
         self._past[stage].clear()
+        self._overlap.leave_out(stage)
 
     def rejoined(self, stage: int, at_ns: int) -> float:
         """The stage has a worker again; gives the seconds without one, 0 if it always had."""
         since_ns, self._absent_since[stage] = self._absent_since[stage], None
         if since_ns is None:
             return 0.0
+        self._overlap.take_back(stage, at_ns)
         self._spans[stage].append(np.array([[KINDS.index("absent"), -1, since_ns, at_ns]], np.int64))
         return (at_ns - since_ns) / 1e9
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from decoupled.telemetry.spans import Rows, training
 
+NEVER = 2**63 - 1
+
 
 class Overlap:
     """Sweeps the training spans of `workers` workers."""
@@ -33,6 +35,15 @@ class Overlap:
             self._edges = np.concatenate([self._edges, edges])
         self._known_to[worker] = known_to_ns
         self._sweep(min(self._known_to))
+
+    def leave_out(self, worker: int) -> None:
+        """That worker is gone: nothing is waited for from it until it brings spans again."""
+        self._known_to[worker] = NEVER
+        self._sweep(min(self._known_to))
+
+    def take_back(self, worker: int, since_ns: int) -> None:
+        """It has a successor, whose spans begin after that."""
+        self._known_to[worker] = since_ns
 
     def _sweep(self, limit_ns: int) -> None:
         ready = self._edges[:, 0] <= limit_ns

@@ -58,9 +58,13 @@ class Hindered:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inner, self._clock = inner, clock
-        self._hindrances = [_Active(hindrance) for hindrance in hindrances]
+        self.suffer(hindrances)
         self._random = random.Random(seed)
         self._late: dict[str, deque[tuple[float, Arrival]]] = {}  # by peer: when each is due, in the order they came
+
+    def suffer(self, hindrances: Sequence[Hindrance]) -> None:
+        """Has these hindrances from now on, in place of those before."""
+        self._hindrances = [_Active(hindrance) for hindrance in hindrances]
 
     @property
     def limits(self) -> Limits:

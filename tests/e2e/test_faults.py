@@ -167,7 +167,7 @@ def test_a_worker_that_was_only_paused_is_flagged_and_goes_on(tmp_path: Path) ->
 
     assert done.returncode == 0, done.stderr
     report = report_of(tmp_path / "run")
-    assert happened(report) == [("silent", 1)]
+    assert happened(report) == [("silent", 1), ("back", 1)]
     assert [one["missed"] for one in report["workers_detail"]] == [0] * 4
 
 

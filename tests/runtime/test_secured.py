@@ -140,5 +140,6 @@ def test_a_successor_with_a_known_key_takes_the_place_of_a_worker_that_is_lost(s
         run.turn()
 
     report = run.coordinator.report()
-    assert [incident.what for incident in report.incidents] == ["lost", "rejoined"]
-    assert report.workers_detail[1].generation == 1
+    lost, rejoined = report.incidents
+    assert (lost.what, rejoined.what, rejoined.stage) == ("lost", "rejoined", lost.stage)
+    assert [detail.generation for detail in report.workers_detail] == [int(stage == lost.stage) for stage in range(3)]

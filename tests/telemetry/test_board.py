@@ -147,10 +147,11 @@ def test_a_worker_that_was_never_lost_does_not_rejoin() -> None:
 
 def test_nobody_works_during_an_absence() -> None:
     made = board()
-    made.report(Counters(0), spans((0, 8 * S)), 8 * S)
     made.report(Counters(1), spans((0, S)), S)
     made.lost(1, S)
+    made.report(Counters(0), spans((0, 6 * S)), 6 * S)
     made.rejoined(1, 7 * S)
+    made.report(Counters(0), spans((6 * S, 8 * S)), 8 * S)
     made.report(Counters(1), spans((7 * S, 8 * S)), 8 * S)
     made.finish()
 
