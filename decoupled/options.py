@@ -64,27 +64,21 @@ def run_options(
     base: Mapping[str, Any] | None = None,
 ) -> Run:
     """The run that the options describe: `base` and then the file first, then the options over it, then --set."""
-    supervision = {"on_failure": on_failure, "stall_timeout_s": stall_timeout}
-    named = {
-        "data": data,
-        "hidden": _widths(hidden) if hidden is not None else None,
-        "schedule": schedule,
-        "head": head,
-        "feedback_every": feedback_every,
-        "epochs": epochs,
-        "batch": batch,
-        "microbatches": microbatches,
-        "dni": {"overflow": overflow} if overflow is not None else None,
-        "lr": lr,
-        "seed": seed,
-        "workers": workers,
-        "dataset": {"directory": data_dir} if data_dir is not None else None,
-        "supervision": {name: value for name, value in supervision.items() if value is not None},
-        "faults": [fault(text) for text in faults] if faults else None,
+    plain = _given(data=data, schedule=schedule, head=head, feedback_every=feedback_every, epochs=epochs, batch=batch)
+    plain |= _given(microbatches=microbatches, lr=lr, seed=seed, workers=workers)
+    lists = _given(hidden=None if hidden is None else _widths(hidden), faults=faults and [fault(text) for text in faults])
+    sections = {
+        "dni": _given(overflow=overflow),
+        "dataset": _given(directory=data_dir),
+        "supervision": _given(on_failure=on_failure, stall_timeout_s=stall_timeout),
     }
     values = merged(base or {}, from_toml(config) if config is not None else {})
-    values = merged(values, {name: value for name, value in named.items() if value is not None})
-    return Run(**merged(values, assignments(settings or [])))
+    return Run(**merged(merged(values, plain | lists | sections), assignments(settings or [])))
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those of the values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _widths(text: str) -> tuple[int, ...]:
