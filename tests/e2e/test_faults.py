@@ -186,10 +186,10 @@ def test_a_partition_heals_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--fault", "kill"], "kill"),
+        (["--fault", "kill"], "faults.0.stage is missing"),
         (["--fault", "kill:stage=9"], "no stage 9"),
-        (["--fault", "drop:stage=1"], "drop needs share"),
-        (["--fault", "kill:stage=1,ms=3"], "kill has no ms"),
+        (["--fault", "drop:stage=1"], "Drop needs share"),
+        (["--fault", "kill:stage=1,ms=3"], "Kill has no ms"),
         (["--fault", "burn:stage=1"], "kill"),
         (["--fault", "drop:stage=1,share=0.1", "--schedule", "lockstep"], "Lockstep would wait for ever"),
         (["--on-failure", "continue", "--schedule", "gpipe"], "Gpipe cannot go on"),

@@ -6,6 +6,7 @@ are made and dropped. Most go as fast as they are taken.
 
 import argparse
 import contextlib
+import json
 import random
 import socket
 import struct
@@ -58,25 +59,27 @@ def raw(rng: random.Random, size: int) -> list[bytes]:
     ]
 
 
-def flood(addresses: list[str], count: int, seed: int) -> tuple[int, int]:
-    """Sends so many messages to all of the addresses together; gives these and the raw connections made."""
+def flood(addresses: list[str], count: int, seed: int) -> tuple[int, dict[str, int], int]:
+    """Sends so many messages to all of the addresses together; gives these, the bytes to each, and the raw connections made."""
     rng = random.Random(seed)
-    hostile, connections, sent = cycle(messages(rng)), 0, 0
+    hostile, connections, sent, sizes = cycle(messages(rng)), 0, 0, dict.fromkeys(addresses, 0)
     with zmq.Context() as context, contextlib.ExitStack() as stack:
         sockets = []
         for address in addresses:
             for name in NAMES:
                 stranger = stack.enter_context(context.socket(zmq.DEALER))
-                stranger.setsockopt(zmq.LINGER, 1000)
+                stranger.setsockopt(zmq.SNDHWM, 16)  # so that what counts as sent has left, or nearly
+                stranger.setsockopt(zmq.LINGER, 60_000)
                 stranger.setsockopt_string(zmq.ROUTING_ID, name)
                 stranger.connect(address)
-                sockets.append(stranger)
+                sockets.append((address, stranger))
         moved_at = time.monotonic()
         while sent < count:
-            for stranger in rng.sample(sockets, len(sockets)):
+            for address, stranger in rng.sample(sockets, len(sockets)):
                 with contextlib.suppress(zmq.Again):
                     for _ in range(16):
-                        stranger.send_multipart(next(hostile), zmq.DONTWAIT)
+                        stranger.send_multipart(frames := next(hostile), zmq.DONTWAIT)
+                        sizes[address] += sum(map(len, frames))
                         sent, moved_at = sent + 1, time.monotonic()
                 with contextlib.suppress(zmq.Again):
                     stranger.recv_multipart(zmq.DONTWAIT)
@@ -85,7 +88,7 @@ def flood(addresses: list[str], count: int, seed: int) -> tuple[int, int]:
             while connections < sent // RAW_EVERY:
                 connections += 1
                 _drop_in(rng.choice(addresses), rng.choice(raw(rng, 2**62)))
-    return sent, connections
+    return sent, sizes, connections
 
 
 def _drop_in(address: str, said: bytes) -> None:
@@ -102,9 +105,10 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # of numpy, about what hostile numbers come to
     since = time.monotonic()
-    sent, connections = flood(options.addresses, options.frames, options.seed)
+    sent, sizes, connections = flood(options.addresses, options.frames, options.seed)
     seconds = time.monotonic() - since
-    print(f"{sent} messages and {connections} raw connections in {seconds:.1f} s, {sent / seconds:.0f} messages/s", flush=True)
+    rate = {"messages": sent, "connections": connections, "seconds": seconds, "messages_per_s": sent / seconds}
+    print(json.dumps(rate | {"bytes": list(sizes.values())}))
 
 
 if __name__ == "__main__":
