@@ -31,7 +31,7 @@ SEARCH_EVERY_S = 0.02
 
 
 class ZeroMQ:
-    """A Transport over ZeroMQ sockets (tcp:// or ipc:// addresses). `log` hears of those whom keys keep out."""
+    """A Transport over ZeroMQ sockets (tcp:// or ipc:// addresses). `log` hears of connections that could not be made."""
 
     def __init__(
         self,
@@ -64,13 +64,14 @@ class ZeroMQ:
             inbox.setsockopt(zmq.CURVE_SERVER, 1)
             inbox.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
             inbox.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
+        watch = InboxWatch(inbox, self._log.add if self._keys is not None else None)
         try:
             inbox.bind(address)
         except zmq.ZMQError as error:
-            inbox.close()
+            watch.close()
             raise _bind_error(address, error) from None
         self._inbox = inbox
-        self._watch(inbox, InboxWatch(inbox, self._log.add if self._keys is not None else None))
+        self._follow(watch)
         return inbox.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
@@ -81,14 +82,15 @@ class ZeroMQ:
             link.setsockopt_string(zmq.CURVE_PUBLICKEY, self._keys.public)
             link.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
             link.setsockopt_string(zmq.CURVE_SERVERKEY, key)
+        watch = LinkWatch(link, peer, address, self._keys is not None, self._log.add)
         try:
             link.connect(address)
         except zmq.ZMQError as error:
-            link.close()
+            watch.close()
             raise UsageError(f"Cannot connect to {address}: {error.strerror}. Give an address like tcp://HOST:PORT.") from None
         self.disconnect(peer)
         self._links[peer] = link
-        self._watch(link, LinkWatch(link, peer, address, self._keys is not None))
+        self._follow(watch)
 
     def admit(self, keys: Iterable[str]) -> None:
         if self._door is not None:
@@ -98,12 +100,12 @@ class ZeroMQ:
     def disconnect(self, peer: str) -> None:
         if (link := self._links.pop(peer, None)) is None:
             return
-        monitor = next(monitor for monitor, watch in self._watches.items() if isinstance(watch, LinkWatch) and watch.peer == peer)
-        del self._watches[monitor]
+        watch = next(watch for watch in self._watches.values() if watch.socket is link)
+        del self._watches[watch.monitor]
         self._outbox.pop(peer, None)
-        for socket in (monitor, link):
-            self._poller.unregister(socket)
-            socket.close(linger=0)
+        self._poller.unregister(watch.socket)
+        self._poller.unregister(watch.monitor)
+        watch.close()
 
     def send(self, peer: str, message: Message) -> None:
         frames = encode(message)
@@ -151,9 +153,9 @@ class ZeroMQ:
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(self.limits.silence_s * 1000))
         return socket
 
-    def _watch(self, socket: "zmq.Socket[bytes]", watch: InboxWatch | LinkWatch) -> None:
+    def _follow(self, watch: InboxWatch | LinkWatch) -> None:
         self._watches[watch.monitor] = watch
-        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(watch.socket, zmq.POLLIN)
         self._poller.register(watch.monitor, zmq.POLLIN)
 
     def _try(self, peer: str, frames: list[Frame]) -> bool:
