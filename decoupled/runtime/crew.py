@@ -49,10 +49,9 @@ class Crew:
         self._rolls_back, self._members = run.rolls_back, members
         silent_s = max(SILENT_S, 4 * run.runtime.report_every_s)
         stall_s = max(run.supervision.stall_timeout_s, silent_s)
-        self.supervision = Supervision(count, Policy(run.supervision.restarts_max, run.supervision.backoff_s, silent_s, stall_s))
-        if run.emulation.device_ms is not None:  # how long a computation takes is known before the first
-            layers = max(map(len, blueprint.stages))
-            self.supervision.computes(run.emulation.device_ms / 1000 * layers * run.emulation.straggler_factor)
+        known_s = (run.emulation.device_ms or 0.0) / 1000 * max(map(len, blueprint.stages)) * run.emulation.straggler_factor
+        limits = (run.supervision.restarts_max, run.supervision.backoff_s, silent_s, stall_s, known_s)
+        self.supervision = Supervision(count, Policy(*limits))
         self.rendezvous = Rendezvous(count, __version__)
         self.board = board
         self.condemned: list[int] = []  # processes on this host, to be killed by whoever started them
@@ -158,7 +157,7 @@ class Crew:
 
     def heard(self, stage: int, longest_s: float) -> None:
         """A worker has reported; its longest computation since the last time took so long."""
-        self.supervision.computes(longest_s)
+        self.supervision.computes(stage, longest_s)
         if self.supervision.heard(stage, self._clock()):
             self._note(stage, "back", "it reports again")
 

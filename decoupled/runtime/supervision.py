@@ -6,6 +6,7 @@ from dataclasses import dataclass
 BUDGET_PERIOD_S = 600.0  # so long a restart counts
 BACKOFF_MAX_S = 30.0  # unless the first is longer
 DOUBLED_MAX = 1000  # or numbers would overflow
+REMEMBERED = 5  # reports, for how long a stage's computations take
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Policy:
     backoff_s: float  # before the first restart; doubles with each further one
     silent_s: float  # without a report: flagged
     stall_s: float  # without a report: replaced
+    computation_s: float = 0.0  # what one takes, as far as it is known before the first
 
 
 class _Watch:
@@ -27,6 +29,12 @@ class _Watch:
         self.start_at: float | None = None  # when a new worker is to be started
         self.is_starting = False  # one has been, and has not joined yet
         self.lost_at: deque[float] = deque()
+        self.longest_s: deque[float] = deque(maxlen=REMEMBERED)  # computation in each of the last reports
+
+    @property
+    def computation_s(self) -> float:
+        """How long computations take: the second longest, because a process that was stopped in one makes that look long."""
+        return sorted(self.longest_s)[-2] if len(self.longest_s) > 1 else 0.0
 
 
 class Supervision:
@@ -34,20 +42,24 @@ class Supervision:
 
     def __init__(self, stages: int, policy: Policy) -> None:
         self._policy = policy
-        self._longest_s = 0.0  # computation that has been seen
         self._watches = [_Watch() for _ in range(stages)]
 
-    def computes(self, seconds: float) -> None:
-        """A computation took so long, during which no worker reports: the limits grow with the longest."""
-        self._longest_s = max(self._longest_s, seconds)
+    def computes(self, stage: int, longest_s: float) -> None:
+        """What a worker's report says of its computations, during which it does not report: the limits grow with them."""
+        if longest_s:  # of a worker that waits there is nothing to learn
+            self._watches[stage].longest_s.append(longest_s)
 
     @property
     def silent_s(self) -> float:
-        return max(self._policy.silent_s, 3 * self._longest_s)
+        return max(self._policy.silent_s, 3 * self._computation_s)
 
     @property
     def stall_s(self) -> float:
-        return max(self._policy.stall_s, 10 * self._longest_s)
+        return max(self._policy.stall_s, 10 * self._computation_s)
+
+    @property
+    def _computation_s(self) -> float:
+        return max(self._policy.computation_s, *(watch.computation_s for watch in self._watches))
 
     def heard(self, stage: int, now: float) -> bool:
         """The worker is ready, or has reported; says whether it had been flagged."""

@@ -51,6 +51,33 @@ def test_a_stalled_worker_is_named_until_it_is_heard_or_lost() -> None:
     assert supervision.stalled(10.3) == []
 
 
+@pytest.mark.parametrize(
+    ("longest", "silent_s", "stall_s"),
+    [
+        ([0.1] * 9, 2.0, 10.0),
+        ([3.0, 3.0], 9.0, 30.0),
+        ([3.0, 0.1, 3.0, 0.1], 9.0, 30.0),
+        ([0.1, 60.0, 0.1], 2.0, 10.0),  # it was stopped meanwhile
+        ([60.0], 2.0, 10.0),
+        ([3.0, 3.0, *[0.0] * 9], 9.0, 30.0),  # it waits
+        ([3.0] * 5 + [0.1] * 4, 2.0, 10.0),
+    ],
+)
+def test_the_limits_grow_with_computations_but_not_with_a_pause(longest: list[float], silent_s: float, stall_s: float) -> None:
+    supervision = Supervision(2, USUAL)
+
+    for seconds in longest:
+        supervision.computes(1, seconds)
+
+    assert (supervision.silent_s, supervision.stall_s) == (silent_s, stall_s)
+
+
+def test_a_computation_that_is_known_to_be_long_is_allowed_for_before_the_first() -> None:
+    supervision = Supervision(2, Policy(restarts_max=3, backoff_s=0.5, silent_s=2.0, stall_s=10.0, computation_s=4.0))
+
+    assert (supervision.silent_s, supervision.stall_s) == (12.0, 40.0)
+
+
 def test_nothing_is_expected_of_a_worker_that_is_lost_until_its_successor_is_heard() -> None:
     supervision = Supervision(1, USUAL)
     supervision.heard(0, 0.0)
