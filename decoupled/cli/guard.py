@@ -21,8 +21,8 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             _fail(f"error: {error}", error.exit_code)
         except OSError as error:  # a full disk, a closed pipe
             _fail(f"error: {error.strerror or error}{f': {error.filename}' if error.filename else ''}.", 1)
-        except KeyboardInterrupt:
-            _fail("Interrupted; no process is left.", 130)
+        except KeyboardInterrupt as error:
+            _fail(" ".join(["Interrupted; no process is left.", *error.args]), 130)
 
     return guard
 

@@ -53,12 +53,14 @@ def _train(
     can_be_written(json_file)
     if resume is not None and out is not None:
         raise UsageError("--resume goes on in the run's own folder, so leave --out out.")
-    with Display(run) as display:
-        if resume is not None:
-            report = api.resume(resume, run, display.progress, address, display.waiting, display.warn, keys)
-        else:
-            out = out or folders.fresh_folder(run, run.schedule)
-            report = api.train(run, out, display.progress, address, display.waiting, display.warn, keys)
+    folder = resume or out or folders.fresh_folder(run, run.schedule)
+    try:
+        with Display(run) as display:
+            audience = (display.progress, address, display.waiting, display.warn, keys)
+            report = api.train(run, folder, *audience) if resume is None else api.resume(folder, run, *audience)
+    except KeyboardInterrupt:
+        hint = [f"With --resume {folder} it goes on."] if any(folder.glob("checkpoints/*/manifest.json")) else []
+        raise KeyboardInterrupt(*hint) from None
     if json_file is not None:
         write_json(json_file, report.to_json())
     summary(report)

@@ -22,7 +22,6 @@ from decoupled.schedules.events import (
     PeerFinished,
     PeerJoined,
     PeerLost,
-    Side,
 )
 from decoupled.schedules.interface import Schedule
 from decoupled.telemetry.counters import Counters
@@ -112,7 +111,7 @@ class Life:
             self._renew()
 
     def _renew(self) -> None:
-        self._schedule.receive(PeerLost(Side.DOWNSTREAM))
+        self._schedule.receive(PeerLost())
         self._transport.disconnect(DOWNSTREAM)
         self._greet()
 
@@ -146,7 +145,7 @@ class Life:
         match message.kind:
             case Kind.WINDOW if isinstance(count, int) and isinstance(room, int) and message.body.get("link") == self._links:
                 self.send(COORDINATOR, Message(Kind.READY))
-                return PeerJoined(Side.DOWNSTREAM, count, max(room, 0))
+                return PeerJoined(count, max(room, 0))
             case Kind.CREDIT if isinstance(count, int):
                 return CreditGranted(count)
             case Kind.GRADIENT if len(message.tensors) == 1 and self._performer.accept_gradient(m, message.tensors[0]):

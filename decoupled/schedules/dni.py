@@ -41,7 +41,6 @@ from decoupled.schedules.events import (
     MarkerArrived,
     PeerFinished,
     PeerLost,
-    Side,
 )
 from decoupled.schedules.inbox import Downstream, Inbox
 from decoupled.schedules.interface import Place
@@ -94,7 +93,7 @@ class Dni:
             case Expired(microbatch=m) if m in self._stash:
                 self._give_up(m)
                 self._give_up_hopeless()
-            case PeerLost(side=Side.DOWNSTREAM) | PeerFinished():
+            case PeerLost() | PeerFinished():
                 for m in [k for k in self._stash if k not in self._unsent]:
                     self._give_up(m)
 

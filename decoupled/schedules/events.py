@@ -1,15 +1,7 @@
 """Events: what has happened to a stage, in the past tense."""
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias
-
-
-class Side(Enum):
-    """Where a neighbour sits in the pipeline."""
-
-    UPSTREAM = "upstream"
-    DOWNSTREAM = "downstream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +41,15 @@ class FeedEnded:
 
 @dataclass(frozen=True, slots=True)
 class PeerJoined:
-    """A neighbour is there, for the first time or again; a downstream one has an inbox of `window` microbatches."""
+    """The downstream neighbour is there, for the first time or again; its inbox has room for `window` microbatches."""
 
-    side: Side
-    window: int = 0
+    window: int
     room: int | None = None  # how many of them fit now; None: all
 
 
 @dataclass(frozen=True, slots=True)
 class PeerLost:
-    """The link to a neighbour broke: what was under way is lost, and nothing comes until it joins again."""
-
-    side: Side
+    """The link to the downstream neighbour broke: what was under way is lost, and nothing comes until it joins again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from decoupled.schedules.events import (
     PeerFinished,
     PeerJoined,
     PeerLost,
-    Side,
 )
 
 
@@ -61,11 +60,11 @@ class Downstream:
 
     def receive(self, event: Event) -> None:
         match event:
-            case PeerJoined(side=Side.DOWNSTREAM, window=window, room=room):
+            case PeerJoined(window=window, room=room):
                 # A neighbour that joined again says what fits it now, and knows nothing: reset, never add.
                 self.window, self._free = window, window if room is None else room
                 self.is_lost = self._knows_end = self._has_finished = False
-            case PeerLost(side=Side.DOWNSTREAM):
+            case PeerLost():
                 self.is_lost, self._free, self._knows_end = True, 0, False
             case PeerFinished():
                 self._has_finished = True

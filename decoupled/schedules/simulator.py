@@ -31,7 +31,6 @@ from decoupled.schedules.events import (
     GradientArrived,
     PeerFinished,
     PeerJoined,
-    Side,
 )
 from decoupled.schedules.interface import Place, Schedule
 
@@ -151,7 +150,7 @@ class _Simulation:
     def run(self, microbatches: int) -> Forecast:
         self._last = microbatches - 1
         for stage, _ in enumerate(self._seats[:-1]):
-            self._post(0.0, stage, PeerJoined(Side.DOWNSTREAM, self._window))
+            self._post(0.0, stage, PeerJoined(self._window))
         for m in range(microbatches):
             self._post(0.0, 0, self._feed(m))
         self._post(0.0, 0, FeedEnded())

@@ -36,10 +36,6 @@ class Ranges:
             self._firsts.insert(at, number)
             self._lasts.insert(at, number)
 
-    def upto(self, number: int) -> "Ranges":
-        """Those of the numbers that are no greater."""
-        return Ranges((first, min(last, number)) for first, last in self if first <= number)
-
     def without(self, other: "Ranges") -> "Ranges":
         """Those of the numbers that are not in the other."""
         left: list[tuple[int, int]] = []

@@ -42,6 +42,17 @@ def test_ctrl_c_and_termination_end_everything(
     assert gone(workers)
 
 
+def test_ctrl_c_says_how_to_go_on_when_there_is_something_to_go_on_from(tmp_path: Path) -> None:
+    process = started("train", *ENDLESS, "--set", "checkpoint.every_s=0.1", "--out", "run", cwd=tmp_path)
+    until("a checkpoint", lambda: any(tmp_path.glob("run/checkpoints/*/manifest.json")))
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+
+    assert process.returncode == 130
+    assert said == "Interrupted; no process is left. With --resume run it goes on.\n"
+
+
 @pytest.mark.parametrize("number", [0, 3])
 def test_a_worker_that_dies_once_too_often_ends_the_run_with_a_sentence_that_names_it(number: int, tmp_path: Path) -> None:
     process = started("train", *ENDLESS, "--set", "supervision.restarts_max=0", "--out", "run", cwd=tmp_path)

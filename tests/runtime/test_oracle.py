@@ -14,7 +14,7 @@ from decoupled.runtime.blueprint import Blueprint, draw
 from decoupled.runtime.feed import Item, stream
 from decoupled.runtime.performer import DOWNSTREAM, UPSTREAM, Performer
 from decoupled.runtime.single import train_single
-from decoupled.schedules.events import ActivationArrived, CreditGranted, GradientArrived, PeerJoined, Side
+from decoupled.schedules.events import ActivationArrived, CreditGranted, GradientArrived, PeerJoined
 from decoupled.telemetry.counters import Counters
 from decoupled.wire.messages import Kind, Message
 from tests.datasets import blobs
@@ -67,7 +67,7 @@ class Pipeline:
         self.performers = [Performer(s, a.place, Counters(a.place.stage)) for s, a in zip(self.stages, assignments, strict=True)]
         self._schedules = [build_schedule(assignment) for assignment in assignments]
         for schedule in self._schedules[:-1]:
-            schedule.receive(PeerJoined(Side.DOWNSTREAM, 1))
+            schedule.receive(PeerJoined(1))
 
     def train_on(self, item: Item) -> None:
         """Feeds one microbatch and waits until it has gone down and its gradients have come up."""

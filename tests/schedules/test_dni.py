@@ -14,13 +14,12 @@ from decoupled.schedules.events import (
     PeerFinished,
     PeerJoined,
     PeerLost,
-    Side,
 )
 from decoupled.schedules.interface import Place
 from tests.schedules.driving import drain, tell
 
 FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)
-NEIGHBOUR = PeerJoined(Side.DOWNSTREAM, window=4)
+NEIGHBOUR = PeerJoined(window=4)
 
 
 def arrivals(*microbatches: int) -> list[Event]:
@@ -50,7 +49,7 @@ def test_the_last_stage_has_the_true_gradient_and_no_head_to_refine() -> None:
 
 
 def test_only_every_nth_microbatch_waits_for_feedback() -> None:
-    schedule = tell(Dni(MIDDLE, feedback_every=2, stash_max=1), PeerJoined(Side.DOWNSTREAM, 9), *arrivals(0, 1, 2, 3))
+    schedule = tell(Dni(MIDDLE, feedback_every=2, stash_max=1), PeerJoined(9), *arrivals(0, 1, 2, 3))
 
     assert drain(schedule) == "F0 S0 U F1 S1 U"  # 2 has feedback, and the stash is full
     tell(schedule, GradientArrived(0))
@@ -86,7 +85,7 @@ def test_chained_feedback_that_never_comes_is_replaced_by_the_heads_guess() -> N
 
 
 def test_credit_bounds_what_is_sent_downstream() -> None:
-    schedule = tell(Dni(FIRST), PeerJoined(Side.DOWNSTREAM, 1), *arrivals(0, 1))
+    schedule = tell(Dni(FIRST), PeerJoined(1), *arrivals(0, 1))
     assert drain(schedule) == "F0 S0 U"
 
     tell(schedule, CreditGranted(1))
@@ -111,11 +110,11 @@ def test_a_lost_neighbour_frees_the_whole_stash() -> None:
     schedule = tell(Dni(FIRST), NEIGHBOUR, *arrivals(0, 1))
     drain(schedule)
 
-    assert drain(tell(schedule, PeerLost(Side.DOWNSTREAM))) == "X0 X1"
+    assert drain(tell(schedule, PeerLost())) == "X0 X1"
 
 
 def test_a_neighbour_that_joins_again_resets_credit_and_never_adds_to_it() -> None:
-    schedule = tell(Dni(FIRST), PeerJoined(Side.DOWNSTREAM, 2), PeerJoined(Side.DOWNSTREAM, 2), *arrivals(0, 1, 2, 3))
+    schedule = tell(Dni(FIRST), PeerJoined(2), PeerJoined(2), *arrivals(0, 1, 2, 3))
 
     assert drain(schedule) == "F0 S0 U F1 S1 U"
 

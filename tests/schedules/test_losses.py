@@ -19,12 +19,11 @@ from decoupled.schedules.events import (
     PeerFinished,
     PeerJoined,
     PeerLost,
-    Side,
 )
 from decoupled.schedules.interface import Place, Schedule
 
 STAGES, MICROBATCHES, WINDOW = 3, 12, 3
-LOST, JOINED = PeerLost(Side.DOWNSTREAM), PeerJoined(Side.DOWNSTREAM, WINDOW)
+LOST, JOINED = PeerLost(), PeerJoined(WINDOW)
 
 
 class Line:
@@ -78,7 +77,7 @@ class Line:
             self.down[stage + 1] = deque(list(self.down[stage + 1])[:arrived])
             waiting = self._inbox[stage + 1] + sum(isinstance(event, ActivationArrived) for event in self.down[stage + 1])
             self._room[stage + 1] = WINDOW - waiting
-            self.stages[stage].receive(PeerJoined(Side.DOWNSTREAM, WINDOW, room=WINDOW - waiting))
+            self.stages[stage].receive(PeerJoined(WINDOW, room=WINDOW - waiting))
 
     def turn(self) -> bool:
         """Delivers one event somewhere and lets that stage work; False when there is none."""

@@ -13,13 +13,12 @@ from decoupled.schedules.events import (
     MarkerArrived,
     PeerJoined,
     PeerLost,
-    Side,
 )
 from decoupled.schedules.interface import Place, Schedule
 from tests.schedules.driving import drain, tell
 
 FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)
-NEIGHBOUR = PeerJoined(Side.DOWNSTREAM, window=4)
+NEIGHBOUR = PeerJoined(window=4)
 
 
 def arrivals(*microbatches: int) -> list[Event]:
@@ -29,7 +28,7 @@ def arrivals(*microbatches: int) -> list[Event]:
 def overflowing(overflow: Overflow, window: int = 2, stash_max: int = 8, feedback: Feedback = "bootstrapped") -> Schedule:
     """A first stage that only seldom has feedback, beside a neighbour with room for `window`."""
     schedule = Dni(FIRST, 100, stash_max, feedback, overflow)
-    return tell(schedule, PeerJoined(Side.DOWNSTREAM, window))
+    return tell(schedule, PeerJoined(window))
 
 
 def credit(count: int) -> CreditGranted:
@@ -84,7 +83,7 @@ def test_evaluations_are_never_dropped_and_keep_their_order_after_outputs_that_w
 @pytest.mark.parametrize(("feedback", "settled"), [("bootstrapped", "R0 X1"), ("chained", "B0 U R0 S1 U X1")])
 def test_a_dropped_microbatch_that_awaited_a_gradient_is_given_up_in_its_turn(feedback: Feedback, settled: str) -> None:
     """Its gradient can never come, and every sample is trained on; but what goes up must not overtake what is older."""
-    schedule = tell(Dni(FIRST, 1, 8, feedback, "latest"), PeerJoined(Side.DOWNSTREAM, 1), *arrivals(0, 1, 2))
+    schedule = tell(Dni(FIRST, 1, 8, feedback, "latest"), PeerJoined(1), *arrivals(0, 1, 2))
 
     own = {"bootstrapped": ["F0 S0 U", "F1 S1 U", "F2 S2 U"], "chained": ["F0", "F1", "F2"]}[feedback]
     assert drain(schedule) == f"{' '.join(own)} D1"
@@ -106,13 +105,13 @@ def test_a_full_stash_gives_up_its_oldest_instead_of_waiting(
 
 def test_a_microbatch_that_was_given_up_is_still_sent_on_when_there_is_room() -> None:
     """The stages below train on it; only its gradient is no longer waited for."""
-    schedule = tell(Dni(FIRST, 1, 1, "chained", "drop-oldest"), PeerJoined(Side.DOWNSTREAM, 1), *arrivals(0, 1, 2))
+    schedule = tell(Dni(FIRST, 1, 1, "chained", "drop-oldest"), PeerJoined(1), *arrivals(0, 1, 2))
     assert drain(schedule) == "F0 S0 U X0 F1 S1 U X1 F2 D1"
 
     assert drain(tell(schedule, credit(1))) == ">2"
 
 
-LOST = PeerLost(Side.DOWNSTREAM)
+LOST = PeerLost()
 
 
 def test_under_block_a_stage_without_its_neighbour_keeps_an_inboxful_for_its_successor() -> None:
@@ -120,7 +119,7 @@ def test_under_block_a_stage_without_its_neighbour_keeps_an_inboxful_for_its_suc
     assert drain(schedule) == "F1 S1 U F2 S2 U"
 
     assert drain(tell(schedule, credit(2))) == "", "the dead grant nothing"
-    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 2))) == ">1 >2"
+    assert drain(tell(schedule, PeerJoined(2))) == ">1 >2"
     assert drain(tell(schedule, credit(1))) == "F3 S3 U Z"
 
 
@@ -129,22 +128,22 @@ def test_otherwise_it_goes_on_for_as_long_as_it_is_fed(overflow: Overflow, kept:
     schedule = tell(overflowing(overflow, window=2), LOST, *arrivals(1, 2, 3, 4))
 
     assert [word for word in drain(schedule).split() if word[0] == "F"] == ["F1", "F2", "F3", "F4"]
-    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 2))) == kept
+    assert drain(tell(schedule, PeerJoined(2))) == kept
 
 
 @pytest.mark.parametrize(("feedback", "given_up", "settled"), [("bootstrapped", "X0", "R1"), ("chained", "S0 U X0", "B1 U R1")])
 def test_only_what_had_been_sent_is_given_up_with_a_lost_neighbour(feedback: Feedback, given_up: str, settled: str) -> None:
     """What had not will reach its successor, whose gradient is as good."""
-    schedule = tell(Dni(FIRST, feedback=feedback, overflow="drop-oldest"), PeerJoined(Side.DOWNSTREAM, 1), *arrivals(0, 1))
+    schedule = tell(Dni(FIRST, feedback=feedback, overflow="drop-oldest"), PeerJoined(1), *arrivals(0, 1))
     drain(schedule)
 
     assert drain(tell(schedule, LOST)) == given_up
-    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 1))) == ">1"
+    assert drain(tell(schedule, PeerJoined(1))) == ">1"
     assert drain(tell(schedule, GradientArrived(0), GradientArrived(1))) == settled
 
 
 def test_a_neighbour_that_joins_again_may_have_its_inbox_half_full() -> None:
-    schedule = tell(overflowing("block", window=4), LOST, PeerJoined(Side.DOWNSTREAM, 4, room=1), *arrivals(1, 2, 3))
+    schedule = tell(overflowing("block", window=4), LOST, PeerJoined(4, room=1), *arrivals(1, 2, 3))
     assert drain(schedule) == "F1 S1 U"
 
     assert drain(tell(schedule, credit(2))) == "F2 S2 U F3 S3 U"
@@ -156,7 +155,7 @@ def test_the_end_is_told_again_to_a_neighbour_that_joins_again() -> None:
 
     assert drain(tell(schedule, LOST)) == ""
     assert not schedule.finished
-    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 2))) == "Z"
+    assert drain(tell(schedule, PeerJoined(2))) == "Z"
     assert schedule.finished
 
 
@@ -182,7 +181,7 @@ def test_nothing_is_computed_before_the_neighbour_has_joined(overflow: Overflow)
     schedule = tell(Dni(FIRST, overflow=overflow), *arrivals(0))
     assert drain(schedule) == ""
 
-    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 1))) == "F0 S0 U"
+    assert drain(tell(schedule, PeerJoined(1))) == "F0 S0 U"
 
 
 @pytest.mark.parametrize("overflow", ["latest", "drop-oldest"])

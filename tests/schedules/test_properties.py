@@ -20,7 +20,6 @@ from decoupled.schedules.events import (
     GradientArrived,
     PeerFinished,
     PeerJoined,
-    Side,
 )
 from decoupled.schedules.interface import Place, Schedule
 
@@ -63,7 +62,7 @@ class Pipeline:
         self.queues[0, "down"].extend(self.arrival(m) for m in range(microbatches))
         self.queues[0, "down"].append(FeedEnded())
         for stage in self.stages[:-1]:
-            stage.receive(PeerJoined(Side.DOWNSTREAM, WINDOW))
+            stage.receive(PeerJoined(WINDOW))
 
     def arrival(self, m: int) -> ActivationArrived:
         return ActivationArrived(m, is_training(m), self.ends_minibatch(m))

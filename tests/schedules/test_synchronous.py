@@ -13,13 +13,12 @@ from decoupled.schedules.events import (
     MarkerArrived,
     PeerJoined,
     PeerLost,
-    Side,
 )
 from decoupled.schedules.interface import Place, Schedule
 from tests.schedules.driving import drain, tell
 
 SYNCHRONOUS = ("lockstep", "gpipe", "1f1b")
-NEIGHBOUR = PeerJoined(Side.DOWNSTREAM, window=8)
+NEIGHBOUR = PeerJoined(window=8)
 FIRST, SECOND, LAST = Place(0, 3), Place(1, 3), Place(2, 3)
 
 
@@ -148,7 +147,7 @@ def test_credit_bounds_what_is_sent_downstream(name: str) -> None:
     schedule = make(name, FIRST, Settings())
     assert drain(tell(schedule, *minibatch(0, 1, 2))) == ""  # nobody has joined
 
-    assert drain(tell(schedule, PeerJoined(Side.DOWNSTREAM, 1))) == "F0"
+    assert drain(tell(schedule, PeerJoined(1))) == "F0"
     assert drain(tell(schedule, CreditGranted(1))) == "F1"
 
 
@@ -180,9 +179,9 @@ def test_the_downstream_stage_hears_of_the_end_once_and_again_when_it_joins_agai
     schedule = stage(name, FIRST, FeedEnded())
     assert (drain(schedule), schedule.finished) == ("Z", True)
 
-    tell(schedule, PeerLost(Side.DOWNSTREAM))
+    tell(schedule, PeerLost())
     assert (drain(schedule), schedule.finished) == ("", False)
-    tell(schedule, PeerJoined(Side.DOWNSTREAM, 8))
+    tell(schedule, PeerJoined(8))
     assert (drain(schedule), schedule.finished) == ("Z", True)
 
 
@@ -196,7 +195,7 @@ def test_a_marker_waits_for_the_update_of_the_minibatch_before_it(name: str) -> 
 
 @pytest.mark.parametrize("name", SYNCHRONOUS)
 def test_nothing_is_sent_to_a_neighbour_that_is_lost(name: str) -> None:
-    schedule = stage(name, FIRST, PeerLost(Side.DOWNSTREAM), CreditGranted(1), *minibatch(0))
+    schedule = stage(name, FIRST, PeerLost(), CreditGranted(1), *minibatch(0))
 
     assert drain(schedule) == ""
 

@@ -44,11 +44,6 @@ def test_without_is_the_difference_of_sets(mine: list[int], others: list[int]) -
     assert (numbers_in(one), numbers_in(other)) == (set(mine), set(others)), "neither has changed"
 
 
-@given(NUMBERS, NUMBER)
-def test_upto_are_those_that_are_no_greater(numbers: list[int], most: int) -> None:
-    assert numbers_in(ranges_of(numbers).upto(most)) == {number for number in numbers if number <= most}
-
-
 @given(NUMBERS, NUMBER, st.integers(0, 10))
 def test_between_are_the_ranges_that_meet_the_stretch(numbers: list[int], first: int, more: int) -> None:
     ranges, stretch = ranges_of(numbers), set(range(first, first + more + 1))
