@@ -93,3 +93,13 @@ def test_scripts_and_documents_name_only_options_that_exist(tmp_path: Path) -> N
     foreign = {"--quiet", "--disable", "--editable", "--check", "--no"}  # of pip, ruff and import-linter
     for option in set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", text)):
         assert option in known or any(option.startswith(start) for start in foreign), option
+
+
+def test_the_tests_and_pages_that_documents_name_exist() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        text = document.read_text()
+        named = re.findall(r"\btests/[\w/.]*\w", text) + [
+            f"{document.parent}/{link}" for link in re.findall(r"\]\(([^)#:]+)\)", text)
+        ]
+        for name in named:
+            assert (ROOT / name).exists(), f"{document.name} names {name}"
