@@ -27,7 +27,7 @@ from decoupled.runtime.keeper import Standing
 from decoupled.runtime.report import Report
 from decoupled.runtime.single import train_single
 from decoupled.telemetry.board import Progress
-from decoupled.telemetry.sinks import MetricsFile, record
+from decoupled.telemetry.sinks import MetricsFile, News
 from decoupled.telemetry.trace import middle, trace_file
 from decoupled.transport.keys import of_coordinator
 
@@ -168,8 +168,11 @@ def _train_in(
         folders.begin(folder, blueprint.run)
         metrics = stack.enter_context(MetricsFile(folder / "metrics.jsonl", audience.warning))
 
+        news = News()
+
         def tell(progress: Progress) -> None:
-            metrics.write(record(progress))
+            if metrics.write(news.record(progress)):
+                news.told(progress)
             audience.progress(progress)
 
         whole = replace(audience, progress=tell)

@@ -68,7 +68,7 @@ class Life:
 
     def _take_up(self, state: Parcel) -> None:
         if state.is_whole:
-            self.counters = Counters.from_body(state.about["counters"] | {"stash": 0})
+            self.counters = Counters.from_body(state.about["counters"] | {"stash": 0, "inbox": 0})
             self._performer.counters = self.counters
             self._performer.restore(state.arrays)
         stage = self._performer.stage  # the learning rate follows the run, also where a stage has missed some of it
@@ -213,6 +213,7 @@ class Life:
 
     def _report(self) -> None:
         self._last_report_ns = self._clock_ns()
+        self.counters.inbox = self._waiting
         self.counters.bytes_sent = self._bytes_before[0] + self._transport.bytes_sent
         self.counters.bytes_received = self._bytes_before[1] + self._transport.bytes_received
         body = {"counters": self.counters.to_body(), "at_ns": self._last_report_ns}

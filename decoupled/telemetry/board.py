@@ -1,6 +1,6 @@
 """The board: all workers' reports of a run put together, for whoever watches and for the final report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from decoupled.telemetry.evaluations import Evaluation, Evaluations
 from decoupled.telemetry.incidents import Incident
 from decoupled.telemetry.overlap import Overlap
 from decoupled.telemetry.spans import COLUMNS, KINDS, Rows, training
+from decoupled.telemetry.strips import Cells, Strips
 
 RATE_OVER_NS = 1_000_000_000  # rates are averages over the last second or so
 SPANS_MAX = 500_000  # kept of each worker, from the first on: 16 MB
@@ -45,6 +46,7 @@ class Progress:
     workers: tuple[WorkerView, ...]
     evaluations: tuple[Evaluation, ...]
     incidents: tuple[Incident, ...] = ()
+    cells: Cells = field(default_factory=Cells)  # of the workers' time of late
 
 
 class Board:
@@ -56,6 +58,7 @@ class Board:
         self.evaluations = Evaluations(test_samples)
         self._epochs = epochs
         self._overlap = Overlap(len(stages))
+        self._strips = Strips(len(stages))
         self._busy_ns = [0] * len(stages)
         self._spans: list[list[Rows]] = [[] for _ in stages]
         self._kept = [0] * len(stages)
@@ -76,6 +79,7 @@ class Board:
         spans = training(rows)
         self._busy_ns[stage] += int((spans[:, 3] - spans[:, 2]).sum())
         self._overlap.add(stage, rows, at_ns)
+        self._strips.add(stage, rows, at_ns)
         past = self._past[stage]
         if not past and len(spans) and self.generations[stage] == 0:
             past.append((int(spans[0, 2]), 0, 0))
@@ -93,6 +97,7 @@ class Board:
             self._absent_since[stage] = at_ns
         self._past[stage].clear()
         self._overlap.leave_out(stage)
+        self._strips.leave(stage, at_ns)
 
     def rejoined(self, stage: int, at_ns: int) -> float:
         """The stage has a worker again; gives the seconds without one, 0 if it always had."""
@@ -100,6 +105,7 @@ class Board:
         if since_ns is None:
             return 0.0
         self._overlap.take_back(stage, at_ns)
+        self._strips.come_back(stage, at_ns)
         self._spans[stage].append(np.array([[KINDS.index("absent"), -1, since_ns, at_ns]], np.int64))
         return (at_ns - since_ns) / 1e9
 
@@ -147,6 +153,7 @@ class Board:
             workers=views,
             evaluations=self.evaluations.done,
             incidents=self.incidents,
+            cells=self._strips.view(),
         )
 
     def views(self) -> tuple[WorkerView, ...]:

@@ -58,6 +58,7 @@ class Counters:
     dropped: int = 0  # outputs that found no room downstream
     unmatched_gradients: int = 0  # came for a microbatch that did not wait for one
     stash: int = 0  # microbatches held now
+    inbox: int = 0  # microbatches that wait to be taken
     bytes_sent: int = 0
     bytes_received: int = 0
     staleness: Mean = field(default_factory=Mean)  # updates between a forward pass and the use of its returned gradient

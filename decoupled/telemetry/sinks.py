@@ -21,7 +21,8 @@ class MetricsFile:
         self._file = path.open("ab", buffering=0)
         self._lost = 0  # records that could not be written, since one could
 
-    def write(self, record: dict[str, Any]) -> None:
+    def write(self, record: dict[str, Any]) -> bool:
+        """Says whether the record is on its way to the disk."""
         line = (json.dumps(finite(record), allow_nan=False) + "\n").encode()
         end = self._file.tell()
         try:
@@ -33,8 +34,9 @@ class MetricsFile:
             if not self._lost:
                 self._warn(f"{self._path} cannot be written: {error.strerror}. Training goes on, and some of it is not recorded.")
             self._lost += 1
-        else:
-            self._lost = 0
+            return False
+        self._lost = 0
+        return True
 
     def __enter__(self) -> "MetricsFile":
         return self
@@ -52,8 +54,29 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def record(progress: Progress) -> dict[str, Any]:
-    """A moment of a run as a flat record, for metrics.jsonl."""
+class News:
+    """Makes records of a run for metrics.jsonl. What happened once is in one record only."""
+
+    def __init__(self) -> None:
+        self._epochs = set[int]()  # whose evaluations have been told
+        self._incidents = self._cells_end = 0
+
+    def record(self, progress: Progress) -> dict[str, Any]:
+        """A moment of the run, and what is new in it."""
+        return _moment(progress) | {
+            "evaluations": [asdict(one) for one in progress.evaluations if one.epoch not in self._epochs],
+            "incidents": [asdict(incident) for incident in progress.incidents[self._incidents :]],
+            "cells_end": progress.cells.end,
+            "strips": list(progress.cells.since(self._cells_end)),
+        }
+
+    def told(self, progress: Progress) -> None:
+        """Its record was kept."""
+        self._epochs = {one.epoch for one in progress.evaluations}
+        self._incidents, self._cells_end = len(progress.incidents), progress.cells.end
+
+
+def _moment(progress: Progress) -> dict[str, Any]:
     return {
         "seconds": round(progress.seconds, 3),
         "epoch": progress.epoch,
@@ -62,8 +85,6 @@ def record(progress: Progress) -> dict[str, Any]:
         "loss": progress.loss,
         "accuracy": progress.accuracy,
         "overlap": round(progress.overlap, 4),
-        "evaluations": [asdict(evaluation) for evaluation in progress.evaluations],
-        "incidents": [asdict(incident) for incident in progress.incidents],
         "workers": [_worker(view) for view in progress.workers],
     }
 
@@ -78,6 +99,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
         "updates": counters.updates,
         "refined": counters.refined,
         "stash": counters.stash,
+        "inbox": counters.inbox,
         "staleness_mean": round(counters.staleness.mean, 3),
         "staleness_max": counters.staleness.maximum,
         "head_cosine": counters.head_cosine.value,

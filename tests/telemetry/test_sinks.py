@@ -11,7 +11,9 @@ import pytest
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.evaluations import Part
-from decoupled.telemetry.sinks import MetricsFile, record
+from decoupled.telemetry.incidents import Incident
+from decoupled.telemetry.sinks import MetricsFile, News
+from decoupled.telemetry.strips import CELL_NS
 from tests.telemetry.spans import spans
 
 
@@ -48,7 +50,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path, text: st
 
 def test_a_record_of_a_run_reads_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    moment = record(board().progress(seconds=1.23456, epoch=1))
+    moment = News().record(board().progress(seconds=1.23456, epoch=1))
 
     with MetricsFile(path, silent) as sink:
         sink.write(moment)
@@ -57,12 +59,31 @@ def test_a_record_of_a_run_reads_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_record_holds_the_run_its_workers_and_its_evaluations() -> None:
-    moment = record(board().progress(seconds=1.23456, epoch=1))
+    moment = News().record(board().progress(seconds=1.23456, epoch=1))
 
     assert (moment["seconds"], moment["samples"], moment["loss"], moment["overlap"]) == (1.235, 50, 0.5, 0.2)
     assert moment["evaluations"] == [{"epoch": 1, "loss": 0.25, "accuracy": 0.9, "seconds": 2.0}]
     assert [(worker["stage"], worker["samples"]) for worker in moment["workers"]] == [(0, 60), (1, 50)]
     assert [worker["dropped"] for worker in moment["workers"]] == [3, 0]
+
+
+def test_what_happened_once_is_in_one_record_and_in_the_next_if_that_was_lost() -> None:
+    run, news = board(), News()
+    run.note(Incident(0.5, 1, "lost", "its process ended"))
+    first, unsaid = (news.record(run.progress(1.0, 1)) for _ in range(2))
+
+    news.told(run.progress(1.0, 1))
+    run.evaluations.add(Part(0.5, 9), 10, epoch=0, seconds=3.0)  # late
+    run.note(Incident(0.9, 1, "rejoined", ""))
+    run.report(Counters(0), spans((10 * CELL_NS, 12 * CELL_NS)), 12 * CELL_NS)
+    run.report(Counters(1), spans(), 12 * CELL_NS)
+    second = news.record(run.progress(2.0, 1))
+
+    assert unsaid == first
+    assert [[one["epoch"] for one in record["evaluations"]] for record in (first, second)] == [[1], [0]]
+    assert [[one["what"] for one in record["incidents"]] for record in (first, second)] == [["lost"], ["rejoined"]]
+    assert second["cells_end"] == 12
+    assert [strip[-4:] for strip in second["strips"]] == ["F9F9", ".0.0"]
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
