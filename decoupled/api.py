@@ -14,7 +14,7 @@ import numpy as np
 
 from decoupled import data, folders
 from decoupled.checkpoint import Checkpoint, Store
-from decoupled.config import Run
+from decoupled.config import Fault, Run
 from decoupled.data.arrays import first_sentence
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
@@ -34,6 +34,7 @@ from decoupled.transport.keys import of_coordinator
 OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
 OnWarning = Callable[[str], None]
+TakeFaults = Callable[[], Sequence[Fault]]  # asked many times a second; each fault strikes at once
 
 # What may be another when a run is resumed: all that changes neither the network nor which batches come in which order.
 CHANGEABLE: dict[str, Any] = {
@@ -62,6 +63,7 @@ def train(
     on_waiting: OnWaiting | None = None,
     on_warning: OnWarning = warn,
     keys: str | Path | None = None,
+    take_faults: TakeFaults = tuple,
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
@@ -71,7 +73,7 @@ def train(
     known ones. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
     meeting, run = _meeting(address, keys), _found_from_anywhere(run)
-    blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning)
+    blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning, take_faults)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
             return _perform(Path(passing), blueprint, None, audience, meeting)
@@ -91,6 +93,7 @@ def resume(
     on_waiting: OnWaiting | None = None,
     on_warning: OnWarning = warn,
     keys: str | Path | None = None,
+    take_faults: TakeFaults = tuple,
 ) -> Report:
     """Goes on with the interrupted run in a folder, from its last complete checkpoint or else from the beginning.
 
@@ -112,7 +115,7 @@ def resume(
         on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
     if checkpoint is not None and Standing.of(checkpoint).fed.position > feed.end_of_training(blueprint.dataset, blueprint.run):
         raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
-    return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning), meeting)
+    return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning, take_faults), meeting)
 
 
 def _found_from_anywhere(run: Run) -> Run:
@@ -146,8 +149,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _audience(on_progress: OnProgress | None, on_waiting: OnWaiting | None, on_warning: OnWarning) -> Audience:
-    return Audience(on_progress or _ignore, on_waiting or _ignore, on_warning)
+def _audience(
+    on_progress: OnProgress | None, on_waiting: OnWaiting | None, on_warning: OnWarning, take_faults: TakeFaults
+) -> Audience:
+    return Audience(on_progress or _ignore, on_waiting or _ignore, on_warning, take_faults)
 
 
 def _meeting(address: str | None, keys: str | Path | None) -> Meeting | None:

@@ -8,21 +8,34 @@ import typer
 
 from decoupled import api, folders
 from decoupled.cli.app import JsonFile, Out, Resume, can_be_written, command, keys, write_json
+from decoupled.cli.watch import AllowFaults, Dashboard, DashboardAddress, Tensorboard, Watching
 from decoupled.config import Run
 from decoupled.console import Display, say, summary
 from decoupled.errors import UsageError
 from decoupled.launch.work import end_with_stdin, work
 from decoupled.options import Insecure, KeysFolder, takes_run
+from decoupled.telemetry.board import Progress
 from decoupled.transport.address import listening
 from decoupled.transport.keys import make as make_keys
 from decoupled.transport.keys import of_worker
+from decoupled.watch.serve import ADDRESS
 
 
 @command
 @takes_run
-def train(run: Run, out: Out = None, resume: Resume = None, json_file: JsonFile = None) -> None:
+def train(
+    run: Run,
+    out: Out = None,
+    resume: Resume = None,
+    dashboard: Dashboard = False,
+    dashboard_address: DashboardAddress = ADDRESS,
+    allow_faults: AllowFaults = False,
+    tensorboard: Tensorboard = False,
+    json_file: JsonFile = None,
+) -> None:
     """Train a network, by default with one worker process per layer, all on this machine."""
-    _train(run, out, resume, json_file)
+    watching = Watching(dashboard_address if dashboard else None, allow_faults, tensorboard)
+    _train(run, out, resume, json_file, watching)
 
 
 @command
@@ -34,12 +47,17 @@ def coordinator(
     insecure: Insecure = False,
     out: Out = None,
     resume: Resume = None,
+    dashboard: Dashboard = False,
+    dashboard_address: DashboardAddress = ADDRESS,
+    allow_faults: AllowFaults = False,
+    tensorboard: Tensorboard = False,
     json_file: JsonFile = None,
 ) -> None:
     """The same by hand: wait for workers that are started with `decoupled worker`."""
     if run.schedule == "single":
         raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
-    _train(run, out, resume, json_file, listening(bind, insecure, keys is not None), keys)
+    watching = Watching(dashboard_address if dashboard else None, allow_faults, tensorboard)
+    _train(run, out, resume, json_file, watching, listening(bind, insecure, keys is not None), keys)
 
 
 def _train(
@@ -47,6 +65,7 @@ def _train(
     out: Path | None,
     resume: Path | None,
     json_file: Path | None,
+    watching: Watching,
     address: str | None = None,
     keys: Path | None = None,
 ) -> None:
@@ -55,8 +74,13 @@ def _train(
         raise UsageError("--resume goes on in the run's own folder, so leave --out out.")
     folder = resume or out or folders.fresh_folder(run, run.schedule)
     try:
-        with Display(run) as display:
-            audience = (display.progress, address, display.waiting, display.warn, keys)
+        with watching.watch(folder) as watched, Display(run) as display:
+
+            def progress(now: Progress) -> None:
+                display.progress(now)
+                watched.progress(now)
+
+            audience = (progress, address, display.waiting, display.warn, keys, watched.take_faults)
             report = api.train(run, folder, *audience) if resume is None else api.resume(folder, run, *audience)
     except KeyboardInterrupt:
         hint = [f"With --resume {folder} it goes on."] if any(folder.glob("checkpoints/*/manifest.json")) else []

@@ -2,11 +2,12 @@
 
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 from decoupled.checkpoint import Checkpoint, Store
+from decoupled.config import Fault
 from decoupled.errors import RunFailed
 from decoupled.launch.local import LocalWorkers
 from decoupled.runtime.blueprint import Blueprint
@@ -29,6 +30,7 @@ class Audience:
     progress: Callable[[Progress], None]
     waiting: Callable[[str, int, int], None]  # where workers are awaited, how many have come, and of how many
     warning: Callable[[str], None]
+    faults: Callable[[], Sequence[Fault]] = tuple  # asked what it would like to see happen
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ def conduct(
             if workers is not None:
                 _tend(workers, coordinator)
             coordinator.step(POLL_S)
+            for fault in audience.faults():
+                coordinator.crew.inflict(fault)
             if len(coordinator.crew.rendezvous.taken) != joined:
                 joined = len(coordinator.crew.rendezvous.taken)
                 audience.waiting(where, joined, len(blueprint.stages))

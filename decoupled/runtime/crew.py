@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from decoupled.checkpoint import Checkpoint
+from decoupled.config import Fault
 from decoupled.errors import RunFailed
 from decoupled.runtime.assignment import assign
 from decoupled.runtime.attempt import Attempt
@@ -154,6 +155,12 @@ class Crew:
         if not self.attempt.source.is_in_use:
             self.started_at = self.started_at if self.started_at is not None else self._clock()
             self._link_first()
+
+    def inflict(self, fault: Fault) -> None:
+        """Has a worker do to itself what somebody wants to watch. One that is not there is spared."""
+        seat = self.rendezvous.seats[fault.stage] if fault.stage < len(self.rendezvous.seats) else None
+        if seat is not None:
+            self._send(seat.peer, Message(Kind.FAULT, body=fault.model_dump()))
 
     def heard(self, stage: int, longest_s: float) -> None:
         """A worker has reported; its longest computation since the last time took so long."""

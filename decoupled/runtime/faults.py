@@ -44,7 +44,7 @@ class Doom:
     def __init__(self, assignment: Assignment, strike: Callable[[Fault], None] | None = None) -> None:
         self._planned = _deadly(assignment.run.faults, assignment.place.stage)
         self._is_successor = assignment.generation > 0
-        self._strike = strike or _strike
+        self._strike = strike or strike_self
 
     def reached(self, microbatch: int) -> None:
         """The stage has taken up that microbatch."""
@@ -69,7 +69,10 @@ def _deadly(faults: Sequence[Fault], stage: int) -> list[Fault]:
     )
 
 
-def _strike(fault: Fault) -> None:
+def strike_self(fault: Fault) -> None:
+    """Kills or stops this process. Raises ValueError for any other fault, which strikes messages."""
+    if fault.kind not in DEADLY:
+        raise ValueError(f"a process cannot suffer {fault.kind}")
     if fault.kind == "stop" and fault.seconds is not None:
         # A stopped process cannot wake itself.
         subprocess.Popen(["sh", "-c", f"sleep {fault.seconds}; kill -CONT {os.getpid()} 2>/dev/null"], start_new_session=True)

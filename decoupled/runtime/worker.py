@@ -9,9 +9,10 @@ import platform
 from collections.abc import Callable
 from dataclasses import replace
 
+from decoupled.config import Fault
 from decoupled.errors import DecoupledError, RunFailed
 from decoupled.runtime.assignment import Assignment, upstream_prefix
-from decoupled.runtime.faults import hindrances
+from decoupled.runtime.faults import hindrances, strike_self
 from decoupled.runtime.life import Life
 from decoupled.runtime.parcels import Parcel
 from decoupled.runtime.performer import COORDINATOR
@@ -101,6 +102,8 @@ class Worker:
             case "coordinator", Kind.REFUSE:
                 self.is_dismissed = True
                 raise RunFailed(f"The coordinator refused this worker: {message.body.get('reason', 'no reason given')}.")
+            case "coordinator", Kind.FAULT:
+                strike_self(Fault(**message.body))
             case "coordinator", Kind.STOP:
                 self.is_done = True
             case _, Kind.HELLO if message.run != self._run_id:

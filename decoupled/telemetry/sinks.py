@@ -81,6 +81,7 @@ def _moment(progress: Progress) -> dict[str, Any]:
         "seconds": round(progress.seconds, 3),
         "epoch": progress.epoch,
         "samples": progress.samples,
+        "samples_total": progress.samples_total,
         "samples_per_s": round(progress.samples_per_s, 1),
         "loss": progress.loss,
         "accuracy": progress.accuracy,
@@ -93,6 +94,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
     counters = view.counters
     return {
         "stage": view.stage,
+        "layers": list(view.layers),
         "samples_per_s": round(view.samples_per_s, 1),
         "busy": round(view.busy, 4),
         "samples": counters.samples,

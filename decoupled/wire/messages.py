@@ -37,6 +37,7 @@ class Kind(Enum):
     BROKEN = "broken"  # a link to a neighbour broke
     RESULT = "result"  # a piece of a stage's trained arrays
     FAILED = "failed"  # the worker cannot go on, and why
+    FAULT = "fault"  # do that to yourself, on purpose
     STOP = "stop"  # the run is over, or was given up
     # between any two
     PING = "ping"  # nothing; sending it shows whether the peer can be reached

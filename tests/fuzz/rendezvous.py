@@ -86,8 +86,8 @@ def _advance(cluster: Cluster, turns: int) -> None:
 
 
 def _is_ruinous(message: Message) -> bool:
-    """An assignment that is in order and means harm: a stage as big as the machine, or a fault plan. Workers trust theirs."""
-    return message.kind is Kind.ASSIGN and any(n > 64 for n in _numbers(message.body))
+    """What is in order and means harm: a stage as big as the machine, a fault plan, a fault. Workers trust their coordinator."""
+    return message.kind is Kind.FAULT or (message.kind is Kind.ASSIGN and any(n > 64 for n in _numbers(message.body)))
 
 
 def _numbers(value: object) -> list[float]:

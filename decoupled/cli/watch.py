@@ -1,0 +1,82 @@
+"""Commands that watch a run, and what makes one that trains be watched."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from decoupled import folders
+from decoupled.cli.app import command
+from decoupled.config import Fault
+from decoupled.console import say
+from decoupled.errors import UsageError
+from decoupled.launch.work import end_with_stdin
+from decoupled.telemetry.board import Progress
+from decoupled.telemetry.tensorboard import EventFiles
+from decoupled.watch.serve import ADDRESS, Beside, serve
+from decoupled.watch.top import show
+
+Dashboard = Annotated[bool, typer.Option("--dashboard", help="Serve a page that shows the run live.")]
+DashboardAddress = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve it.")]
+AllowFaults = Annotated[bool, typer.Option("--allow-faults", help="Buttons on the page that pause and kill workers.")]
+Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write event files, to RUN/tensorboard.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Who watches a run while it goes on."""
+
+    progress: Callable[[Progress], None]
+    take_faults: Callable[[], Sequence[Fault]]
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Who is to watch a run."""
+
+    address: str | None  # of the page
+    allow_faults: bool
+    tensorboard: bool
+
+    @contextmanager
+    def watch(self, folder: Path) -> Iterator[Watched]:
+        """Raises UsageError when the page cannot be served or the event files cannot be written."""
+        if self.allow_faults and self.address is None:
+            raise UsageError("--allow-faults puts buttons on the page of --dashboard, so give that as well.")
+        with ExitStack() as stack:
+            files = stack.enter_context(EventFiles(folder / "tensorboard")) if self.tensorboard else None
+            page = stack.enter_context(Beside(folder, self.address, self.allow_faults)) if self.address is not None else None
+            if page is not None:
+                say(f"Watch it at {page.url}")
+            yield Watched(files.write if files is not None else _ignore, page.take_faults if page is not None else tuple)
+
+
+def _ignore(progress: Progress) -> None:
+    """For a run of which no event files are written."""
+
+
+@command
+def dashboard(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, finished or not.")],
+    address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve it.")] = ADDRESS,
+    allow_faults: Annotated[bool, typer.Option("--allow-faults", hidden=True)] = False,
+    owned: Annotated[bool, typer.Option("--owned", hidden=True)] = False,
+) -> None:
+    """Serve a page that shows a run, while it goes on or afterwards."""
+    if owned:
+        end_with_stdin()
+        serve(folder, address, (lambda fault: say(fault.model_dump_json())) if allow_faults else None, say)
+    else:
+        folders.load_run(folder)
+        serve(folder, address, None, lambda url: say(f"{folder} is shown at {url}. Ctrl-C ends that."))
+
+
+@command
+def top(
+    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder, or the address of its page.")] = None,
+) -> None:
+    """Show a run in the terminal: one in this folder (by default the newest in runs/), or on another host by its page."""
+    show(run)

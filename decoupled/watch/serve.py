@@ -1,0 +1,105 @@
+"""Serving the page: one server for one run, beside the process that trains or alone."""
+
+import json
+import queue
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import uvicorn
+
+from decoupled.config import Fault
+from decoupled.errors import UsageError
+from decoupled.transport.address import is_loopback
+from decoupled.watch.follow import Follower
+from decoupled.watch.server import Order, application
+
+ADDRESS = "127.0.0.1:8080"
+PATIENCE_S = 2.0  # for the server to end
+
+
+def serve(folder: Path, address: str, order: Order | None, say: Callable[[str], None]) -> None:
+    """Serves the run in a folder until it is interrupted; `say` hears where, as soon as browsers can connect.
+
+    Raises UsageError when that address cannot be had, or when strangers could reach the buttons that break things.
+    """
+    is_private = is_loopback(f"tcp://{address}")
+    if order is not None and not is_private:
+        raise UsageError(f"Anyone who reaches {address} could kill workers. Leave --allow-faults out, or stay on loopback.")
+    listener = _listen(address)
+    host, port = listener.getsockname()[:2]
+    say(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    hosts = ["127.0.0.1", "localhost", "[::1]"] if is_private else ["*"]
+    config = uvicorn.Config(
+        application(Follower(folder), hosts, order),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen()
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "there is no such port"
+        raise UsageError(f"The page cannot be served at {address}: {reason}. Choose another port.") from None
+    return listener
+
+
+class Beside:
+    """A context in which a run's page is served by a child process. It ends with this one, however that ends."""
+
+    def __init__(self, folder: Path, address: str, allow_faults: bool) -> None:
+        faults = ["--allow-faults"] if allow_faults else []
+        self._command = [sys.executable, "-m", "decoupled", "dashboard", str(folder), "--address", address, "--owned", *faults]
+        self._wanted = queue.SimpleQueue[Fault]()
+        self.url = ""
+
+    def __enter__(self) -> "Beside":
+        """Raises UsageError when the page cannot be served."""
+        pipe = subprocess.PIPE
+        with tempfile.TemporaryFile("w+") as log:
+            # A group of its own, so that Ctrl-C reaches the process that trains alone.
+            self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, stderr=log, text=True, process_group=0)
+            assert self._process.stdout is not None
+            self.url = self._process.stdout.readline().strip()
+            if not self.url:
+                self._process.communicate()
+                log.seek(0)
+                said = log.read().strip().splitlines() or ["The page cannot be served."]
+                raise UsageError(said[-1].removeprefix("error: "))
+        threading.Thread(target=self._listen, name="dashboard", daemon=True).start()
+        return self
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._wanted.put(Fault(**json.loads(line)))
+
+    def take_faults(self) -> list[Fault]:
+        """What buttons were pressed since the last time."""
+        found = []
+        while not self._wanted.empty():
+            found.append(self._wanted.get())
+        return found
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._process.communicate()  # closes the pipes

@@ -1,0 +1,146 @@
+"""The page's server: what a browser, Prometheus and `decoupled top` on another host are told about one run.
+
+It is a process of its own that reads the run's folder. A slow browser, or none, costs the workers nothing.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sse_starlette import EventSourceResponse
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from decoupled.config import Fault
+from decoupled.watch.follow import Follower
+from decoupled.watch.prometheus import CONTENT_TYPE, exposition
+
+PAGE = Path(__file__).parent / "page"
+LOOK_EVERY_S = 0.1
+PAUSE_S = 5.0
+HEADERS = {
+    b"content-security-policy": b"default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-cache",
+}
+
+Order: TypeAlias = Callable[[Fault], None]
+
+
+def application(follower: Follower, hosts: list[str], order: Order | None = None) -> Starlette:
+    """The page, its data and /metrics, for browsers that ask for one of these hosts; with `order`, buttons to break things."""
+    server = _Server(follower, order)
+    routes = [
+        Route("/api/story", server.story),
+        Route("/api/now", server.now),
+        Route("/api/events", server.events),
+        Route("/api/workers/{stage:int}/{what}", server.fault, methods=["POST"]),
+        Route("/metrics", server.metrics),
+        Route("/healthz", server.health),
+        Mount("/", StaticFiles(directory=PAGE, html=True)),
+    ]
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_Careful)]
+    return Starlette(routes=routes, middleware=middleware, lifespan=server.lifespan)
+
+
+class _Careful:
+    """Tells browsers to load nothing from elsewhere, and to guess nothing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS.items()]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
+
+
+class _Server:
+    def __init__(self, follower: Follower, order: Order | None) -> None:
+        self._follower, self._order = follower, order
+        self._failure: str | None = None  # why the folder cannot be read on
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Reads on for as long as the server runs."""
+        reading = asyncio.create_task(self._read_on())
+        yield
+        reading.cancel()
+        with suppress(asyncio.CancelledError):
+            await reading
+
+    async def _read_on(self) -> None:
+        while self._failure is None:
+            try:
+                is_news = self._follower.refresh()  # a small part of a local file
+            except Exception as error:  # it goes on to serve, and says so
+                self._failure = str(error)
+                return
+            await asyncio.sleep(0 if is_news else LOOK_EVERY_S)
+
+    def _about(self) -> dict[str, Any]:
+        return {"allows_faults": self._order is not None, "failure": self._failure}
+
+    async def story(self, request: Request) -> Response:
+        return JSONResponse(self._follower.story_so_far() | self._about())
+
+    async def now(self, request: Request) -> Response:
+        return JSONResponse(self._follower.now() | self._about())
+
+    async def events(self, request: Request) -> Response:
+        """Server-sent events, each with all that is new. Who is slow misses moments in between, and nothing piles up."""
+
+        async def updates() -> AsyncIterator[dict[str, str]]:
+            story = self._follower.story
+            seen: tuple[object, ...] = ()
+            events, cells = story.events_number, story.cells_end
+            while True:
+                here = (story.number, story.events_number, self._follower.state, self._failure)
+                if here != seen:
+                    update = self._follower.since(events, cells) | self._about()
+                    seen, events, cells = here, story.events_number, story.cells_end
+                    yield {"event": "now", "data": json.dumps(update, allow_nan=False)}
+                await asyncio.sleep(LOOK_EVERY_S)
+
+        return EventSourceResponse(updates())
+
+    async def fault(self, request: Request) -> Response:
+        """Kills a worker, or stops it for a while. Only for this very page: other sites can send no JSON without asking first."""
+        if self._order is None:
+            return JSONResponse({"error": "Start the run with --allow-faults to break things from here."}, 403)
+        is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
+        if not is_ours or request.headers.get("content-type") != "application/json":
+            return JSONResponse({"error": "Only the page itself may ask for that."}, 403)
+        stage, what = request.path_params["stage"], request.path_params["what"]
+        workers = self._follower.story.last.workers if self._follower.story.last is not None else []
+        if self._follower.state == "finished" or stage >= len(workers):
+            return JSONResponse({"error": f"There is no worker of stage {stage} now."}, 409)
+        match what:
+            case "kill":
+                self._order(Fault(kind="kill", stage=stage))
+            case "pause":
+                self._order(Fault(kind="stop", stage=stage, seconds=PAUSE_S))
+            case _:
+                return JSONResponse({"error": "A worker can be asked to kill or pause itself."}, 404)
+        return JSONResponse({}, 202)
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(exposition(self._follower.now()), media_type=CONTENT_TYPE)
+
+    async def health(self, request: Request) -> Response:
+        if self._failure is not None:
+            return PlainTextResponse(f"{self._failure}\n", 500)
+        return PlainTextResponse(f"{self._follower.state}\n")

@@ -1,0 +1,164 @@
+"""A run in a terminal: the same story as the page's, from a folder on this host or from the page of another."""
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from decoupled.errors import UsageError
+from decoupled.watch.follow import Follower
+
+EVERY_S = 0.25
+ANSWER_BYTES_MAX = 1 << 22
+ASK_S = 5.0
+
+Told: TypeAlias = dict[str, Any]  # see Follower.now
+
+COLOURS = {"F": "blue", "B": "red", "S": "magenta", "R": "yellow", "U": "cyan", "E": "green", "C": "white", "P": "white"}
+STATE_COLOURS = {"computing": "blue", "refining": "yellow", "waiting": "bright_black", "restarting": "red", "silent": "red"}
+HEIGHTS = " ▁▂▃▄▅▆▇██"
+
+
+def show(run: str | None) -> None:
+    """Shows a run until it is finished, or once where the output is no terminal. Raises UsageError when there is none."""
+    ask, console = _asker(run), Console()
+    if not console.is_terminal:
+        console.print(picture(ask(), console.width))
+        return
+    with Live(console=console, auto_refresh=False, screen=False) as live:
+        while True:
+            told = ask()
+            live.update(picture(told, console.width), refresh=True)
+            if told["state"] == "finished":
+                return
+            time.sleep(EVERY_S)
+
+
+def _asker(run: str | None) -> Callable[[], Told]:
+    if run is not None and run.startswith(("http://", "https://")):
+        return lambda: _fetch(run.rstrip("/") + "/api/now")
+    folder = Path(run) if run is not None else _newest()
+    if not (folder / "run.toml").exists():
+        raise UsageError(f"{folder} holds no run: there is no {folder / 'run.toml'}.")
+    follower = Follower(folder)
+
+    def ask() -> Told:
+        while follower.refresh():
+            pass
+        return follower.now()
+
+    return ask
+
+
+def _newest() -> Path:
+    found = sorted(Path("runs").glob("*/run.toml"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError("There is no run in runs/. Name a run's folder, or the address of its page.")
+    return found[-1].parent
+
+
+def _fetch(url: str) -> Told:
+    try:
+        with urllib.request.urlopen(url, timeout=ASK_S) as answer:
+            told = json.loads(answer.read(ANSWER_BYTES_MAX))
+        if {"run", "state", "now", "cells", "events", "evaluations"} <= told.keys():
+            return dict(told)
+        raise ValueError("no run")
+    except (OSError, ValueError, AttributeError) as error:
+        reason = getattr(error, "reason", error)
+        raise UsageError(f"{url} does not tell of a run: {reason}. Is the page served there, with --dashboard?") from None
+
+
+def picture(told: Told, width: int) -> RenderableType:
+    """A run as it is, for a terminal so many columns wide."""
+    run, now = told["run"], told["now"]
+    title = Text.assemble(
+        (run["folder"], "bold"), "  ", f"{run.get('schedule', '')} on {run.get('data', '')}", "  ", told["state"]
+    )
+    if not now:
+        return title
+    parts = [
+        title,
+        _whole(told, now),
+        _workers(run, now),
+        *_strips(told["cells"], now["workers"], width),
+        *_events(told["events"]),
+    ]
+    return Group(*parts)
+
+
+def _whole(told: Told, now: Told) -> RenderableType:
+    line = f"{now['seconds']:.1f} s   epoch {now['epoch']}   {now['samples_per_s']:,.0f} samples/s   overlap {now['overlap']:.2f}"
+    line += "" if now["loss"] is None else f"   loss {now['loss']:.4f}"
+    for one in told["evaluations"][-1:]:
+        line += "" if one["accuracy"] is None else f"   test accuracy {one['accuracy']:.2%}"
+    bar = ProgressBar(total=max(now["samples_total"], 1), completed=now["samples"], width=40)
+    table = Table.grid(padding=(0, 2))
+    table.add_row(bar, f"{now['samples']:,} of {now['samples_total']:,} samples")
+    return Group(Text(line), table)
+
+
+def _workers(run: Told, now: Told) -> Table:
+    names = ("stage", "layers", "doing", "inbox", "samples/s", "busy %", "staleness", "head cosine", "memory MB")
+    table = Table(*names, box=None, padding=(0, 2, 0, 0))
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for one in now["workers"]:
+        table.add_row(
+            str(one["stage"]),
+            ",".join(map(str, one["layers"])),
+            Text(one["state"], STATE_COLOURS[one["state"]]),
+            f"{one['inbox']}/{run['window']}" if "window" in run else str(one["inbox"]),
+            f"{one['samples_per_s']:,.0f}",
+            f"{one['busy'] * 100:.0f}",
+            f"{one['staleness_mean']:.1f}",
+            "-" if one["head_cosine"] is None else f"{one['head_cosine']:.2f}",
+            f"{one['peak_rss_mb']:,.0f}",
+        )
+    return table
+
+
+def _strips(cells: Told, workers: list[Told], width: int) -> list[Text]:
+    """What each worker did of late, a column for each cell: how much of it the worker computed, and what."""
+    count = max(min(width - 10, len(cells["strips"][0]) // 2 if cells["strips"] else 0), 0)
+    if not count:
+        return []
+    seconds = count * cells["ms"] / 1000
+    legend = Text(f"the last {seconds:.2f} s, {cells['ms']} ms a column: ", "bright_black")
+    for letter, name in (
+        ("F", "forward"),
+        ("B", "backward"),
+        ("S", "synthetic"),
+        ("U", "update"),
+        ("R", "refine"),
+        ("E", "evaluate"),
+    ):
+        legend.append(f"{name} ", COLOURS[letter])
+    return [legend, *(_strip(stage, text[-2 * count :]) for stage, text in enumerate(cells["strips"]))]
+
+
+def _strip(stage: int, text: str) -> Text:
+    line = Text(f"stage {stage:<2} ", no_wrap=True)
+    for letter, level in zip(text[::2], text[1::2], strict=True):
+        if letter in "x?":
+            line.append("x" if letter == "x" else "?", "red")
+        else:
+            line.append(HEIGHTS[int(level)], COLOURS.get(letter, "white"))
+    return line
+
+
+def _events(events: list[Told]) -> list[Text]:
+    return [Text(f"{one['seconds']:7.1f} s  {_event(one)}", no_wrap=True, overflow="ellipsis") for one in events[-6:]]
+
+
+def _event(one: Told) -> str:
+    where = "" if one["stage"] is None else f"stage {one['stage']} "
+    return f"{where}{one['what']}: {one['detail']}" if one["detail"] else f"{where}{one['what']}"
