@@ -8,7 +8,7 @@ import typer
 
 from decoupled import api, folders
 from decoupled.cli.app import JsonFile, Out, Resume, can_be_written, command, keys, write_json
-from decoupled.cli.watch import AllowFaults, Dashboard, DashboardAddress, Tensorboard, Watching
+from decoupled.cli.watch import AllowFaults, Dashboard, DashboardAddress, OpenPage, Tensorboard, Watching
 from decoupled.config import Run
 from decoupled.console import Display, say, summary
 from decoupled.errors import UsageError
@@ -30,11 +30,12 @@ def train(
     dashboard: Dashboard = False,
     dashboard_address: DashboardAddress = ADDRESS,
     allow_faults: AllowFaults = False,
+    insecure: OpenPage = False,
     tensorboard: Tensorboard = False,
     json_file: JsonFile = None,
 ) -> None:
     """Train a network, by default with one worker process per layer, all on this machine."""
-    watching = Watching(dashboard_address if dashboard else None, allow_faults, tensorboard)
+    watching = Watching(dashboard_address if dashboard else None, allow_faults, insecure, tensorboard)
     _train(run, out, resume, json_file, watching)
 
 
@@ -56,7 +57,7 @@ def coordinator(
     """The same by hand: wait for workers that are started with `decoupled worker`."""
     if run.schedule == "single":
         raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
-    watching = Watching(dashboard_address if dashboard else None, allow_faults, tensorboard)
+    watching = Watching(dashboard_address if dashboard else None, allow_faults, insecure, tensorboard)
     _train(run, out, resume, json_file, watching, listening(bind, insecure, keys is not None), keys)
 
 

@@ -1,5 +1,6 @@
 """Commands that watch a run, and what makes one that trains be watched."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,12 +17,13 @@ from decoupled.errors import UsageError
 from decoupled.launch.work import end_with_stdin
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.tensorboard import EventFiles
-from decoupled.watch.serve import ADDRESS, Beside, serve
+from decoupled.watch.serve import ADDRESS, Beside, check, serve
 from decoupled.watch.top import show
 
 Dashboard = Annotated[bool, typer.Option("--dashboard", help="Serve a page that shows the run live.")]
 DashboardAddress = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve it.")]
 AllowFaults = Annotated[bool, typer.Option("--allow-faults", help="Buttons on the page that pause and kill workers.")]
+OpenPage = Annotated[bool, typer.Option("--insecure", help="Let other hosts watch, where the address is open to them.")]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write event files, to RUN/tensorboard.")]
 
 
@@ -39,6 +41,7 @@ class Watching:
 
     address: str | None  # of the page
     allow_faults: bool
+    insecure: bool
     tensorboard: bool
 
     @contextmanager
@@ -46,12 +49,20 @@ class Watching:
         """Raises UsageError when the page cannot be served or the event files cannot be written."""
         if self.allow_faults and self.address is None:
             raise UsageError("--allow-faults puts buttons on the page of --dashboard, so give that as well.")
+        if self.address is not None:
+            warn_of(self.address, self.allow_faults, self.insecure)
         with ExitStack() as stack:
             files = stack.enter_context(EventFiles(folder / "tensorboard")) if self.tensorboard else None
             page = stack.enter_context(Beside(folder, self.address, self.allow_faults)) if self.address is not None else None
             if page is not None:
                 say(f"Watch it at {page.url}")
             yield Watched(files.write if files is not None else _ignore, page.take_faults if page is not None else tuple)
+
+
+def warn_of(address: str, allow_faults: bool, insecure: bool) -> None:
+    """Says what to beware of when a page is served there, or raises UsageError."""
+    if warning := check(address, allow_faults, insecure):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _ignore(progress: Progress) -> None:
@@ -62,6 +73,7 @@ def _ignore(progress: Progress) -> None:
 def dashboard(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, finished or not.")],
     address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve it.")] = ADDRESS,
+    insecure: OpenPage = False,
     allow_faults: Annotated[bool, typer.Option("--allow-faults", hidden=True)] = False,
     owned: Annotated[bool, typer.Option("--owned", hidden=True)] = False,
 ) -> None:
@@ -71,6 +83,7 @@ def dashboard(
         serve(folder, address, (lambda fault: say(fault.model_dump_json())) if allow_faults else None, say)
     else:
         folders.load_run(folder)
+        warn_of(address, allow_faults, insecure)
         serve(folder, address, None, lambda url: say(f"{folder} is shown at {url}. Ctrl-C ends that."))
 
 

@@ -43,7 +43,7 @@ class Follower:
         for line in lines:
             self.story.add(parse(line))
         self._look_for_checkpoints()
-        return bool(lines)
+        return bool(block)
 
     def _look_for_checkpoints(self) -> None:
         """Those that are complete, from the first look on."""

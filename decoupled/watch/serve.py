@@ -23,18 +23,32 @@ ADDRESS = "127.0.0.1:8080"
 PATIENCE_S = 2.0  # for the server to end
 
 
+def check(address: str, allow_faults: bool, insecure: bool) -> str | None:
+    """What there is to warn of before a page is served at that address.
+
+    Raises UsageError when it is none, or one that strangers can reach without leave, or with buttons that break things.
+    """
+    try:
+        if is_loopback(f"tcp://{address}"):
+            return None
+    except UsageError:
+        raise UsageError(f"{address} is no address of this host for a page. Give one like {ADDRESS}.") from None
+    if allow_faults:
+        raise UsageError(f"Anyone who reaches {address} could kill workers. Leave --allow-faults out, or stay on loopback.")
+    if not insecure:
+        raise UsageError(f"Anyone who reaches {address} could watch the run. If that is meant, add --insecure.")
+    return f"anyone who reaches {address} can watch the run."
+
+
 def serve(folder: Path, address: str, order: Order | None, say: Callable[[str], None]) -> None:
     """Serves the run in a folder until it is interrupted; `say` hears where, as soon as browsers can connect.
 
-    Raises UsageError when that address cannot be had, or when strangers could reach the buttons that break things.
+    Raises UsageError when that address cannot be had.
     """
-    is_private = is_loopback(f"tcp://{address}")
-    if order is not None and not is_private:
-        raise UsageError(f"Anyone who reaches {address} could kill workers. Leave --allow-faults out, or stay on loopback.")
     listener = _listen(address)
     host, port = listener.getsockname()[:2]
     say(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-    hosts = ["127.0.0.1", "localhost", "[::1]"] if is_private else ["*"]
+    hosts = ["127.0.0.1", "localhost", host] if is_loopback(f"tcp://{address}") else ["*"]
     config = uvicorn.Config(
         application(Follower(folder), hosts, order),
         log_level="warning",
@@ -63,8 +77,8 @@ class Beside:
     """A context in which a run's page is served by a child process. It ends with this one, however that ends."""
 
     def __init__(self, folder: Path, address: str, allow_faults: bool) -> None:
-        faults = ["--allow-faults"] if allow_faults else []
-        self._command = [sys.executable, "-m", "decoupled", "dashboard", str(folder), "--address", address, "--owned", *faults]
+        what = [str(folder), "--address", address, *(["--allow-faults"] if allow_faults else [])]
+        self._command = [sys.executable, "-m", "decoupled", "dashboard", "--owned", *what]
         self._wanted = queue.SimpleQueue[Fault]()
         self.url = ""
 

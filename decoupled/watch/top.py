@@ -24,22 +24,25 @@ Told: TypeAlias = dict[str, Any]  # see Follower.now
 
 COLOURS = {"F": "blue", "B": "red", "S": "magenta", "R": "yellow", "U": "cyan", "E": "green", "C": "white", "P": "white"}
 STATE_COLOURS = {"computing": "blue", "refining": "yellow", "waiting": "bright_black", "restarting": "red", "silent": "red"}
+NAMES = {"F": "forward", "B": "backward", "S": "synthetic", "U": "update", "R": "refine", "E": "evaluate"}
 HEIGHTS = " ▁▂▃▄▅▆▇██"
+TOGETHER = 4  # cells in a column
 
 
 def show(run: str | None) -> None:
     """Shows a run until it is finished, or once where the output is no terminal. Raises UsageError when there is none."""
     ask, console = _asker(run), Console()
-    if not console.is_terminal:
-        console.print(picture(ask(), console.width))
-        return
-    with Live(console=console, auto_refresh=False, screen=False) as live:
-        while True:
-            told = ask()
+    try:
+        if not console.is_terminal:
+            console.print(picture(ask(), console.width))
+            return
+        with Live(console=console, auto_refresh=False) as live:
+            while (told := ask())["state"] != "finished":
+                live.update(picture(told, console.width), refresh=True)
+                time.sleep(EVERY_S)
             live.update(picture(told, console.width), refresh=True)
-            if told["state"] == "finished":
-                return
-            time.sleep(EVERY_S)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # a page may say anything
+        raise UsageError(f"{run} does not tell of a run in a way that this version of decoupled knows.") from None
 
 
 def _asker(run: str | None) -> Callable[[], Told]:
@@ -79,6 +82,7 @@ def _fetch(url: str) -> Told:
 
 def picture(told: Told, width: int) -> RenderableType:
     """A run as it is, for a terminal so many columns wide."""
+    told = _printable(told)
     run, now = told["run"], told["now"]
     title = Text.assemble(
         (run["folder"], "bold"), "  ", f"{run.get('schedule', '')} on {run.get('data', '')}", "  ", told["state"]
@@ -95,11 +99,23 @@ def picture(told: Told, width: int) -> RenderableType:
     return Group(*parts)
 
 
+def _printable(value: Any) -> Any:
+    """The same without what could steer a terminal, for it may come from a stranger."""
+    match value:
+        case str():
+            return "".join(one if one.isprintable() else "?" for one in value)
+        case dict():
+            return {key: _printable(inner) for key, inner in value.items()}
+        case list():
+            return [_printable(inner) for inner in value]
+    return value
+
+
 def _whole(told: Told, now: Told) -> RenderableType:
-    line = f"{now['seconds']:.1f} s   epoch {now['epoch']}   {now['samples_per_s']:,.0f} samples/s   overlap {now['overlap']:.2f}"
-    line += "" if now["loss"] is None else f"   loss {now['loss']:.4f}"
+    line = f"{now['seconds']:.1f} s  epoch {now['epoch']}  {now['samples_per_s']:,.0f} samples/s  overlap {now['overlap']:.2f}"
+    line += "" if now["loss"] is None else f"  loss {now['loss']:.4f}"
     for one in told["evaluations"][-1:]:
-        line += "" if one["accuracy"] is None else f"   test accuracy {one['accuracy']:.2%}"
+        line += "" if one["accuracy"] is None else f"  test {one['accuracy']:.2%}"
     bar = ProgressBar(total=max(now["samples_total"], 1), completed=now["samples"], width=40)
     table = Table.grid(padding=(0, 2))
     table.add_row(bar, f"{now['samples']:,} of {now['samples_total']:,} samples")
@@ -107,7 +123,7 @@ def _whole(told: Told, now: Told) -> RenderableType:
 
 
 def _workers(run: Told, now: Told) -> Table:
-    names = ("stage", "layers", "doing", "inbox", "samples/s", "busy %", "staleness", "head cosine", "memory MB")
+    names = ("stage", "layers", "doing", "inbox", "samples/s", "busy %", "staleness", "head cosine")
     table = Table(*names, box=None, padding=(0, 2, 0, 0))
     for column in table.columns[3:]:
         column.justify = "right"
@@ -121,37 +137,32 @@ def _workers(run: Told, now: Told) -> Table:
             f"{one['busy'] * 100:.0f}",
             f"{one['staleness_mean']:.1f}",
             "-" if one["head_cosine"] is None else f"{one['head_cosine']:.2f}",
-            f"{one['peak_rss_mb']:,.0f}",
         )
     return table
 
 
 def _strips(cells: Told, workers: list[Told], width: int) -> list[Text]:
-    """What each worker did of late, a column for each cell: how much of it the worker computed, and what."""
-    count = max(min(width - 10, len(cells["strips"][0]) // 2 if cells["strips"] else 0), 0)
+    """What each worker did of late: how much of a column's time it computed, and what most of it was."""
+    known = len(cells["strips"][0]) // 2 // TOGETHER if cells["strips"] else 0
+    count = max(min(width - 10, known), 0)
     if not count:
         return []
-    seconds = count * cells["ms"] / 1000
-    legend = Text(f"the last {seconds:.2f} s, {cells['ms']} ms a column: ", "bright_black")
-    for letter, name in (
-        ("F", "forward"),
-        ("B", "backward"),
-        ("S", "synthetic"),
-        ("U", "update"),
-        ("R", "refine"),
-        ("E", "evaluate"),
-    ):
+    column_ms = TOGETHER * cells["ms"]
+    legend = Text(f"{count * column_ms / 1000:.1f} s, {column_ms} ms a column: ", "bright_black")
+    for letter, name in NAMES.items():
         legend.append(f"{name} ", COLOURS[letter])
-    return [legend, *(_strip(stage, text[-2 * count :]) for stage, text in enumerate(cells["strips"]))]
+    return [legend, *(_strip(stage, text[-2 * count * TOGETHER :]) for stage, text in enumerate(cells["strips"]))]
 
 
 def _strip(stage: int, text: str) -> Text:
     line = Text(f"stage {stage:<2} ", no_wrap=True)
-    for letter, level in zip(text[::2], text[1::2], strict=True):
+    for start in range(0, len(text), 2 * TOGETHER):
+        part = text[start : start + 2 * TOGETHER]
+        _, letter = max(zip(part[1::2], part[::2], strict=True))
         if letter in "x?":
-            line.append("x" if letter == "x" else "?", "red")
+            line.append(letter, "red")
         else:
-            line.append(HEIGHTS[int(level)], COLOURS.get(letter, "white"))
+            line.append(HEIGHTS[round(sum(map(int, part[1::2])) / TOGETHER)], COLOURS.get(letter, "white"))
     return line
 
 

@@ -1,0 +1,131 @@
+"""Following a run by its folder, from before its begin to after its end."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from decoupled.errors import UsageError
+from decoupled.watch.follow import QUIET_S, READ_BYTES, Follower
+from tests.watch.moments import begin, evaluation, go_on, lost, values
+
+
+def read(follower: Follower) -> Follower:
+    while follower.refresh():
+        pass
+    return follower
+
+
+def test_a_run_is_waited_for_and_then_followed(tmp_path: Path) -> None:
+    follower = Follower(tmp_path / "run")
+    states = [read(follower).state]
+    begin(tmp_path / "run", batch=32)
+    states.append(read(follower).state)
+
+    go_on(tmp_path / "run", values(0.25))
+    told = read(follower).now()
+
+    assert [*states, told["state"]] == ["waiting", "waiting", "training"]
+    assert told["run"] == {"folder": "run", "schedule": "dni", "data": "digits", "head": "readout"} | {
+        "hidden": [16],
+        "batch": 32,
+        "epochs": 20,
+        "window": 8,
+    }
+    assert (told["number"], told["now"]["seconds"]) == (1, 0.25)
+
+
+def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
+    folder, line = begin(tmp_path), json.dumps(values(0.25)) + "\n"
+    follower = Follower(folder)
+
+    numbers = []
+    for part in (line[:100], line[100:], line):
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write(part)
+        numbers.append(read(follower).story.number)
+
+    assert numbers == [0, 1, 2]
+
+
+def test_a_long_run_is_read_in_parts_and_wholly(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    go_on(folder, *(values(number / 4, cells=200) for number in range(400)))
+    assert (folder / "metrics.jsonl").stat().st_size > 3 * READ_BYTES
+    follower = Follower(folder)
+
+    assert follower.refresh()
+    assert 0 < follower.story.number < 400
+
+    assert read(follower).story.number == 400
+
+
+def test_a_run_that_says_nothing_for_a_while_is_quiet_and_not_finished(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    go_on(folder, values())
+    at = (folder / "metrics.jsonl").stat().st_mtime
+    follower = read(Follower(folder, clock=lambda: at + QUIET_S + 1))
+
+    assert follower.state == "quiet"
+    assert follower.quiet_s == pytest.approx(QUIET_S + 1)
+
+
+def test_checkpoints_that_are_complete_are_events(tmp_path: Path) -> None:
+    folder, follower = begin(tmp_path), Follower(tmp_path)
+    go_on(folder, values(0.25))
+    read(follower)
+
+    for number, name in enumerate(("0000000063", "0000000127", "0000000127-1")):
+        (folder / "checkpoints" / name).mkdir(parents=True)
+        if number:
+            (folder / "checkpoints" / name / "manifest.json").touch()
+    go_on(folder, values(0.5))
+    read(follower)
+
+    assert [(event.what, event.detail) for event in follower.story.events][1:] == [("checkpoint", "after microbatch 127")] * 2
+
+
+def test_who_asks_for_what_is_new_gets_that_alone(tmp_path: Path) -> None:
+    folder, follower = begin(tmp_path), Follower(tmp_path)
+    go_on(folder, values(1.0, incidents=[lost(0.9)]))
+    story = read(follower).story
+    events, cells = story.events_number, story.cells_end
+
+    nothing = follower.since(events, cells)
+    go_on(folder, values(1.25, incidents=[lost(1.2)], cell="B9"))
+    news = read(follower).since(events, cells)
+
+    assert (nothing["events"], nothing["cells"]["strips"]) == ([], ["", ""])
+    assert [event["seconds"] for event in news["events"]] == [1.2]
+    assert news["cells"] == {"ms": 5, "end": 250, "strips": ["B9" * 50] * 2}
+
+
+def test_who_comes_late_gets_the_story_so_far(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    go_on(folder, *(values(number / 4, evaluations=[evaluation(number, number / 4)]) for number in range(1, 21)))
+
+    told = read(Follower(folder)).story_so_far()
+
+    assert len(told["history"]["seconds"]) == len(told["evaluations"]) == 20
+    assert told["report"] is None
+    assert len(told["cells"]["strips"][0]) == 2 * 50 * 20
+
+
+@pytest.mark.parametrize("content", [b"no json\n", b"{}\n", b"[" * (5 << 20)], ids=["text", "another", "endless"])
+def test_a_file_that_is_not_a_runs_own_is_refused(content: bytes, tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    (folder / "metrics.jsonl").write_bytes(content)
+
+    with pytest.raises(UsageError, match=r"metrics\.jsonl"):
+        read(Follower(folder))
+
+
+def test_reading_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    go_on(folder, values())
+    before = {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder)}
+
+    read(Follower(folder)).story_so_far()
+
+    assert {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder)} == before

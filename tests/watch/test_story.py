@@ -1,0 +1,146 @@
+"""The story of a run, as it is told to whoever comes late."""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from decoupled.errors import UsageError
+from decoupled.watch.records import parse
+from decoupled.watch.story import CELLS_MAX, EVENTS_MAX, EVICTED_EVERY_S, POINTS_MAX, Story
+from tests.watch.moments import evaluation, lost, moment, values, worker
+
+
+def story(*seconds: float) -> Story:
+    made = Story()
+    for second in seconds:
+        made.add(moment(second))
+    return made
+
+
+def test_before_the_first_record_there_is_nothing_to_tell() -> None:
+    empty = Story()
+
+    assert (empty.now(), empty.history(), empty.evaluations(), empty.states()) == ({}, {}, [], [])
+    assert empty.cells() == {"ms": 5, "end": 0, "strips": []}
+
+
+def test_the_last_moment_is_now_and_all_of_them_are_the_history() -> None:
+    told = story(0.25, 0.5, 0.75)
+
+    assert (told.now()["seconds"], told.number) == (0.75, 3)
+    assert told.history()["seconds"] == [0.25, 0.5, 0.75]
+    assert told.history()["busy"] == [[0.75, 0.75]] * 3
+    json.dumps([told.now(), told.history(), told.cells()], allow_nan=False)
+
+
+def test_a_long_history_is_thinned_out_and_keeps_its_length() -> None:
+    told = story(*(number / 4 for number in range(1, 5 * POINTS_MAX)))
+
+    seconds = told.history()["seconds"]
+    assert POINTS_MAX / 2 <= len(seconds) <= POINTS_MAX
+    assert seconds[0] < 5
+    assert seconds[-1] > 5 * POINTS_MAX / 4 - 5
+    assert len({round(after - before, 6) for before, after in pairwise(seconds)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("cell", "state"),
+    [("F9", "computing"), ("S2", "computing"), ("E9", "computing"), ("R5", "refining"), (".0", "waiting")]
+    + [("x0", "restarting"), ("?0", "silent")],
+)
+def test_a_worker_does_what_its_last_cell_says(cell: str, state: str) -> None:
+    told = Story()
+
+    told.add(moment(1.0, cell=cell))
+
+    assert [one["state"] for one in told.now()["workers"]] == [state] * 2
+
+
+def test_cells_add_up_and_what_is_missing_between_them_is_marked() -> None:
+    told = Story()
+
+    told.add(moment(1.0, cell="F9", cells=2, cells_end=100))
+    told.add(moment(1.1, cell="B9", cells=2, cells_end=102))
+    told.add(moment(1.2, cell="S9", cells=1, cells_end=105))
+
+    assert told.cells() == {"ms": 5, "end": 105, "strips": ["F9F9B9B9?0?0S9"] * 2}
+    assert told.cells(2)["strips"] == ["?0S9"] * 2
+    assert told.cells(0)["strips"] == ["", ""]
+
+
+def test_only_the_last_cells_are_kept() -> None:
+    told = Story()
+
+    for number in range(3):
+        told.add(moment(number, cells=CELLS_MAX // 2 + 1, cells_end=(number + 1) * (CELLS_MAX // 2 + 1)))
+
+    assert [len(text) for text in told.cells()["strips"]] == [2 * CELLS_MAX] * 2
+
+
+def test_evaluations_are_told_by_epoch_in_whatever_order_they_came() -> None:
+    told = Story()
+
+    told.add(moment(1.0, evaluations=[evaluation(2, 0.9)]))
+    told.add(moment(2.0, evaluations=[evaluation(1, 1.5, None)]))
+
+    assert [(one["epoch"], one["accuracy"]) for one in told.evaluations()] == [(1, None), (2, 0.9)]
+
+
+def test_incidents_are_events_and_told_once_however_often_they_are_recorded() -> None:
+    told = Story()
+
+    told.add(moment(1.0, incidents=[lost(0.9)]))
+    told.add(moment(2.0, incidents=[lost(0.9), lost(1.9)]))
+
+    assert [(event.seconds, event.what) for event in told.events] == [(0.0, "began"), (0.9, "lost"), (1.9, "lost")]
+    assert told.events_number == 3
+
+
+def test_evicted_gradients_are_told_now_and_then_with_their_number() -> None:
+    told = Story()
+
+    for number in range(5):
+        told.add(moment(number * EVICTED_EVERY_S / 2, workers=[worker(0), worker(1, evicted=number)]))
+
+    found = [(event.seconds, event.stage, event.detail.split()[0]) for event in told.events if event.what == "evicted"]
+    assert found == [(5.0, 1, "1"), (15.0, 1, "2")]
+
+
+def test_the_oldest_events_are_forgotten() -> None:
+    told = Story()
+
+    for number in range(EVENTS_MAX + 10):
+        told.add(moment(number + 1.0, incidents=[lost(number)]))
+
+    assert len(told.events) == EVENTS_MAX
+    assert told.events_number == EVENTS_MAX + 11
+
+
+def test_a_resumed_run_takes_back_what_came_after_its_checkpoint() -> None:
+    told = story(1.0, 2.0, 3.0)
+    told.add(moment(4.0, evaluations=[evaluation(1, 0.5), evaluation(2, 3.5)]))
+
+    told.add(moment(2.5))
+
+    assert told.history()["seconds"] == [1.0, 2.0, 2.5]
+    assert [one["epoch"] for one in told.evaluations()] == [1]
+
+
+def test_a_run_that_is_resumed_over_other_workers_tells_of_those() -> None:
+    told = story(1.0, 2.0)
+
+    told.add(moment(3.0, workers=[worker(0)], strips=["F9"]))
+
+    assert told.history()["busy"] == [[0.75]]
+    assert told.cells()["strips"] == ["F9"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{}", b"null", b"\xff", b'{"seconds": 1', json.dumps(values(count=0)).encode()]
+    + [json.dumps(values() | {"strips": ["<script>"] * 2}).encode(), json.dumps(values() | {"samples": "1"}).encode()],
+)
+def test_a_line_that_is_no_record_is_refused(line: bytes) -> None:
+    with pytest.raises(UsageError, match=r"metrics\.jsonl has a line"):
+        parse(line)
