@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from decoupled.watch.follow import Follower
 from decoupled.watch.server import Order, application
 
 ADDRESS = "127.0.0.1:8080"
+LINGER_S = 0.5  # so that browsers hear of the end
 PATIENCE_S = 2.0  # for the server to end
 
 
@@ -111,6 +113,8 @@ class Beside:
         return found
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            time.sleep(LINGER_S)
         self._process.terminate()
         try:
             self._process.wait(PATIENCE_S)

@@ -8,8 +8,9 @@ import pytest
 from decoupled.config import Fault, Run
 from decoupled.runtime.assignment import Assignment, assign, upstream_name
 from decoupled.runtime.blueprint import draw
-from decoupled.runtime.faults import Doom, after_rollback, hindrances
+from decoupled.runtime.faults import Doom, after_rollback, hindrances, strike_self
 from decoupled.transport.hindered import Hindrance
+from tests.cluster import Cluster
 from tests.datasets import blobs
 
 DATA = blobs(train=20, test=5)
@@ -114,3 +115,35 @@ def test_after_a_rollback_nothing_strikes_that_can_have_struck() -> None:
 
     assert after_rollback(faults, 20) == (faults[1], faults[3])
     assert after_rollback(faults, 4) == faults, "something else was the reason"
+
+
+def test_a_fault_that_is_asked_for_strikes_the_worker_of_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    struck = list[Fault]()
+    monkeypatch.setattr("decoupled.runtime.worker.strike_self", struck.append)
+    cluster = Cluster(Run(hidden=(4, 4), batch=10, epochs=1), DATA)
+    cluster.assemble()
+
+    cluster.coordinator.crew.inflict(Fault(kind="stop", stage=1, seconds=5))
+    cluster.run()
+
+    assert struck == [Fault(kind="stop", stage=1, seconds=5)]
+
+
+def test_a_fault_for_a_stage_that_has_no_worker_or_is_none_strikes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    struck = list[Fault]()
+    monkeypatch.setattr("decoupled.runtime.worker.strike_self", struck.append)
+    cluster = Cluster(Run(hidden=(4, 4), batch=10, epochs=1), DATA)
+
+    for stage in (0, 3):
+        cluster.coordinator.crew.inflict(kill(stage, 0))
+    cluster.run()
+
+    assert struck == []
+
+
+@pytest.mark.parametrize("kind", ["drop", "delay", "partition"])
+def test_a_process_suffers_only_what_strikes_processes(kind: str) -> None:
+    values: dict[str, Any] = {"drop": {"share": 0.5}, "delay": {"ms": 1.0}, "partition": {"seconds": 1.0}}[kind]
+
+    with pytest.raises(ValueError, match=f"cannot suffer {kind}"):
+        strike_self(Fault(kind=kind, stage=0, **values))
