@@ -5,7 +5,6 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,8 @@ def train(
             return _perform(Path(passing), blueprint, None, audience, meeting)
     folder = folders.new_folder(Path(out))
     try:
-        return _train_in(folder, blueprint, None, audience, meeting)
+        with folders.alone(folder):
+            return _train_in(folder, blueprint, None, audience, meeting)
     except BaseException:
         folders.remove_if_nothing_happened(folder)
         raise
@@ -110,12 +110,13 @@ def resume(
     run = _found_from_anywhere(run or before.model_copy(update={"faults": ()}))  # a plan is for the run it was given for
     blueprint = draw(run, load_data(run))
     _refuse_another(folder, before, blueprint.run)
-    checkpoint = store_of(folder, blueprint.run, on_warning).latest()
-    if checkpoint is None:
-        on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
-    if checkpoint is not None and Standing.of(checkpoint).fed.position > feed.end_of_training(blueprint.dataset, blueprint.run):
-        raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
-    return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning, take_faults), meeting)
+    with folders.alone(folder):
+        checkpoint = store_of(folder, blueprint.run, on_warning).latest()
+        if checkpoint is None:
+            on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
+        elif Standing.of(checkpoint).fed.position > feed.end_of_training(blueprint.dataset, blueprint.run):
+            raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
+        return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning, take_faults), meeting)
 
 
 def _found_from_anywhere(run: Run) -> Run:
@@ -168,11 +169,8 @@ def _train_in(
     folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, meeting: Meeting | None
 ) -> Report:
     """Trains in the run's folder, and keeps what it came to."""
-    with ExitStack() as stack:
-        stack.enter_context(folders.alone(folder))
-        folders.begin(folder, blueprint.run)
-        metrics = stack.enter_context(MetricsFile(folder / "metrics.jsonl", audience.warning))
-
+    folders.begin(folder, blueprint.run)
+    with MetricsFile(folder / "metrics.jsonl", audience.warning) as metrics:
         news = News()
 
         def tell(progress: Progress) -> None:
