@@ -1,0 +1,44 @@
+// The run so far, as the charts need it: a list for each quantity. Grows with the news, and gets coarser when it is long.
+
+const POINTS_MAX = 1500;
+
+export class History {
+  #number = 0; // of the record of the last point
+  #names = ["samples_per_s", "loss", "busy", "staleness", "head_cosine"];
+
+  constructor(story) {
+    this.#number = story.number;
+    this.seconds = [];
+    for (const name of this.#names) this[name] = [];
+    Object.assign(this, story.history);
+    this.evaluations = story.evaluations;
+    this.hasHeads = story.run.head !== null; // not known before the run begins
+  }
+
+  /** Adds the last moment, if it is another. False when it does not fit what came before. */
+  take(news) {
+    const { now, run } = news;
+    this.hasHeads = run.head !== null;
+    if (now.seconds === undefined || news.number === this.#number) return true;
+    const workers = this.busy.at(-1)?.length ?? now.workers.length;
+    if (news.number < this.#number || now.seconds < (this.seconds.at(-1) ?? 0) || workers !== now.workers.length) return false;
+    this.#number = news.number;
+    this.seconds.push(now.seconds);
+    this.samples_per_s.push(now.samples_per_s);
+    this.loss.push(now.loss);
+    this.busy.push(now.workers.map((one) => one.busy));
+    this.staleness.push(now.workers.map((one) => one.staleness_mean));
+    this.head_cosine.push(now.workers.map((one) => one.head_cosine));
+    const known = this.evaluations.at(-1)?.epoch ?? 0;
+    this.evaluations.push(...news.evaluations.filter((one) => one.epoch > known));
+    if (this.seconds.length > POINTS_MAX) {
+      for (const name of ["seconds", ...this.#names]) this[name] = this[name].filter((_, i) => i % 2);
+    }
+    return true;
+  }
+
+  /** One list for each stage of a quantity that each stage has. */
+  byStage(name) {
+    return (this[name].at(-1) ?? []).map((_, stage) => this[name].map((moment) => moment[stage]));
+  }
+}

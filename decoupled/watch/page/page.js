@@ -1,0 +1,83 @@
+// The page: what comes from the server goes to the parts that show it.
+
+import { KINDS } from "./cells.js";
+import { Charts } from "./charts.js";
+import { Events } from "./events.js";
+import { follow } from "./feed.js";
+import { History } from "./history.js";
+import { Network } from "./network.js";
+import { order } from "./orders.js";
+import { Timeline } from "./timeline.js";
+import * as title from "./title.js";
+import { element, onTheme, put } from "./words.js";
+
+const byId = (id) => document.getElementById(id);
+const [network, timeline, events, charts] = [new Network(order), new Timeline(), new Events(), new Charts()];
+let [told, history, isConnected] = [null, null, true];
+let toldAt = 0; // ms
+
+const hears = {
+  story(story) {
+    isConnected = true;
+    history = new History(story);
+    events.replace(story.events);
+    show(story);
+  },
+  news(news) {
+    if (history === null || !history.take(news)) return void askAnew();
+    const wasOver = told.state === "finished";
+    events.take(news.events);
+    show(news);
+    if (news.state === "finished" && !wasOver) askAnew();
+  },
+  lost() {
+    isConnected = false;
+    const isOver = told?.state === "finished";
+    showTop();
+    return isOver ? "for good" : "for now";
+  },
+};
+
+function show(news) {
+  [told, toldAt] = [news, performance.now()];
+  timeline.take(news.cells, news.state === "finished");
+  network.show({ ...news, events: events.all });
+  charts.show(history, events.all);
+  showTop();
+}
+
+/** What changes by itself too: the seconds without news, and the connection. */
+function showTop() {
+  const quiet = told ? told.quiet_s + (performance.now() - toldAt) / 1000 : 0;
+  if (told) title.show({ ...told, quiet_s: quiet }, isConnected);
+  const text = warning();
+  byId("banner").hidden = !text;
+  put(byId("banner"), text);
+}
+
+function warning() {
+  if (isConnected) return told?.failure ? `The run's folder cannot be read on: ${told.failure}` : "";
+  if (told?.state === "finished") return `The run is over and its page served no more. decoupled dashboard RUN shows it again.`;
+  return "No connection. What is shown is the last that was known; it goes on when the page is served again.";
+}
+
+function legend() {
+  const made = KINDS.map(([letter, name]) => {
+    const patch = element("i", "patch");
+    patch.dataset.kind = letter;
+    return element("li", "", patch, name);
+  });
+  byId("kinds").replaceChildren(...made);
+}
+
+title.begin();
+legend();
+const askAnew = follow(hears);
+byId("span").addEventListener("change", (event) => timeline.spread(Number(event.target.value)));
+document.addEventListener("visibilitychange", () => document.hidden || askAnew());
+setInterval(showTop, 1000);
+onTheme(() => {
+  timeline.recolour();
+  charts.recolour();
+  if (history) charts.show(history, events.all);
+});

@@ -1,0 +1,58 @@
+// The top of the page: which run it is, how it is, how far it is, and its headline figures.
+
+import { NONE, duration, element, figures, percent, put, whole } from "./words.js";
+
+const byId = (id) => document.getElementById(id);
+
+const FIGURES = ["samples/s", "overlap", "training loss", "test accuracy", "epoch", "time"];
+const cells = new Map();
+
+/** Makes the places for the figures. */
+export function begin() {
+  for (const name of FIGURES) {
+    const value = element("dd", "", NONE);
+    cells.set(name, value);
+    byId("figures").append(element("div", "", element("dt", "", name), value));
+  }
+}
+
+/** Shows what is known of the whole run. */
+export function show(told, connected) {
+  const { run, now } = told;
+  put(byId("name"), run.folder);
+  document.title = `${run.folder} – decoupled`;
+  showFacts(run);
+  showState(told, connected);
+  if (now.seconds === undefined) return;
+  const share = now.samples_total ? Math.min(now.samples / now.samples_total, 1) : 0;
+  byId("progress").setAttribute("aria-valuenow", (share * 100).toFixed(0));
+  byId("progress").setAttribute("aria-valuetext", `${whole(now.samples)} of ${whole(now.samples_total)} samples`);
+  byId("progress").firstElementChild.style.inlineSize = `${share * 100}%`;
+  const test = told.evaluations.at(-1);
+  const said = {
+    "samples/s": whole(now.samples_per_s),
+    overlap: percent(now.overlap),
+    "training loss": figures(now.loss),
+    "test accuracy": percent(test?.accuracy, 2),
+    epoch: run.epochs ? `${whole(now.epoch)}/${whole(run.epochs)}` : whole(now.epoch),
+    time: duration(now.seconds),
+  };
+  for (const [name, text] of Object.entries(said)) put(cells.get(name), text);
+}
+
+function showFacts(run) {
+  const facts = run.schedule ? [run.schedule, run.data, `hidden ${run.hidden.join(", ")}`, `batch ${run.batch}`] : [];
+  if (run.head) facts.push(`${run.head} heads`);
+  const list = byId("facts");
+  if (list.childElementCount !== facts.length) list.replaceChildren(...facts.map(() => element("li")));
+  facts.forEach((fact, i) => put(list.children[i], fact));
+}
+
+const STATES = { waiting: "waiting for it to begin", training: "training", finished: "finished" };
+
+function showState(told, connected) {
+  const state = !connected && told.state !== "finished" ? "lost" : told.state;
+  byId("state").dataset.state = state;
+  const quiet = `no news for ${Math.round(told.quiet_s)} s`;
+  put(byId("state"), state === "lost" ? "connection lost" : state === "quiet" ? quiet : STATES[state]);
+}
