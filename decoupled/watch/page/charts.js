@@ -155,7 +155,9 @@ class Chart {
     this.#told = now;
     const said = names.map((name, i) => `${name} ${this.about.say(valueUpTo(this.#plot.data[i + 1], null))}`);
     const marks = this.#marks.map((one) => `${one.what} at ${duration(one.seconds)}`).join(", ");
-    this.place.setAttribute("aria-label", `${this.about.title} against time; last: ${said.join(", ")}${marks && `; marked: ${marks}`}`);
+    const times = this.#plot.data[0];
+    const from = times.length ? ` from ${duration(times[0])} to ${duration(times.at(-1))}` : "";
+    this.place.setAttribute("aria-label", `${this.about.title}${from}; last: ${said.join(", ")}${marks && `; marked: ${marks}`}`);
   }
 }
 

@@ -6,22 +6,21 @@ const AGAIN_MS = 3000;
 export function follow(hears) {
   let source = null;
   let missed = []; // news that came while the story was on its way
-  let asking = 0;
+  let [isAsking, asked] = [false, 0];
 
   async function ask() {
-    const mine = ++asking;
-    try {
-      const answer = await fetch("api/story");
-      if (!answer.ok) throw new Error(`${answer.status}`);
-      const story = await answer.json();
-      if (mine !== asking) return;
-      hears.story(story);
-      const later = missed;
-      [missed, asking] = [[], 0];
-      later.forEach(hears.news);
-    } catch {
-      if (mine === asking) setTimeout(() => mine === asking && source?.readyState === EventSource.OPEN && ask(), AGAIN_MS);
+    const mine = ++asked;
+    isAsking = true;
+    const story = await answer();
+    if (mine !== asked) return; // it was asked anew, or the connection was lost
+    if (story === null) {
+      setTimeout(() => mine === asked && ask(), AGAIN_MS);
+      return;
     }
+    const later = missed;
+    [missed, isAsking] = [[], false];
+    hears.story(story);
+    later.forEach(hears.news);
   }
 
   function connect() {
@@ -32,11 +31,11 @@ export function follow(hears) {
     });
     source.addEventListener("now", (event) => {
       const news = JSON.parse(event.data);
-      if (asking) missed.push(news);
+      if (isAsking) missed.push(news);
       else hears.news(news);
     });
     source.addEventListener("error", () => {
-      asking = 0;
+      asked += 1;
       if (hears.lost() === "for good") source.close();
       else if (source.readyState === EventSource.CLOSED) setTimeout(connect, AGAIN_MS);
     });
@@ -44,4 +43,13 @@ export function follow(hears) {
 
   connect();
   return () => source.readyState === EventSource.OPEN && ask();
+}
+
+async function answer() {
+  try {
+    const response = await fetch("api/story");
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
 }

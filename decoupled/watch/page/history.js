@@ -19,9 +19,9 @@ export class History {
   take(news) {
     const { now, run } = news;
     this.hasHeads = run.head !== null;
-    if (now.seconds === undefined || news.number === this.#number) return true;
+    if (now.seconds === undefined || news.number <= this.#number) return true;
     const workers = this.busy.at(-1)?.length ?? now.workers.length;
-    if (news.number < this.#number || now.seconds < (this.seconds.at(-1) ?? 0) || workers !== now.workers.length) return false;
+    if (now.seconds < (this.seconds.at(-1) ?? 0) || workers !== now.workers.length) return false;
     this.#number = news.number;
     this.seconds.push(now.seconds);
     this.samples_per_s.push(now.samples_per_s);
