@@ -19,8 +19,9 @@ def until(what: str, condition: object, seconds: float = 20.0) -> None:
         threading.Event().wait(0.01)
 
 
-@pytest.fixture(autouse=True)
-def no_leaks() -> Iterator[None]:
+@contextlib.contextmanager
+def leaving_nothing() -> Iterator[None]:
+    """A context that must leave no process, thread or open file behind."""
     me = psutil.Process()
     threads, files = threading.active_count(), me.num_fds()
     yield
@@ -33,6 +34,12 @@ def no_leaks() -> Iterator[None]:
                 child.wait()
     until("threads to end", lambda: threading.active_count() <= threads)
     until("files to be closed", lambda: me.num_fds() <= files + 3)  # libraries may open a few for good at first use
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    with leaving_nothing():
+        yield
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import anyio
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -28,7 +27,6 @@ from decoupled.watch.prometheus import CONTENT_TYPE, exposition
 PAGE = Path(__file__).parent / "page"
 LOOK_EVERY_S = 0.1
 PAUSE_S = 5.0
-FAREWELL_S = 0.5  # in which browsers hear how it ended
 HEADERS = {
     b"content-security-policy": b"default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
@@ -105,25 +103,19 @@ class _Server:
     async def events(self, request: Request) -> Response:
         """Server-sent events, each with all that is new. Who is slow misses moments in between, and nothing piles up."""
 
-        over = anyio.Event()  # the server is to end, most often because the run has
-
         async def updates() -> AsyncIterator[dict[str, str]]:
             story = self._follower.story
             seen: tuple[object, ...] = ()
             events, cells = story.events_number, story.cells_end
-            is_last = False
             while True:
                 here = (story.number, story.events_number, self._follower.state, self._failure)
                 if here != seen:
                     update = self._follower.since(events, cells) | self._about()
                     seen, events, cells = here, story.events_number, story.cells_end
                     yield {"event": "now", "data": json.dumps(update, allow_nan=False)}
-                if is_last:
-                    return
-                is_last = over.is_set()
                 await asyncio.sleep(LOOK_EVERY_S)
 
-        return EventSourceResponse(updates(), shutdown_event=over, shutdown_grace_period=FAREWELL_S)
+        return EventSourceResponse(updates())
 
     async def fault(self, request: Request) -> Response:
         """Kills a worker, or stops it for a while. Only for this very page: other sites can send no JSON without asking first."""

@@ -88,7 +88,7 @@ class Story:
         new = max(map(len, record.strips), default=0) // 2
         if len(record.strips) != len(record.workers):
             return
-        gap = record.cells_end - new - self.cells_end if self._strips else 0
+        gap = record.cells_end - new - self.cells_end if self.cells_end else 0
         before = [text + "?0" * min(max(gap, 0), CELLS_MAX) for text in self._strips] or [""] * len(record.strips)
         pairs = zip(before, record.strips, strict=True)
         self._strips = [(text + strip.rjust(2 * new, "?"))[-2 * CELLS_MAX :] for text, strip in pairs]

@@ -69,6 +69,15 @@ def test_cells_add_up_and_what_is_missing_between_them_is_marked() -> None:
     assert told.cells(0)["strips"] == ["", ""]
 
 
+def test_a_record_without_cells_says_nothing_of_when_they_begin() -> None:
+    told = Story()
+
+    told.add(moment(0.0, cells=0, cells_end=0))
+    told.add(moment(0.25, cell="F9", cells=2, cells_end=359_065_814_845))
+
+    assert told.cells()["strips"] == ["F9F9"] * 2
+
+
 def test_only_the_last_cells_are_kept() -> None:
     told = Story()
 

@@ -65,6 +65,8 @@ class Chart {
     this.key = element("ul", "key");
     this.place = element("div", "plot");
     this.place.setAttribute("role", "img");
+    this.place.tabIndex = 0;
+    this.place.addEventListener("keydown", (event) => this.#step(event));
     this.figure = element("figure", "", element("figcaption", "", element("h3", "", about.title), this.key), this.place);
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(this.place);
   }
@@ -90,7 +92,18 @@ class Chart {
       this.#plot = new uPlot(this.#options(names, isLog, isSparse), data, this.place);
     }
     this.#sayValues();
-    this.#tell(names);
+    if (performance.now() >= this.#told + TOLD_EVERY_MS) this.#tell();
+  }
+
+  /** Arrow keys move the cursor, Escape takes it away. */
+  #step({ key }) {
+    const by = { ArrowLeft: -1, ArrowRight: 1, Escape: 0 }[key];
+    if (by === undefined || !this.#plot?.data[0].length) return;
+    const [times] = this.#plot.data;
+    const last = times.length - 1;
+    const at = Math.min(Math.max((this.#plot.cursor.idx ?? last) + by, 0), last);
+    this.#plot.setCursor({ left: by ? this.#plot.valToPos(times[at], "x") : -10, top: 0 });
+    this.#tell();
   }
 
   #size() {
@@ -149,15 +162,17 @@ class Chart {
     [...this.key.querySelectorAll("b")].forEach((place, i) => put(place, this.about.say(valueUpTo(data[i + 1], at))));
   }
 
-  #tell(names) {
-    const now = performance.now();
-    if (now < this.#told + TOLD_EVERY_MS) return;
-    this.#told = now;
-    const said = names.map((name, i) => `${name} ${this.about.say(valueUpTo(this.#plot.data[i + 1], null))}`);
+  /** The same for those who hear it. */
+  #tell() {
+    this.#told = performance.now();
+    const { data, cursor, series } = this.#plot;
+    const at = cursor.idx ?? null;
+    const said = series.slice(1).map(({ label }, i) => `${label} ${this.about.say(valueUpTo(data[i + 1], at))}`);
     const marks = this.#marks.map((one) => `${one.what} at ${duration(one.seconds)}`).join(", ");
-    const times = this.#plot.data[0];
+    const [times] = data;
     const from = times.length ? ` from ${duration(times[0])} to ${duration(times.at(-1))}` : "";
-    this.place.setAttribute("aria-label", `${this.about.title}${from}; last: ${said.join(", ")}${marks && `; marked: ${marks}`}`);
+    const when = at === null ? "last" : `at ${duration(times[at])}`;
+    this.place.setAttribute("aria-label", `${this.about.title}${from}; ${when}: ${said.join(", ")}${marks && `; marked: ${marks}`}`);
   }
 }
 

@@ -2,7 +2,7 @@
 
 const AGAIN_MS = 3000;
 
-/** Tells `hears` of the story, of news, and of the connection's loss. Returns what asks for the story anew. */
+/** Tells `hears` of the story, of news, and of the connection's loss. Gives what asks for the story anew, and what ends it all. */
 export function follow(hears) {
   let source = null;
   let missed = []; // news that came while the story was on its way
@@ -36,13 +36,15 @@ export function follow(hears) {
     });
     source.addEventListener("error", () => {
       asked += 1;
-      if (hears.lost() === "for good") source.close();
-      else if (source.readyState === EventSource.CLOSED) setTimeout(connect, AGAIN_MS);
+      const isRefused = source.readyState === EventSource.CLOSED; // else the browser tries again by itself
+      hears.lost();
+      if (isRefused) setTimeout(connect, AGAIN_MS);
     });
   }
 
   connect();
-  return () => source.readyState === EventSource.OPEN && ask();
+  const again = () => source.readyState === EventSource.OPEN && ask();
+  return { again, end: () => source.close() };
 }
 
 async function answer() {

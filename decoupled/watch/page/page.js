@@ -22,24 +22,24 @@ const hears = {
     history = new History(story);
     events.replace(story.events);
     show(story);
+    if (story.state === "finished") feed.end();
   },
   news(news) {
-    if (history === null || !history.take(news)) return void askAnew();
+    if (history === null || !history.take(news)) return void feed.again();
     const wasOver = told.state === "finished";
     events.take(news.events);
     show(news);
-    if (news.state === "finished" && !wasOver) askAnew();
+    if (news.state === "finished" && !wasOver) feed.again(); // it has the report
   },
   lost() {
+    if (told?.state === "finished") return feed.end();
     isConnected = false;
-    const isOver = told?.state === "finished";
-    showTop();
-    return isOver ? "for good" : "for now";
+    return showTop();
   },
 };
 
 function show(news) {
-  [told, toldAt] = [news, performance.now()];
+  [told, toldAt] = [{ report: told?.report, ...news }, performance.now()];
   timeline.take(news.cells, news.state === "finished");
   network.show({ ...news, events: events.all });
   charts.show(history, events.all);
@@ -57,7 +57,6 @@ function showTop() {
 
 function warning() {
   if (isConnected) return told?.failure ? `The run's folder cannot be read on: ${told.failure}` : "";
-  if (told?.state === "finished") return `The run is over and its page served no more. decoupled dashboard RUN shows it again.`;
   return "No connection. What is shown is the last that was known; it goes on when the page is served again.";
 }
 
@@ -72,9 +71,9 @@ function legend() {
 
 title.begin();
 legend();
-const askAnew = follow(hears);
+const feed = follow(hears);
 byId("span").addEventListener("change", (event) => timeline.spread(Number(event.target.value)));
-document.addEventListener("visibilitychange", () => document.hidden || askAnew());
+document.addEventListener("visibilitychange", () => document.hidden || feed.again());
 setInterval(showTop, 1000);
 onTheme(() => {
   timeline.recolour();

@@ -33,7 +33,8 @@ export class Timeline {
   /** Takes in the last cells of every worker, of which some may be known. */
   take(cells, isOver) {
     this.#lag = isOver ? 0 : LAG;
-    if (cells.strips.length && cells.strips.length !== this.#strips.length) this.#begin(cells);
+    if (!cells.end) return; // nothing is known yet
+    if (cells.strips.length !== this.#strips.length) this.#begin(cells);
     const count = (cells.strips[0]?.length ?? 0) / 2;
     const fresh = Math.min(cells.end - this.#end, KEPT);
     if (fresh > 0) {

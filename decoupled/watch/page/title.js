@@ -29,9 +29,10 @@ export function show(told, connected) {
   byId("progress").setAttribute("aria-valuetext", `${whole(now.samples)} of ${whole(now.samples_total)} samples`);
   byId("progress").firstElementChild.style.inlineSize = `${share * 100}%`;
   const test = told.evaluations.at(-1);
+  const { samples_per_s, overlap } = told.report ?? now; // of the whole run once it is over
   const said = {
-    "samples/s": whole(now.samples_per_s),
-    overlap: percent(now.overlap),
+    "samples/s": whole(samples_per_s),
+    overlap: percent(overlap),
     "training loss": figures(now.loss),
     "test accuracy": percent(test?.accuracy, 2),
     epoch: run.epochs ? `${whole(now.epoch)}/${whole(run.epochs)}` : whole(now.epoch),
@@ -51,7 +52,7 @@ function showFacts(run) {
 const STATES = { waiting: "waiting for it to begin", training: "training", finished: "finished" };
 
 function showState(told, connected) {
-  const state = !connected && told.state !== "finished" ? "lost" : told.state;
+  const state = connected ? told.state : "lost";
   byId("state").dataset.state = state;
   const quiet = `no news for ${Math.round(told.quiet_s)} s`;
   put(byId("state"), state === "lost" ? "connection lost" : state === "quiet" ? quiet : STATES[state]);
