@@ -12,18 +12,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, ViewportSize
 
 from decoupled.watch.server import PAGE
 from tests.conftest import leaving_nothing, until
-from tests.e2e.commands import ENDLESS, SMALL, read_until, started
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-ARGUMENTS += ["--disable-component-update", "--disable-sync"]
-DESK: ViewportSize = {"width": 1280, "height": 800}
-PHONE: ViewportSize = {"width": 375, "height": 700}
-WATCHED = ["--dashboard", "--dashboard-address", "127.0.0.1:0"]
+from tests.e2e.browsing import CHROMIUM, DESK, PHONE, WATCHED, chromium, served
+from tests.e2e.commands import ENDLESS, SMALL
 
 Open: TypeAlias = Callable[..., Page]
 
@@ -39,30 +33,15 @@ def no_leaks() -> Iterator[None]:
 def browser(no_leaks: None) -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
-
-
-@contextmanager
-def served(*command: str, cwd: Path, says: str) -> Iterator[str]:
-    """A command that serves a page while the context lasts; gives the page's address."""
-    process = started(*command, cwd=cwd)
-    try:
-        found = re.search(r"http://127\.0\.0\.1:\d+", read_until(process, says))
-        assert found is not None
-        yield found[0]
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
 
 
 @pytest.fixture(scope="module")
 def training(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the page of a run with four workers that goes on and on, and whose workers may be killed."""
     folder = tmp_path_factory.mktemp("training")
-    with served("train", *ENDLESS, *WATCHED, "--allow-faults", "--out", "endless", cwd=folder, says="Watch it") as url:
+    with served("train", *ENDLESS, *WATCHED, "--allow-faults", "--out", "endless", cwd=folder) as url:
         until("the run to begin", lambda: get(url)["number"] > 4)
         yield url
 
@@ -76,11 +55,7 @@ def visit(browser: Browser) -> Iterator[Open]:
     def visit(url: str, size: ViewportSize = DESK, **options: Any) -> Page:
         page = browser.new_page(viewport=size, **options)
         pages.append(page)
-        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("requestfailed", lambda request: is_over(request) or complaints.append(f"{request.url}: {request.failure}"))
-        page.on("response", lambda answer: complaints.append(f"{answer.url}: {answer.status}") if answer.status >= 400 else None)
-        page.on("request", lambda asked: None if asked.url.startswith(url) else complaints.append(f"asked {asked.url}"))
+        listen(page, url, complaints)
         page.goto(url)
         return page
 
@@ -91,9 +66,30 @@ def visit(browser: Browser) -> Iterator[Open]:
     assert found == []
 
 
-def is_over(request: Request) -> bool:
-    """Whether it is the stream of news, which the page closes once the run is finished."""
-    return request.url.endswith("/api/events") and request.failure == "net::ERR_ABORTED"
+def listen(page: Page, url: str, complaints: list[str]) -> None:
+    """Notes errors, failed requests, and requests to anybody but the page's server."""
+
+    def on_message(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith(f"{url}/"):
+            complaints.append(f"asked {request.url}")
+
+    def on_failure(request: Request) -> None:
+        if not request.url.endswith("/api/events") or request.failure != "net::ERR_ABORTED":  # the page ends its stream itself
+            complaints.append(f"{request.url}: {request.failure}")
+
+    def on_response(response: Response) -> None:
+        if not response.ok:
+            complaints.append(f"{response.url}: {response.status}")
+
+    page.on("console", on_message)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", on_request)
+    page.on("requestfailed", on_failure)
+    page.on("response", on_response)
 
 
 def get(url: str) -> dict[str, Any]:
@@ -197,6 +193,9 @@ def test_the_timeline_and_the_charts_are_painted_and_told_in_words(training: str
     assert page.locator("figure", has_text="Busy share").locator("li").count() == 4
     page.locator("figure .u-over").first.hover(position={"x": 1, "y": 20})
     until("the value under the cursor, at the very beginning", lambda: text(page, "figure .key b") == "0")
+    chart = page.locator("[role=img].plot").first
+    chart.press("ArrowRight")
+    until("the next value to be told", lambda: "; at " in (chart.get_attribute("aria-label") or ""))
 
 
 def test_a_worker_killed_by_keyboard_is_replaced_and_its_neighbours_go_on(training: str, visit: Open) -> None:
@@ -248,6 +247,8 @@ def test_a_page_opened_late_shows_the_run_so_far(training: str, visit: Open) -> 
     assert float(reach[1]) < 1
     assert float(reach[2]) > 4
     assert events(page)[-1].endswith("4 workers")
+    with page.expect_response("**/api/story"):  # as when a tab comes back from the background
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def test_a_browser_that_is_closed_midway_leaves_the_run_undisturbed(training: str, browser: Browser) -> None:
@@ -279,9 +280,9 @@ def test_the_page_fits_a_phone_in_light_and_dark_and_everything_has_a_name(
 
 
 def test_a_page_opened_before_the_run_begins_sees_it_to_its_end_and_has_no_buttons(tmp_path: Path, visit: Open) -> None:
-    with served("train", *SMALL, "--schedule", "single", *WATCHED, "--out", "brief", cwd=tmp_path, says="Watch it") as url:
+    with served("train", *SMALL, "--schedule", "single", *WATCHED, "--out", "brief", cwd=tmp_path) as url:
         page = visit(url)
-        assert text(page, "#name") == "brief"
+        until("its name", lambda: text(page, "#name") == "brief")
 
         until("the end", lambda: text(page, "#state") == "finished")
 
@@ -304,7 +305,7 @@ def test_a_page_opened_before_the_run_begins_sees_it_to_its_end_and_has_no_butto
 
 @contextmanager
 def dashboard_of(folder: Path, address: str = "127.0.0.1:0") -> Iterator[str]:
-    with served("dashboard", folder.name, "--address", address, cwd=folder.parent, says="is shown at") as url:
+    with served("dashboard", folder.name, "--address", address, cwd=folder.parent) as url:
         yield url
 
 

@@ -1,19 +1,18 @@
-// The charts over the whole run, drawn by uPlot: what they show, how they look, and what is said beside them.
+// The charts over the whole run: what each of them shows.
 
-import { element, fixed, figures, NONE, duration, percent, put, short, stageLine, themed } from "./words.js";
+import { Chart } from "./chart.js";
+import { fixed, figures, percent, short } from "./words.js";
 import uPlot from "./vendor/uPlot.esm.js";
-
-const HEIGHT = 150;
-const MARKED = { lost: "bad", rejoined: "good", "rolled back": "bad", resumed: "good" };
-const TOLD_EVERY_MS = 5000;
 
 const stages = (name) => (history) => {
   const lines = history.byStage(name);
   return { data: [history.seconds, ...lines], names: lines.map((_, stage) => `stage ${stage}`) };
 };
 
+const rate = (history) => ({ data: [history.seconds, history.samples_per_s], names: ["samples/s"] });
+
 const CHARTS = [
-  { title: "Samples a second", say: short, floor: 0, lines: (it) => ({ data: [it.seconds, it.samples_per_s], names: ["samples/s"] }) },
+  { title: "Samples a second", say: short, floor: 0, lines: rate },
   { title: "Loss", say: figures, isLog: true, lines: losses },
   { title: "Test accuracy", say: (it) => percent(it, 2), hasPoints: true, isAbsent: hasNone, lines: accuracy },
   { title: "Busy share", say: percent, floor: 0, ceiling: 1, lines: stages("busy") },
@@ -21,13 +20,15 @@ const CHARTS = [
   { title: "Head cosine", say: (it) => fixed(it, 2), isAbsent: (it) => !it.hasHeads, lines: stages("head_cosine") },
 ];
 
+const tests = ({ evaluations }, name) => [evaluations.map((one) => one.seconds), evaluations.map((one) => one[name])];
+
 function losses(history) {
-  const test = [history.evaluations.map((one) => one.seconds), history.evaluations.map((one) => one.loss)];
+  const test = tests(history, "loss");
   return { data: uPlot.join([[history.seconds, history.loss], test]), names: ["training", "test"], isSparse: true };
 }
 
 function accuracy(history) {
-  return { data: [history.evaluations.map((one) => one.seconds), history.evaluations.map((one) => one.accuracy)], names: ["test"] };
+  return { data: tests(history, "accuracy"), names: ["test"] };
 }
 
 /** Where right and wrong mean nothing. */
@@ -51,158 +52,4 @@ export class Charts {
   recolour() {
     for (const chart of this.#charts) chart.forget();
   }
-}
-
-class Chart {
-  #plot = null;
-  #shape = "";
-  #marks = [];
-  #until = 1; // seconds
-  #told = -TOLD_EVERY_MS;
-
-  constructor(about) {
-    this.about = about;
-    this.key = element("ul", "key");
-    this.place = element("div", "plot");
-    this.place.setAttribute("role", "img");
-    this.place.tabIndex = 0;
-    this.place.addEventListener("keydown", (event) => this.#step(event));
-    this.figure = element("figure", "", element("figcaption", "", element("h3", "", about.title), this.key), this.place);
-    new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(this.place);
-  }
-
-  forget() {
-    this.#shape = "";
-  }
-
-  show(history, events) {
-    const { data, names, isSparse } = this.about.lines(history);
-    this.figure.hidden = Boolean(this.about.isAbsent?.(history));
-    this.#marks = events.filter((event) => event.what in MARKED);
-    this.#until = Math.max(history.seconds.at(-1) ?? 0, data[0].at(-1) ?? 0, 1);
-    if (this.figure.hidden) return;
-    const known = data.slice(1).flatMap((values) => values.filter((value) => value != null));
-    const isLog = Boolean(this.about.isLog) && known.length > 0 && known.every((value) => value > 0);
-    const shape = JSON.stringify([names, isLog]);
-    if (shape === this.#shape) {
-      this.#plot.setData(data);
-    } else {
-      this.#shape = shape;
-      this.#plot?.destroy();
-      this.#plot = new uPlot(this.#options(names, isLog, isSparse), data, this.place);
-    }
-    this.#sayValues();
-    if (performance.now() >= this.#told + TOLD_EVERY_MS) this.#tell();
-  }
-
-  /** Arrow keys move the cursor, Escape takes it away. */
-  #step({ key }) {
-    const by = { ArrowLeft: -1, ArrowRight: 1, Escape: 0 }[key];
-    if (by === undefined || !this.#plot?.data[0].length) return;
-    const [times] = this.#plot.data;
-    const last = times.length - 1;
-    const at = Math.min(Math.max((this.#plot.cursor.idx ?? last) + by, 0), last);
-    this.#plot.setCursor({ left: by ? this.#plot.valToPos(times[at], "x") : -10, top: 0 });
-    this.#tell();
-  }
-
-  #size() {
-    return { width: Math.max(this.place.clientWidth, 100), height: HEIGHT };
-  }
-
-  #options(names, isLog, isSparse) {
-    const { say, floor, ceiling, hasPoints } = this.about;
-    const axis = { stroke: themed("soft"), font: `11px ${themed("font")}`, grid: { stroke: themed("line"), width: 1 }, ticks: { show: false } };
-    const lines = names.map((name, i) => {
-      const line = names.length > 1 && !isSparse ? stageLine(i) : { colour: themed(`stage-${isSparse ? i : 0}`), dash: [] };
-      const isPoints = hasPoints || (isSparse && i > 0);
-      return { label: name, stroke: line.colour, dash: line.dash, width: 1.5, spanGaps: Boolean(isSparse), points: { show: isPoints, size: 5 } };
-    });
-    this.key.replaceChildren(...lines.map((line, i) => element("li", "", swatch(line), `${names[i]} `, element("b"))));
-    return {
-      ...this.#size(),
-      padding: [8, 8, 0, 0],
-      legend: { show: false },
-      cursor: { drag: { x: false, y: false }, sync: { key: "run" }, y: false, points: { size: 6 } },
-      scales: {
-        x: { time: false, range: () => [0, this.#until] },
-        y: isLog ? { distr: 3 } : { range: (plot, low, high) => limits(low, high, floor, ceiling) },
-      },
-      axes: [
-        { ...axis, size: 24, values: (plot, ticks) => ticks.map((tick) => duration(tick).replace(".0 ", " ")) },
-        { ...axis, size: 54, ...(isLog && { splits: decades }), values: (plot, ticks) => ticks.map((tick) => (tick === null ? "" : say(tick).replace(".00 %", " %"))) },
-      ],
-      series: [{}, ...lines],
-      hooks: { draw: [(plot) => this.#mark(plot)], setCursor: [() => this.#sayValues()] },
-    };
-  }
-
-  /** Vertical lines: dashed where a worker was lost, whole where one came. */
-  #mark(plot) {
-    const { ctx, bbox } = plot;
-    ctx.save();
-    ctx.lineWidth = devicePixelRatio;
-    for (const { seconds, what } of this.#marks) {
-      const x = Math.round(plot.valToPos(seconds, "x", true)) + 0.5;
-      ctx.strokeStyle = themed(MARKED[what]);
-      ctx.setLineDash(MARKED[what] === "bad" ? [3 * devicePixelRatio, 3 * devicePixelRatio] : []);
-      ctx.beginPath();
-      ctx.moveTo(x, bbox.top);
-      ctx.lineTo(x, bbox.top + bbox.height);
-      ctx.stroke();
-    }
-    ctx.restore();
-  }
-
-  /** Beside each line's name, its value under the cursor or else its last. */
-  #sayValues() {
-    if (!this.#plot) return;
-    const { data, cursor } = this.#plot;
-    const at = cursor.idx ?? null;
-    [...this.key.querySelectorAll("b")].forEach((place, i) => put(place, this.about.say(valueUpTo(data[i + 1], at))));
-  }
-
-  /** The same for those who hear it. */
-  #tell() {
-    this.#told = performance.now();
-    const { data, cursor, series } = this.#plot;
-    const at = cursor.idx ?? null;
-    const said = series.slice(1).map(({ label }, i) => `${label} ${this.about.say(valueUpTo(data[i + 1], at))}`);
-    const marks = this.#marks.map((one) => `${one.what} at ${duration(one.seconds)}`).join(", ");
-    const [times] = data;
-    const from = times.length ? ` from ${duration(times[0])} to ${duration(times.at(-1))}` : "";
-    const when = at === null ? "last" : `at ${duration(times[at])}`;
-    this.place.setAttribute("aria-label", `${this.about.title}${from}; ${when}: ${said.join(", ")}${marks && `; marked: ${marks}`}`);
-  }
-}
-
-/** The last value there is, up to an index if there is one. */
-function valueUpTo(values, at) {
-  for (let i = Math.min(at ?? Infinity, values.length - 1); i >= 0; i -= 1) if (values[i] != null) return values[i];
-  return null;
-}
-
-function limits(low, high, floor, ceiling) {
-  if (low === null) return [floor ?? 0, ceiling ?? 1];
-  const room = Math.max((high - low) * 0.1, Math.abs(high) * 0.02, 1e-6);
-  return [floor ?? low - room, ceiling ?? high + room];
-}
-
-/** Where a logarithmic axis has its lines. */
-function decades(plot, axis, low, high) {
-  const [first, last] = [low, high].map((limit) => Math.round(Math.log10(limit)));
-  return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
-}
-
-/** A piece of a line, as the chart draws it. */
-function swatch({ stroke, dash }) {
-  const drawing = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  const attributes = { d: "M0 4H20", stroke, "stroke-width": 2, "stroke-dasharray": dash.join(" ") || "none" };
-  for (const [name, value] of Object.entries(attributes)) line.setAttribute(name, value);
-  for (const [name, value] of Object.entries({ viewBox: "0 0 20 8", width: 20, height: 8, "aria-hidden": "true" })) {
-    drawing.setAttribute(name, value);
-  }
-  drawing.append(line);
-  return drawing;
 }

@@ -2,7 +2,7 @@
 
 const AGAIN_MS = 3000;
 
-/** Tells `hears` of the story, of news, and of the connection's loss. Gives what asks for the story anew, and what ends it all. */
+/** Tells `hears` of the story, of news, and of a lost connection. Gives what asks for the story anew, and what ends all. */
 export function follow(hears) {
   let source = null;
   let missed = []; // news that came while the story was on its way

@@ -57,8 +57,8 @@ export class Network {
     const cosine = named("head cosine", "Cosine of the synthetic with the returned gradient, of late");
     const stash = named("stash", "Microbatches kept because their gradient is still out");
     const restarts = named("restarts", "Times a lost worker was replaced");
-    const card = element("article", "worker", element("h3", "", `stage ${stage}`), state, element("p", "layers", layers(worker, run)));
-    card.append(bar, element("p", "shares", busy, " ", waiting), numbers);
+    const card = element("article", "worker", element("h3", "", `stage ${stage}`), state);
+    card.append(element("p", "layers", layers(worker, run)), bar, element("p", "shares", busy, " ", waiting), numbers);
     if (hasButtons) card.append(this.#buttons(stage));
     const [link, fillLink] = run.schedule === "single" ? [element("div", "link"), () => {}] : inbox(run.window);
     const fill = (now, about, times, isOver) => {

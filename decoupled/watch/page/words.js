@@ -13,13 +13,15 @@ export const short = (value) => unless(value, (it) => SHORT.format(it).replace("
 export const percent = (share, digits = 0) => unless(share, (it) => `${(it * 100).toFixed(digits)} %`);
 export const fixed = (value, digits) => unless(value, (it) => it.toFixed(digits));
 export const figures = (value) =>
-  unless(value, (it) => (it !== 0 && Math.abs(it) < 1e-3 ? it.toExponential(1) : FIGURES.format(it)));
+  unless(value, (it) => (it !== 0 && Math.abs(it) < 1e-3 ? it.toExponential(1).replace(".0e", "e") : FIGURES.format(it)));
 
 /** Seconds as a clock shows them once they are many. */
 export function duration(seconds) {
   if (seconds < 100) return `${seconds.toFixed(1)} s`;
-  const [minutes, rest] = [Math.floor(seconds / 60), String(Math.floor(seconds % 60)).padStart(2, "0")];
-  return minutes < 60 ? `${minutes}:${rest} min` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest} h`;
+  const two = (value) => String(Math.floor(value)).padStart(2, "0");
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes}:${two(seconds % 60)} min`;
+  return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(seconds % 60)} h`;
 }
 
 /** A new element with a class and children, of which strings become text. */
