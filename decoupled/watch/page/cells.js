@@ -12,6 +12,7 @@ export const KINDS = [
   ["x", "no worker"],
   ["?", "not reported"],
 ];
+export const CELL_MS = 5;
 const BY_LETTER = new Map(KINDS.map(([letter], i) => [letter.charCodeAt(0), i]));
 export const [ABSENT, UNKNOWN] = ["x", "?"].map((letter) => BY_LETTER.get(letter.charCodeAt(0)));
 

@@ -29,7 +29,9 @@ const hears = {
     const wasOver = told.state === "finished";
     events.take(news.events);
     show(news);
-    if (news.state === "finished" && !wasOver) feed.again(); // it has the report
+    if (news.state !== "finished" || wasOver) return;
+    put(byId("news"), "The run is finished.");
+    feed.again(); // the story has its report
   },
   lost() {
     if (told?.state === "finished") return feed.end();
@@ -42,8 +44,13 @@ function show(news) {
   [told, toldAt] = [{ report: told?.report, ...news }, performance.now()];
   timeline.take(news.cells, news.state === "finished");
   network.show({ ...news, events: events.all });
-  charts.show(history, events.all);
+  showCharts();
   showTop();
+}
+
+/** Where nobody looks, nothing is drawn. */
+function showCharts() {
+  if (history && !document.hidden) charts.show(history, events.all);
 }
 
 /** What changes by itself too: the seconds without news, and the connection. */
@@ -73,10 +80,13 @@ title.begin();
 legend();
 const feed = follow(hears);
 byId("span").addEventListener("change", (event) => timeline.spread(Number(event.target.value)));
-document.addEventListener("visibilitychange", () => document.hidden || feed.again());
+document.addEventListener("visibilitychange", () => {
+  showCharts();
+  if (!document.hidden) feed.again();
+});
 setInterval(showTop, 1000);
 onTheme(() => {
   timeline.recolour();
   charts.recolour();
-  if (history) charts.show(history, events.all);
+  showCharts();
 });

@@ -1,7 +1,7 @@
 // The timeline: a row per worker, a column per moment, as high as the worker was busy and in the colours of what it did.
 // It is drawn a little late, so that it flows while news comes in pieces, and only what is new is drawn.
 
-import { ABSENT, KINDS, UNKNOWN, sums } from "./cells.js";
+import { ABSENT, CELL_MS, KINDS, UNKNOWN, sums } from "./cells.js";
 import { element, percent, themed } from "./words.js";
 
 const KEPT = 2600; // cells
@@ -83,7 +83,7 @@ export class Timeline {
   }
 
   #frame(now) {
-    const passed = Math.max(now - this.#at, 0) / 5; // cells
+    const passed = Math.max(now - this.#at, 0) / CELL_MS; // cells
     const behind = this.#end - this.#shown;
     const speed = Math.min(Math.max(1 + (behind - this.#lag) / 200, 0), 3);
     this.#shown = behind > FAR || behind < 0 ? this.#end - this.#lag : Math.min(this.#shown + passed * speed, this.#end);
@@ -103,7 +103,7 @@ export class Timeline {
 
   #redraw() {
     this.#drawn = null;
-    const seconds = (this.#span * 5) / 1000;
+    const seconds = (this.#span * CELL_MS) / 1000;
     document.getElementById("axis").replaceChildren(
       ...[1, 0.75, 0.5, 0.25, 0].map((share) => element("span", "", share ? `−${+(seconds * share).toFixed(2)} s` : "now")),
     );

@@ -54,6 +54,6 @@ const STATES = { waiting: "waiting for it to begin", training: "training", finis
 function showState(told, connected) {
   const state = connected ? told.state : "lost";
   byId("state").dataset.state = state;
-  const quiet = `no news for ${Math.round(told.quiet_s)} s`;
+  const quiet = `no news for ${duration(Math.round(told.quiet_s)).replace(".0 ", " ")}`;
   put(byId("state"), state === "lost" ? "connection lost" : state === "quiet" ? quiet : STATES[state]);
 }
