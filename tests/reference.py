@@ -83,10 +83,10 @@ def run_names() -> set[str]:
 def described(p: Any) -> tuple[str, str, str]:
     """An option or argument as the cells of a row."""
     if p.param_type_name == "argument":
-        return f"`{p.metavar}`", p.help, ""
+        return f"`{p.metavar}`", p.help or "", ""
     flag = "" if p.is_flag else f" {placeholder(p)}"
     default = "required" if p.required else "" if p.is_flag or p.default is None else f"`{p.default}`"
-    return f"`{', '.join(p.opts)}{flag}`", p.help, default
+    return f"`{', '.join(p.opts)}{flag}`", p.help or "", default
 
 
 def placeholder(p: Any) -> str:

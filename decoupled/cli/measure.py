@@ -85,9 +85,7 @@ def simulate(
     latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
     feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
     feedback: Annotated[Feedback, typer.Option(help="dni: which gradient goes up, chained or bootstrapped.")] = "chained",
-    overflow: Annotated[
-        Overflow, typer.Option(help="dni: when the next inbox is full, block, drop-oldest or latest.")
-    ] = "block",
+    overflow: Annotated[Overflow, typer.Option(help="dni: when the next inbox is full, block, drop-oldest or latest.")] = "block",
     stash_max: Annotated[int, typer.Option(min=1, help="dni: microbatches whose gradient is out.")] = 8,
     window: Annotated[int, typer.Option(min=1, help="Microbatches that fit a stage's inbox.")] = 8,
     json_file: JsonFile = None,
