@@ -73,8 +73,8 @@ def bench(
 @command
 def simulate(
     schedule: Annotated[str, typer.Option(help="dni, lockstep, gpipe or 1f1b.")] = "dni",
-    stages: Annotated[int, typer.Option(min=1, max=64)] = 4,
-    microbatches: Annotated[int, typer.Option(min=1, max=100_000)] = 8,
+    stages: Annotated[int, typer.Option(min=1, max=64, help="Stages, each with a worker.")] = 4,
+    microbatches: Annotated[int, typer.Option(min=1, max=100_000, help="Microbatches that go through them.")] = 8,
     minibatch: Annotated[int, typer.Option(min=1, help="gpipe, 1f1b: microbatches that make one update.")] = 4,
     forward: Annotated[float, typer.Option(min=0, help="Time of a forward pass, in any unit.")] = 1.0,
     backward: Annotated[float, typer.Option(min=0, help="Time of a backward pass down to the weights.")] = 1.0,
@@ -84,8 +84,8 @@ def simulate(
     refine: Annotated[float, typer.Option(min=0, help="dni: time to refine a head.")] = 0.0,
     latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
     feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
-    feedback: Annotated[Feedback, typer.Option(help="dni: which gradient goes up.")] = "chained",
-    overflow: Annotated[Overflow, typer.Option(help="dni: when the next inbox is full.")] = "block",
+    feedback: Annotated[Feedback, typer.Option(help="dni: which gradient goes up, chained or bootstrapped.")] = "chained",
+    overflow: Annotated[Overflow, typer.Option(help="dni: when the next inbox is full, block, drop-oldest or latest.")] = "block",
     stash_max: Annotated[int, typer.Option(min=1, help="dni: microbatches whose gradient is out.")] = 8,
     window: Annotated[int, typer.Option(min=1, help="Microbatches that fit a stage's inbox.")] = 8,
     json_file: JsonFile = None,
