@@ -8,7 +8,7 @@ import typer
 
 from decoupled import api, folders
 from decoupled.cli.app import JsonFile, Out, Resume, can_be_written, command, keys, write_json
-from decoupled.cli.watch import AllowFaults, Dashboard, DashboardAddress, OpenPage, Tensorboard, Watching
+from decoupled.cli.watching import AllowFaults, Dashboard, DashboardAddress, OpenPage, Tensorboard, Watching
 from decoupled.config import Run
 from decoupled.console import Display, say, summary
 from decoupled.errors import UsageError

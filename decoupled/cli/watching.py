@@ -1,0 +1,65 @@
+"""What makes a run be watched while it trains: the options for that, and who then hears of it."""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from decoupled.config import Fault
+from decoupled.console import say
+from decoupled.errors import UsageError
+from decoupled.telemetry.board import Progress
+from decoupled.telemetry.tensorboard import EventFiles
+from decoupled.watch.serve import Beside, check
+
+Dashboard = Annotated[bool, typer.Option("--dashboard", help="Serve a page that shows the run live.")]
+DashboardAddress = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve it.")]
+AllowFaults = Annotated[bool, typer.Option("--allow-faults", help="Buttons on the page that pause and kill workers.")]
+OpenPage = Annotated[bool, typer.Option("--insecure", help="Let other hosts watch, where the address is open to them.")]
+Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write event files, to RUN/tensorboard.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Who watches a run while it goes on."""
+
+    progress: Callable[[Progress], None]
+    take_faults: Callable[[], Sequence[Fault]]
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Who is to watch a run."""
+
+    address: str | None  # of the page
+    allow_faults: bool
+    insecure: bool
+    tensorboard: bool
+
+    @contextmanager
+    def watch(self, folder: Path) -> Iterator[Watched]:
+        """Raises UsageError when the page cannot be served or the event files cannot be written."""
+        if self.allow_faults and self.address is None:
+            raise UsageError("--allow-faults puts buttons on the page of --dashboard, so give that as well.")
+        if self.address is not None:
+            warn_of(self.address, self.allow_faults, self.insecure)
+        with ExitStack() as stack:
+            files = stack.enter_context(EventFiles(folder / "tensorboard")) if self.tensorboard else None
+            page = stack.enter_context(Beside(folder, self.address, self.allow_faults)) if self.address is not None else None
+            if page is not None:
+                say(f"Watch it at {page.url}")
+            yield Watched(files.write if files is not None else _ignore, page.take_faults if page is not None else tuple)
+
+
+def warn_of(address: str, allow_faults: bool, insecure: bool) -> None:
+    """Says what to beware of when a page is served there, or raises UsageError."""
+    if warning := check(address, allow_faults, insecure):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _ignore(progress: Progress) -> None:
+    """For a run of which no event files are written."""
