@@ -61,6 +61,7 @@ def succeeds(words: list[str], folder: Path) -> None:
     assert done.returncode == 0, (words, done.stderr)
 
 
+@pytest.mark.timeout(400)  # a dozen commands, each with processes of its own
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if alone(name)])
 def test_the_commands_work_one_after_another(document: str, tmp_path: Path) -> None:
     for words in alone(document):
