@@ -94,7 +94,11 @@ def as_it_was(folder: str | Path) -> dict[str, Any]:
 
 def load_run(folder: str | Path) -> Run:
     """The run that a folder was made for. Raises UsageError when it says none."""
-    return Run(**as_it_was(folder))
+    values = as_it_was(folder)
+    try:
+        return Run(**values)
+    except UsageError as error:
+        raise UsageError(f"{Path(folder) / 'run.toml'} is not that of a run of this version: {error}") from None
 
 
 def load_network(folder: str | Path) -> Network:
@@ -117,7 +121,7 @@ def load_report(folder: str | Path) -> dict[str, Any]:
         report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{folder} holds no finished run: there is no {path}.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from None
     if not isinstance(report, dict) or not set(JSON_FIELDS) <= report.keys():
         raise UsageError(f"{path} is not the report of a run.")

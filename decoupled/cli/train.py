@@ -18,7 +18,7 @@ from decoupled.telemetry.board import Progress
 from decoupled.transport.address import listening
 from decoupled.transport.keys import make as make_keys
 from decoupled.transport.keys import of_worker
-from decoupled.watch.serve import ADDRESS
+from decoupled.watch.address import ADDRESS
 
 
 @command
@@ -75,7 +75,7 @@ def _train(
         raise UsageError("--resume goes on in the run's own folder, so leave --out out.")
     folder = resume or out or folders.fresh_folder(run, run.schedule)
     try:
-        with watching.watch(folder) as watched, Display(run) as display:
+        with Display(run) as display, watching.watch(run, folder, display.warn) as watched:
 
             def progress(now: Progress) -> None:
                 display.progress(now)

@@ -10,8 +10,7 @@ from decoupled.cli.app import command
 from decoupled.cli.watching import OpenPage, warn_of
 from decoupled.console import say
 from decoupled.launch.work import end_with_stdin
-from decoupled.watch.serve import ADDRESS, serve
-from decoupled.watch.top import show
+from decoupled.watch.address import ADDRESS
 
 
 @command
@@ -23,12 +22,15 @@ def dashboard(
     owned: Annotated[bool, typer.Option("--owned", hidden=True)] = False,
 ) -> None:
     """Serve a page that shows a run, while it goes on or afterwards."""
+    from decoupled.watch.serve import serve  # not above: workers start without a web server
+
+    warn_of(address, allow_faults, insecure or owned)
+    order = (lambda fault: say(fault.model_dump_json())) if allow_faults and owned else None
     if owned:
         end_with_stdin()
-        serve(folder, address, (lambda fault: say(fault.model_dump_json())) if allow_faults else None, say)
+        serve(folder, address, order, say)
     else:
         folders.load_run(folder)
-        warn_of(address, allow_faults, insecure)
         serve(folder, address, None, lambda url: say(f"{folder} is shown at {url}. Ctrl-C ends that."))
 
 
@@ -37,4 +39,6 @@ def top(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run's folder, or the address of its page.")] = None,
 ) -> None:
     """Show a run in the terminal: one in this folder (by default the newest in runs/), or on another host by its page."""
+    from decoupled.watch.top import show
+
     show(run)

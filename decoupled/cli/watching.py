@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from decoupled.config import Fault
+from decoupled.config import Fault, Run
 from decoupled.console import say
 from decoupled.errors import UsageError
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.tensorboard import EventFiles
-from decoupled.watch.serve import Beside, check
+from decoupled.watch.address import check
+from decoupled.watch.beside import Beside
 
 Dashboard = Annotated[bool, typer.Option("--dashboard", help="Serve a page that shows the run live.")]
 DashboardAddress = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve it.")]
@@ -41,14 +42,16 @@ class Watching:
     tensorboard: bool
 
     @contextmanager
-    def watch(self, folder: Path) -> Iterator[Watched]:
+    def watch(self, run: Run, folder: Path, warn: Callable[[str], None]) -> Iterator[Watched]:
         """Raises UsageError when the page cannot be served or the event files cannot be written."""
         if self.allow_faults and self.address is None:
             raise UsageError("--allow-faults puts buttons on the page of --dashboard, so give that as well.")
+        if self.allow_faults and run.schedule == "single":
+            raise UsageError("The schedule single has no workers to break. Leave --allow-faults out.")
         if self.address is not None:
             warn_of(self.address, self.allow_faults, self.insecure)
         with ExitStack() as stack:
-            files = stack.enter_context(EventFiles(folder / "tensorboard")) if self.tensorboard else None
+            files = stack.enter_context(EventFiles(folder / "tensorboard", warn)) if self.tensorboard else None
             page = stack.enter_context(Beside(folder, self.address, self.allow_faults)) if self.address is not None else None
             if page is not None:
                 say(f"Watch it at {page.url}")

@@ -121,8 +121,9 @@ class Coordinator:
                 self.crew.is_ready(stage)
             case Kind.REPORT:
                 counters = Counters.from_body(message.body["counters"] | {"stage": stage})
-                rows = whole_rows(message.tensors[0])
-                self.board.report(counters, rows, index(message.body["at_ns"]))
+                at_ns = index(message.body["at_ns"])
+                rows = whole_rows(message.tensors[0], at_ns)
+                self.board.report(counters, rows, at_ns, round(self._clock() * 1e9))
                 self.crew.heard(stage, float((rows[:, 3] - rows[:, 2]).max(initial=0)) / 1e9)
             case Kind.EVALUATED:
                 self._evaluated(message.microbatch, Part.from_body(message.body))

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 from decoupled.checkpoint import Checkpoint
 from decoupled.config import Fault
-from decoupled.errors import RunFailed
+from decoupled.errors import RunFailed, UsageError
 from decoupled.runtime.assignment import assign
 from decoupled.runtime.attempt import Attempt
 from decoupled.runtime.blueprint import Blueprint
-from decoupled.runtime.faults import after_rollback
+from decoupled.runtime.faults import DEADLY, after_rollback
 from decoupled.runtime.keeper import Keeper, state_messages
 from decoupled.runtime.parcels import Parcel
 from decoupled.runtime.rendezvous import Rendezvous, Seat
@@ -157,7 +157,9 @@ class Crew:
             self._link_first()
 
     def inflict(self, fault: Fault) -> None:
-        """Has a worker do to itself what somebody wants to watch. One that is not there is spared."""
+        """Has a worker kill or stop itself. One that is not there is spared. Raises UsageError for any other fault."""
+        if fault.kind not in DEADLY:
+            raise UsageError(f"Only kill and stop strike at once; {fault.kind} has to be planned, with --fault.")
         seat = self.rendezvous.seats[fault.stage] if fault.stage < len(self.rendezvous.seats) else None
         if seat is not None:
             self._send(seat.peer, Message(Kind.FAULT, body=fault.model_dump()))

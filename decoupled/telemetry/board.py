@@ -9,7 +9,7 @@ from decoupled.telemetry.evaluations import Evaluation, Evaluations
 from decoupled.telemetry.incidents import Incident
 from decoupled.telemetry.overlap import Overlap
 from decoupled.telemetry.spans import COLUMNS, KINDS, Rows, training
-from decoupled.telemetry.strips import Cells, Strips
+from decoupled.telemetry.strips import WAITING, Cells, Strips
 
 RATE_OVER_NS = 1_000_000_000  # rates are averages over the last second or so
 SPANS_MAX = 500_000  # kept of each worker, from the first on: 16 MB
@@ -24,6 +24,7 @@ class WorkerView:
     counters: Counters
     samples_per_s: float
     busy: float  # share of the time it computes
+    state: str = "computing"  # or refining, waiting, restarting, silent
 
     @property
     def wait(self) -> float:
@@ -68,9 +69,10 @@ class Board:
         self.seconds_before = 0.0  # of training, before the run was resumed
         self.generations = [0] * len(stages)  # times each stage was assigned before
         self.incidents: tuple[Incident, ...] = ()
+        self._silent = set[int]()  # stages whose worker does not report
 
-    def report(self, counters: Counters, rows: Rows, at_ns: int) -> None:
-        """A worker's totals at `at_ns`, and its spans since its last report."""
+    def report(self, counters: Counters, rows: Rows, at_ns: int, arrived_ns: int | None = None) -> None:
+        """A worker's totals at `at_ns`, and its spans since its last report; `arrived_ns` is by this process's clock."""
         stage = counters.stage
         self.counters[stage] = counters
         if self._kept[stage] < SPANS_MAX:
@@ -79,7 +81,7 @@ class Board:
         spans = training(rows)
         self._busy_ns[stage] += int((spans[:, 3] - spans[:, 2]).sum())
         self._overlap.add(stage, rows, at_ns)
-        self._strips.add(stage, rows, at_ns)
+        self._strips.add(stage, rows, at_ns, at_ns if arrived_ns is None else arrived_ns)
         past = self._past[stage]
         if not past and len(spans) and self.generations[stage] == 0:
             past.append((int(spans[0, 2]), 0, 0))
@@ -90,6 +92,8 @@ class Board:
     def note(self, incident: Incident) -> None:
         """Something out of the ordinary happened."""
         self.incidents = (*self.incidents, incident)
+        if incident.stage is not None:
+            (self._silent.add if incident.what == "silent" else self._silent.discard)(incident.stage)
 
     def lost(self, stage: int, at_ns: int) -> None:
         """The stage has no worker any more."""
@@ -158,17 +162,24 @@ class Board:
 
     def views(self) -> tuple[WorkerView, ...]:
         """Every worker of late."""
-        return tuple(self._view(stage) for stage in range(len(self.stages)))
+        cells = self._strips.view()
+        return tuple(self._view(stage, self._state(stage, cells)) for stage in range(len(self.stages)))
 
     def busy(self, stage: int) -> float:
         """The share of the whole training time in which the stage computed."""
         return min(self._busy_ns[stage] / 1e9 / self._seconds, 1.0) if self._seconds else 0.0
 
-    def _view(self, stage: int) -> WorkerView:
-        past = self._past[stage]
-        if len(past) < 2:
-            return WorkerView(stage, self.stages[stage], self.counters[stage], 0.0, 0.0)
-        (since, samples_then, busy_then), (now, samples_now, busy_now) = past[0], past[-1]
-        span = max(now - since, 1)
-        rate = (samples_now - samples_then) / span * 1e9
-        return WorkerView(stage, self.stages[stage], self.counters[stage], rate, min((busy_now - busy_then) / span, 1.0))
+    def _state(self, stage: int, cells: Cells) -> str:
+        if self._absent_since[stage] is not None:
+            return "restarting"
+        if stage in self._silent:
+            return "silent"
+        return {WAITING: "waiting", "R": "refining"}.get(cells.texts[stage][-2:-1], "computing")
+
+    def _view(self, stage: int, state: str) -> WorkerView:
+        past, rate, busy = self._past[stage], 0.0, 0.0
+        if len(past) > 1:
+            (since, samples_then, busy_then), (now, samples_now, busy_now) = past[0], past[-1]
+            span = max(now - since, 1)
+            rate, busy = (samples_now - samples_then) / span * 1e9, min((busy_now - busy_then) / span, 1.0)
+        return WorkerView(stage, self.stages[stage], self.counters[stage], rate, busy, state)

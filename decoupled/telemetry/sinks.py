@@ -19,6 +19,8 @@ class MetricsFile:
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
         self._path, self._warn = path, warn
         self._file = path.open("ab", buffering=0)
+        if path.stat().st_size:
+            self._file.truncate(path.read_bytes().rfind(b"\n") + 1)  # a line that a power cut left half written
         self._lost = 0  # records that could not be written, since one could
 
     def write(self, record: dict[str, Any]) -> bool:
@@ -95,6 +97,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
     return {
         "stage": view.stage,
         "layers": list(view.layers),
+        "state": view.state,
         "samples_per_s": round(view.samples_per_s, 1),
         "busy": round(view.busy, 4),
         "samples": counters.samples,

@@ -51,12 +51,17 @@ class Spans:
         return rows
 
 
-def whole_rows(array: NDArray[Any]) -> Rows:
-    """An array that came as spans. Raises ValueError when it is none."""
+def whole_rows(array: NDArray[Any], at_ns: int) -> Rows:
+    """An array that came at `at_ns` as spans. Raises ValueError when it is none, or not of one action after another."""
     if array.dtype != np.int64 or array.ndim != 2 or array.shape[1] != len(COLUMNS):
         raise ValueError(f"{array.dtype} {array.shape} are no spans")
     if len(array) and not 0 <= array[:, 0].min() <= array[:, 0].max() < len(KINDS):
         raise ValueError("spans of an unknown kind")
+    if not 0 <= at_ns < 1 << 62:
+        raise ValueError(f"spans up to {at_ns} ns")
+    edges = np.append(array[:, 2:].ravel(), at_ns)
+    if (edges[1:] < edges[:-1]).any():
+        raise ValueError("spans that do not follow one another")
     return array
 
 

@@ -1,6 +1,9 @@
-"""Event files for TensorBoard, written by tensorboardX."""
+"""Event files for TensorBoard, in the form of tensorboardX. A full disk costs events, not the run."""
 
-from collections.abc import Iterator
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,22 +17,24 @@ EVERY_S = 1.0
 class EventFiles:
     """A context in which a run's progress is written to a folder, once a second, against the samples trained on."""
 
-    def __init__(self, folder: Path) -> None:
-        """Raises UsageError when tensorboardX is not installed."""
+    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+        """`warn` hears when no more can be written. Raises UsageError when tensorboardX is not installed."""
         try:
-            from tensorboardX import SummaryWriter
+            import tensorboardX  # noqa: F401
         except ImportError:
             raise UsageError("--tensorboard needs a package: pip install 'decoupled-trainer[tensorboard]'") from None
-        self._make, self._folder = SummaryWriter, folder
+        self._folder, self._warn = folder, warn
         self._writer: Any = None  # made with the first values, when the run has its folder
+        self._is_over = False
         self._next_s, self._told = 0.0, set[int]()  # epochs whose evaluation is written
 
     def __enter__(self) -> "EventFiles":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._writer is not None and not self._is_over:
+            with self._unless_full():
+                self._writer.close()
 
     def write(self, progress: Progress) -> None:
         """The run as it is now, if a second has passed, and every evaluation."""
@@ -38,10 +43,35 @@ class EventFiles:
         if progress.seconds >= self._next_s:
             self._next_s = progress.seconds + EVERY_S
             found += _moment(progress)
-        if self._writer is None:
-            self._writer = self._make(str(self._folder))
-        for name, value, step in found:
-            self._writer.add_scalar(name, value, step)
+        if found and not self._is_over:
+            self._write(found)
+
+    def _write(self, found: list[tuple[str, float, int]]) -> None:
+        """Without the library's own thread, which would hang when the disk is full."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import RecordWriter
+        from tensorboardX.summary import scalar
+
+        with self._unless_full():
+            if self._writer is None:
+                self._folder.mkdir(exist_ok=True)
+                name = f"events.out.tfevents.{time.time():.0f}.{platform.node()}"  # as TensorBoard expects it
+                self._writer = RecordWriter(str(self._folder / name))
+                self._writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+            for name, value, step in found:
+                event = Event(wall_time=time.time(), step=step, summary=scalar(name, value))
+                self._writer.write(event.SerializeToString())
+
+    @contextmanager
+    def _unless_full(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._is_over = True
+            if self._writer is not None:
+                with suppress(OSError):
+                    self._writer.close()
+            self._warn(f"{self._folder} cannot be written: {error.strerror}. Training goes on without event files.")
 
 
 def _evaluations(progress: Progress, told: set[int]) -> Iterator[tuple[str, float, int]]:

@@ -1,18 +1,22 @@
 """Following a run: reads what its folder has to say, and reads on from there."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from os import stat_result
 from pathlib import Path
 from typing import Any
 
 from decoupled import folders
 from decoupled.config import Run
-from decoupled.watch.records import Event, parse
+from decoupled.errors import UsageError
+from decoupled.watch.records import Event, outcome, parse
 from decoupled.watch.story import Story
 
 READ_BYTES = 1 << 17  # at a time
-LINE_BYTES_MAX = 1 << 22
-QUIET_S = 3.0  # without a record
+LINE_BYTES_MAX = 1 << 23
+REPORT_BYTES_MAX = 1 << 24
+QUIET_S = 3.0  # without a record, or four times what is between two
+NOW_CELLS, NOW_EVENTS = 400, 10
 
 
 class Follower:
@@ -22,92 +26,132 @@ class Follower:
         self.folder, self.story = folder, Story()
         self._clock = clock
         self._facts: dict[str, Any] = {}
-        self._offset = 0
-        self._rest = b""
+        self._facts_of: tuple[int, ...] = ()  # the very file that they are from
+        self._quiet_s = QUIET_S
+        self._offset = 0  # of the first line that has not been read
+        self._has_read_all = True
         self._checkpoints: set[str] | None = None
+        self.failure: str | None = None  # why the folder cannot be read on
+        self._is_damaged = False
 
     def refresh(self) -> bool:
-        """Takes in what is new, a part at a time; says whether there was anything. Raises UsageError when it is damaged."""
-        if not self._facts and (self.folder / "run.toml").exists():
-            self._facts = facts(folders.load_run(self.folder))
+        """Takes in what is new, a part at a time; says whether there may be more."""
+        if self._is_damaged:
+            return False
+        try:
+            has_more = self._read_on()
+        except UsageError as error:
+            self.failure, self._is_damaged = str(error), True
+            return False
+        except OSError as error:  # which may pass
+            self.failure = f"{self.folder} cannot be read: {error.strerror}."
+            return False
+        self.failure = None
+        return has_more
+
+    def _read_on(self) -> bool:
+        self._read_facts()
         try:
             with (self.folder / "metrics.jsonl").open("rb") as file:
                 file.seek(self._offset)
                 block = file.read(READ_BYTES)
+                if len(block) == READ_BYTES and b"\n" not in block:
+                    block += file.read(LINE_BYTES_MAX - READ_BYTES)
         except FileNotFoundError:
             return False
-        self._offset += len(block)
-        *lines, self._rest = (self._rest + block).split(b"\n")
-        if len(self._rest) > LINE_BYTES_MAX:
-            parse(self._rest)
-        for line in lines:
+        lines, newline, _ = block.rpartition(b"\n")
+        if not newline and len(block) == LINE_BYTES_MAX:
+            parse(block)
+        self._offset += len(lines) + len(newline)
+        for line in filter(None, lines.split(b"\n")):
             self.story.add(parse(line))
+        self._has_read_all = len(block) < READ_BYTES
         self._look_for_checkpoints()
-        return bool(block)
+        return not self._has_read_all
+
+    def _read_facts(self) -> None:
+        """They may be others when a run is resumed."""
+        found = _stat(self.folder / "run.toml")
+        this = () if found is None else (found.st_ino, found.st_mtime_ns, found.st_size)
+        if this and this != self._facts_of:
+            run = folders.load_run(self.folder)
+            self._facts, self._quiet_s = facts(run), max(QUIET_S, 4 * run.runtime.report_every_s)
+            self._facts_of = this
 
     def _look_for_checkpoints(self) -> None:
         """Those that are complete, from the first look on."""
         found = {path.parent.name for path in self.folder.glob(f"{folders.CHECKPOINTS}/*/manifest.json")}
         if self._checkpoints is not None and self.story.last is not None:
             for name in sorted(found - self._checkpoints):
-                detail = f"after microbatch {int(name.split('-')[0]):,}"
-                self.story.note(Event(seconds=self.story.last.seconds, stage=None, what="checkpoint", detail=detail))
+                number = name.partition("-")[0].lstrip("0")
+                self.story.note(
+                    Event(
+                        seconds=self.story.last.seconds, stage=None, what="checkpoint", detail=f"after microbatch {number[:20]}"
+                    )
+                )
         self._checkpoints = found
 
     @property
     def state(self) -> str:
         """waiting, training, quiet or finished."""
-        if (self.folder / "report.json").exists():
+        if self._has_read_all and (self.folder / "report.json").exists():
             return "finished"
         if self.story.last is None:
             return "waiting"
-        return "quiet" if self.quiet_s > QUIET_S else "training"
+        return "quiet" if self.quiet_s > self._quiet_s else "training"
 
     @property
     def quiet_s(self) -> float:
         """Since the last record."""
-        try:
-            return max(self._clock() - (self.folder / "metrics.jsonl").stat().st_mtime, 0.0)
-        except FileNotFoundError:
-            return 0.0
+        found = _stat(self.folder / "metrics.jsonl")
+        return max(self._clock() - found.st_mtime, 0.0) if found is not None else 0.0
 
     def now(self) -> dict[str, Any]:
-        """The run as it is: what it is, how it is going, and the last moment."""
+        """The run as it is: what it is, how it is going, the last moment, and what was new of late."""
+        return self._told(self.story.evaluations()[-1:], NOW_EVENTS, NOW_CELLS)
+
+    def since(self, epochs: Set[int], events_number: int, cells_end: int) -> dict[str, Any]:
+        """The same for who knows the evaluations of these epochs, so many events, and the cells before that one."""
+        events, cells = self.story.events_number - events_number, self.story.cells_end - cells_end
+        return self._told(self.story.evaluations(epochs), events, max(cells, 0))
+
+    def story_so_far(self) -> dict[str, Any]:
+        """The same with all that led to it."""
+        report = self._report()
+        told = self._told(self.story.evaluations(), len(self.story.events), None)
+        return told | {"history": self.story.history(), "report": report}
+
+    def _told(self, evaluations: list[dict[str, Any]], events: int, cells: int | None) -> dict[str, Any]:
         return {
             "run": {"folder": self.folder.name, **self._facts},
             "state": self.state,
             "quiet_s": round(self.quiet_s, 1),
+            "failure": self.failure,
             "number": self.story.number,
             "now": self.story.now(),
-            "evaluations": self.story.evaluations()[-1:],
-            "events": [event.model_dump() for event in self.story.events][-10:],
-            "cells": self.story.cells(400),
-        }
-
-    def since(self, events_number: int, cells_end: int) -> dict[str, Any]:
-        """The same for who knows the events and cells before those."""
-        unknown = self.story.events_number - events_number
-        return self.now() | {
-            "events": [event.model_dump() for event in self.story.events][-unknown:] if unknown else [],
-            "cells": self.story.cells(self.story.cells_end - cells_end),
-        }
-
-    def story_so_far(self) -> dict[str, Any]:
-        """The same with all that led to it."""
-        return self.now() | {
-            "history": self.story.history(),
-            "evaluations": self.story.evaluations(),
-            "events": [event.model_dump() for event in self.story.events],
-            "cells": self.story.cells(),
-            "report": self._report(),
+            "evaluations": evaluations,
+            "events": [event.model_dump() for event in self.story.events][-events:] if events else [],
+            "cells": self.story.cells() if cells is None else self.story.cells(cells),
         }
 
     def _report(self) -> dict[str, Any] | None:
         path = self.folder / "report.json"
-        if not path.exists():
+        try:
+            if (found := _stat(path)) is None:
+                return None
+            if found.st_size > REPORT_BYTES_MAX:
+                raise UsageError(f"{path} is too large for the report of a run.")
+            return outcome(folders.load_report(self.folder)).model_dump()
+        except UsageError as error:
+            self.failure, self._is_damaged = str(error), True
             return None
-        report = folders.load_report(self.folder)
-        return {name: report.get(name) for name in ("test_accuracy", "test_loss", "samples_per_s", "seconds", "overlap")}
+
+
+def _stat(path: Path) -> stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def facts(run: Run) -> dict[str, Any]:

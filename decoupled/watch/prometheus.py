@@ -35,8 +35,8 @@ SCALE = {"peak_rss_mb": 1e6}
 
 
 class _Run(Collector):
-    def __init__(self, told: dict[str, Any]) -> None:
-        self._told = told
+    def __init__(self, told: dict[str, Any], totals: list[dict[str, int]]) -> None:
+        self._told, self._totals = told, totals
 
     def collect(self) -> Iterator[Metric]:
         yield _states("decoupled_run_state", "What the run is doing.", [({}, self._told["state"])], STATES)
@@ -58,7 +58,10 @@ class _Run(Collector):
         for name, (called, what) in GAUGES.items():
             yield _by_stage(GaugeMetricFamily(f"decoupled_worker_{called}", what, labels=["stage"]), name, workers)
         for name, (called, what) in COUNTERS.items():
-            yield _by_stage(CounterMetricFamily(f"decoupled_worker_{called}", what, labels=["stage"]), name, workers)
+            family = CounterMetricFamily(f"decoupled_stage_{called}", what, labels=["stage"])
+            for stage, totals in enumerate(self._totals):
+                family.add_metric([str(stage)], totals[name])
+            yield family
 
 
 def _state(worker: dict[str, Any]) -> tuple[dict[str, str], str]:
@@ -73,15 +76,15 @@ def _states(name: str, what: str, found: list[tuple[dict[str, str], str]], known
     return family
 
 
-def _by_stage(family: GaugeMetricFamily | CounterMetricFamily, name: str, workers: list[dict[str, Any]]) -> Metric:
+def _by_stage(family: GaugeMetricFamily, name: str, workers: list[dict[str, Any]]) -> Metric:
     for worker in workers:
         if worker[name] is not None:
             family.add_metric([str(worker["stage"])], worker[name] * SCALE.get(name, 1))
     return family
 
 
-def exposition(told: dict[str, Any]) -> bytes:
-    """What /metrics says of a run (see Follower.now)."""
+def exposition(told: dict[str, Any], totals: list[dict[str, int]]) -> bytes:
+    """What /metrics says of a run (see Follower.now and Story.totals)."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Run(told))
+    registry.register(_Run(told, totals))
     return generate_latest(registry)

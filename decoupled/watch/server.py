@@ -44,7 +44,7 @@ def application(follower: Follower, hosts: list[str], order: Order | None = None
         Route("/api/story", server.story),
         Route("/api/now", server.now),
         Route("/api/events", server.events),
-        Route("/api/workers/{stage:int}/{what}", server.fault, methods=["POST"]),
+        Route("/api/workers/{stage}/{what}", server.fault, methods=["POST"]),
         Route("/metrics", server.metrics),
         Route("/healthz", server.health),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
@@ -71,7 +71,6 @@ class _Careful:
 class _Server:
     def __init__(self, follower: Follower, order: Order | None) -> None:
         self._follower, self._order = follower, order
-        self._failure: str | None = None  # why the folder cannot be read on
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -83,22 +82,18 @@ class _Server:
             await reading
 
     async def _read_on(self) -> None:
-        while self._failure is None:
-            try:
-                is_news = self._follower.refresh()  # a small part of a local file
-            except Exception as error:  # it goes on to serve, and says so
-                self._failure = str(error)
-                return
-            await asyncio.sleep(0 if is_news else LOOK_EVERY_S)
+        while True:
+            has_more = self._follower.refresh()  # reads a small part of a local file
+            await asyncio.sleep(0 if has_more else LOOK_EVERY_S)
 
-    def _about(self) -> dict[str, Any]:
-        return {"allows_faults": self._order is not None, "failure": self._failure}
+    def _whole(self, told: dict[str, Any]) -> dict[str, Any]:
+        return told | {"allows_faults": self._order is not None}
 
     async def story(self, request: Request) -> Response:
-        return JSONResponse(self._follower.story_so_far() | self._about())
+        return JSONResponse(self._whole(self._follower.story_so_far()))
 
     async def now(self, request: Request) -> Response:
-        return JSONResponse(self._follower.now() | self._about())
+        return JSONResponse(self._whole(self._follower.now()))
 
     async def events(self, request: Request) -> Response:
         """Server-sent events, each with all that is new. Who is slow misses moments in between, and nothing piles up."""
@@ -106,12 +101,12 @@ class _Server:
         async def updates() -> AsyncIterator[dict[str, str]]:
             story = self._follower.story
             seen: tuple[object, ...] = ()
-            events, cells = story.events_number, story.cells_end
+            known = story.epochs, story.events_number, story.cells_end
             while True:
-                here = (story.number, story.events_number, self._follower.state, self._failure)
+                here = (story.number, story.events_number, self._follower.state, self._follower.failure)
                 if here != seen:
-                    update = self._follower.since(events, cells) | self._about()
-                    seen, events, cells = here, story.events_number, story.cells_end
+                    update = self._whole(self._follower.since(*known))
+                    seen, known = here, (story.epochs, story.events_number, story.cells_end)
                     yield {"event": "now", "data": json.dumps(update, allow_nan=False)}
                 await asyncio.sleep(LOOK_EVERY_S)
 
@@ -124,11 +119,12 @@ class _Server:
         is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
         if not is_ours or request.headers.get("content-type") != "application/json":
             return JSONResponse({"error": "Only the page itself may ask for that."}, 403)
-        stage, what = request.path_params["stage"], request.path_params["what"]
-        workers = self._follower.story.last.workers if self._follower.story.last is not None else []
-        if self._follower.state == "finished" or stage >= len(workers):
-            return JSONResponse({"error": f"There is no worker of stage {stage} now."}, 409)
-        match what:
+        last = self._follower.story.last
+        stages = {str(worker.stage): worker.stage for worker in last.workers} if last is not None else {}
+        stage = stages.get(request.path_params["stage"])
+        if self._follower.state == "finished" or stage is None:
+            return JSONResponse({"error": "There is no such worker now."}, 409)
+        match request.path_params["what"]:
             case "kill":
                 self._order(Fault(kind="kill", stage=stage))
             case "pause":
@@ -138,9 +134,9 @@ class _Server:
         return JSONResponse({}, 202)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(exposition(self._follower.now()), media_type=CONTENT_TYPE)
+        return Response(exposition(self._follower.now(), self._follower.story.totals()), media_type=CONTENT_TYPE)
 
     async def health(self, request: Request) -> Response:
-        if self._failure is not None:
-            return PlainTextResponse(f"{self._failure}\n", 500)
+        if self._follower.failure is not None:
+            return PlainTextResponse(f"{self._follower.failure}\n", 500)
         return PlainTextResponse(f"{self._follower.state}\n")

@@ -1,6 +1,7 @@
 """The story of a run so far, folded from its records. Pure: records come in, plain values for JSON go out."""
 
 from collections import deque
+from collections.abc import Set
 from typing import Any
 
 from decoupled.watch.records import Event, Record
@@ -11,7 +12,7 @@ CELLS_MAX = 6_000  # 30 s
 CELL_MS = 5
 EVICTED_EVERY_S = 10.0  # of training: so often it is told how many gradients were given up
 
-STATES = {".": "waiting", "R": "refining", "x": "restarting", "?": "silent"}  # by a cell's letter; the others compute
+TOTALS = ("samples", "updates", "refined", "evicted", "unmatched_gradients", "dropped", "bytes_sent", "bytes_received")
 
 
 class Story:
@@ -27,6 +28,7 @@ class Story:
         self._evaluations: dict[int, dict[str, Any]] = {}  # by epoch
         self._strips: list[str] = []
         self.cells_end = 0
+        self._lost: dict[tuple[int, str], int] = {}  # of the totals, with workers that were lost
         self._evicted_told: dict[int, tuple[float, int]] = {}  # when, and how many
 
     def add(self, record: Record) -> None:
@@ -35,6 +37,7 @@ class Story:
             self._go_back(record)
         if self.last is None:
             self.note(Event(seconds=0.0, stage=None, what="began", detail=f"{len(record.workers)} workers"))
+        self._add_up(record)
         self.last = record
         self.number += 1
         self._evaluations |= {one.epoch: one.model_dump() for one in record.evaluations}
@@ -57,6 +60,15 @@ class Story:
         self._evicted_told.clear()
         if self.last is not None and len(record.workers) != len(self.last.workers):
             self._history, self._strips = [], []
+
+    def _add_up(self, record: Record) -> None:
+        """A successor's totals go on from the last checkpoint: what came after that was lost with the worker."""
+        if self.last is None or len(self.last.workers) != len(record.workers):
+            return
+        for before, worker in zip(self.last.workers, record.workers, strict=True):
+            for name in TOTALS:
+                if getattr(worker, name) < (known := getattr(before, name)):
+                    self._lost[worker.stage, name] = self._lost.get((worker.stage, name), 0) + known
 
     def _tell_evicted(self, record: Record) -> None:
         for worker in record.workers:
@@ -85,34 +97,30 @@ class Story:
             self._stride *= 2
 
     def _keep_cells(self, record: Record) -> None:
-        new = max(map(len, record.strips), default=0) // 2
-        if len(record.strips) != len(record.workers):
-            return
+        new = len(record.strips[0]) // 2
         gap = record.cells_end - new - self.cells_end if self.cells_end else 0
         before = [text + "?0" * min(max(gap, 0), CELLS_MAX) for text in self._strips] or [""] * len(record.strips)
         pairs = zip(before, record.strips, strict=True)
-        self._strips = [(text + strip.rjust(2 * new, "?"))[-2 * CELLS_MAX :] for text, strip in pairs]
+        self._strips = [(text + strip)[-2 * CELLS_MAX :] for text, strip in pairs]
         self.cells_end = record.cells_end
 
-    def states(self) -> list[str]:
-        """What each worker is doing."""
-        if self.last is None:
-            return []
-        letters = [text[-2:-1] or "?" for text in self._strips] or ["?"] * len(self.last.workers)
-        return [STATES.get(letter, "computing") for letter in letters]
-
     def now(self) -> dict[str, Any]:
-        """The last moment, and what each worker does; empty before the first."""
-        if self.last is None:
-            return {}
-        moment = self.last.model_dump(exclude={"evaluations", "incidents", "strips", "cells_end"})
-        for worker, state in zip(moment["workers"], self.states(), strict=True):
-            worker["state"] = state
-        return moment
+        """The last moment; empty before the first."""
+        return {} if self.last is None else self.last.model_dump(exclude={"evaluations", "incidents", "strips", "cells_end"})
 
-    def evaluations(self) -> list[dict[str, Any]]:
-        """All so far, by epoch."""
-        return [self._evaluations[epoch] for epoch in sorted(self._evaluations)]
+    def totals(self) -> list[dict[str, int]]:
+        """What each stage's workers have done together, the lost ones too: it never gets less."""
+        workers = self.last.workers if self.last is not None else ()
+        return [{name: getattr(one, name) + self._lost.get((one.stage, name), 0) for name in TOTALS} for one in workers]
+
+    @property
+    def epochs(self) -> set[int]:
+        """Those with an evaluation."""
+        return set(self._evaluations)
+
+    def evaluations(self, known: Set[int] = frozenset()) -> list[dict[str, Any]]:
+        """All so far, by epoch, but for those of known epochs."""
+        return [self._evaluations[epoch] for epoch in sorted(self._evaluations.keys() - known)]
 
     def cells(self, count: int = CELLS_MAX) -> dict[str, Any]:
         """The last cells of every worker."""

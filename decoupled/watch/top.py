@@ -1,12 +1,13 @@
 """A run in a terminal: the same story as the page's, from a folder on this host or from the page of another."""
 
-import json
 import time
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from decoupled.errors import UsageError
 from decoupled.watch.follow import Follower
+from decoupled.watch.records import Now
 
 EVERY_S = 0.25
 ANSWER_BYTES_MAX = 1 << 22
@@ -32,17 +34,14 @@ TOGETHER = 4  # cells in a column
 def show(run: str | None) -> None:
     """Shows a run until it is finished, or once where the output is no terminal. Raises UsageError when there is none."""
     ask, console = _asker(run), Console()
-    try:
-        if not console.is_terminal:
-            console.print(picture(ask(), console.width))
-            return
-        with Live(console=console, auto_refresh=False) as live:
-            while (told := ask())["state"] != "finished":
-                live.update(picture(told, console.width), refresh=True)
-                time.sleep(EVERY_S)
+    if not console.is_terminal:
+        console.print(picture(ask(), console.width))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while (told := ask())["state"] != "finished":
             live.update(picture(told, console.width), refresh=True)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):  # a page may say anything
-        raise UsageError(f"{run} does not tell of a run in a way that this version of decoupled knows.") from None
+            time.sleep(EVERY_S)
+        live.update(picture(told, console.width), refresh=True)
 
 
 def _asker(run: str | None) -> Callable[[], Told]:
@@ -56,6 +55,8 @@ def _asker(run: str | None) -> Callable[[], Told]:
     def ask() -> Told:
         while follower.refresh():
             pass
+        if follower.failure is not None:
+            raise UsageError(follower.failure)
         return follower.now()
 
     return ask
@@ -71,12 +72,9 @@ def _newest() -> Path:
 def _fetch(url: str) -> Told:
     try:
         with urllib.request.urlopen(url, timeout=ASK_S) as answer:
-            told = json.loads(answer.read(ANSWER_BYTES_MAX))
-        if {"run", "state", "now", "cells", "events", "evaluations"} <= told.keys():
-            return dict(told)
-        raise ValueError("no run")
-    except (OSError, ValueError, AttributeError) as error:
-        reason = getattr(error, "reason", error)
+            return Now.model_validate_json(answer.read(ANSWER_BYTES_MAX)).model_dump()
+    except (OSError, HTTPException, ValueError) as error:
+        reason = "it tells something else" if isinstance(error, ValidationError) else getattr(error, "reason", error)
         raise UsageError(f"{url} does not tell of a run: {reason}. Is the page served there, with --dashboard?") from None
 
 
@@ -128,16 +126,17 @@ def _workers(run: Told, now: Told) -> Table:
     for column in table.columns[3:]:
         column.justify = "right"
     for one in now["workers"]:
-        table.add_row(
+        cells = (
             str(one["stage"]),
             ",".join(map(str, one["layers"])),
             Text(one["state"], STATE_COLOURS[one["state"]]),
-            f"{one['inbox']}/{run['window']}" if "window" in run else str(one["inbox"]),
+            f"{one['inbox']}/{run['window']}" if run.get("window") else str(one["inbox"]),
             f"{one['samples_per_s']:,.0f}",
             f"{one['busy'] * 100:.0f}",
             f"{one['staleness_mean']:.1f}",
             "-" if one["head_cosine"] is None else f"{one['head_cosine']:.2f}",
         )
+        table.add_row(*cells)
     return table
 
 

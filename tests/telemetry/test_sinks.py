@@ -104,6 +104,16 @@ def test_a_run_that_is_resumed_goes_on_in_its_file(tmp_path: Path) -> None:
     assert lines(path) == [{"number": 0}, {"number": 1}]
 
 
+def test_half_a_line_that_a_power_cut_left_is_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"number": 0}\n{"num')
+
+    with MetricsFile(path, silent) as sink:
+        sink.write({"number": 1})
+
+    assert lines(path) == [{"number": 0}, {"number": 1}]
+
+
 def test_a_full_disk_costs_records_and_a_warning_but_never_half_a_line(tmp_path: Path) -> None:
     """The kernel refuses what goes beyond the largest size of a file, just as a full disk would."""
     path, warnings = tmp_path / "metrics.jsonl", list[str]()

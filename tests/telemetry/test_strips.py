@@ -5,10 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from decoupled.telemetry.spans import Rows
 from decoupled.telemetry.strips import CELL_NS, KEPT, LAG, Cells, Strips, cells
 from tests.telemetry.spans import spans
 
 MS = CELL_NS // 5
+
+
+def report(strips: Strips, stage: int, rows: Rows, at_ns: int, late_ns: int = 0) -> None:
+    """A worker's report that arrives at once, by a clock that is so much ahead of the worker's."""
+    strips.add(stage, rows, at_ns, at_ns + late_ns)
 
 
 def texts(strips: Strips, count: int) -> list[str]:
@@ -43,11 +49,11 @@ def test_it_does_not_matter_when_a_worker_reports(steps: list[int], every: int) 
     rows = spans(*((int(start), int(end)) for start, end in edges))
     whole, parts = Strips(1), Strips(1)
 
-    whole.add(0, rows, int(rows[-1, 3]))
+    report(whole, 0, rows, int(rows[-1, 3]))
     due, done = every, 0
     for number, row in enumerate(rows):
         if row[3] >= due * MS or number == len(rows) - 1:
-            parts.add(0, rows[done : number + 1], int(row[3]))
+            report(parts, 0, rows[done : number + 1], int(row[3]))
             due, done = int(row[3]) // MS + every, number + 1
 
     assert parts.view() == whole.view()
@@ -56,8 +62,8 @@ def test_it_does_not_matter_when_a_worker_reports(steps: list[int], every: int) 
 def test_all_workers_are_shown_up_to_what_every_one_has_reported() -> None:
     strips = Strips(2)
 
-    strips.add(0, spans((0, 4 * CELL_NS)), 4 * CELL_NS)
-    strips.add(1, spans((0, 2 * CELL_NS)), 2 * CELL_NS)
+    report(strips, 0, spans((0, 4 * CELL_NS)), 4 * CELL_NS)
+    report(strips, 1, spans((0, 2 * CELL_NS)), 2 * CELL_NS)
 
     assert strips.view() == Cells(2, ("F9F9", "F9F9"))
 
@@ -65,9 +71,9 @@ def test_all_workers_are_shown_up_to_what_every_one_has_reported() -> None:
 def test_a_worker_that_does_not_report_is_not_waited_for_for_long() -> None:
     strips = Strips(2)
     for stage in (0, 1):
-        strips.add(stage, spans((0, CELL_NS)), CELL_NS)
+        report(strips, stage, spans((0, CELL_NS)), CELL_NS)
 
-    strips.add(0, spans((CELL_NS, 1000 * CELL_NS)), 1000 * CELL_NS)
+    report(strips, 0, spans((CELL_NS, 1000 * CELL_NS)), 1000 * CELL_NS)
 
     assert strips.view().end == 1000 - LAG
     assert texts(strips, 2) == ["F9F9", "?0?0"]
@@ -76,14 +82,14 @@ def test_a_worker_that_does_not_report_is_not_waited_for_for_long() -> None:
 def test_the_time_without_a_worker_is_marked_while_it_lasts() -> None:
     strips = Strips(2)
     for stage in (0, 1):
-        strips.add(stage, spans((0, CELL_NS)), CELL_NS)
+        report(strips, stage, spans((0, CELL_NS)), CELL_NS)
 
     strips.leave(1, 2 * CELL_NS)
-    strips.add(0, spans((CELL_NS, 4 * CELL_NS)), 4 * CELL_NS)
+    report(strips, 0, spans((CELL_NS, 4 * CELL_NS)), 4 * CELL_NS)
     during = texts(strips, 4)
     strips.come_back(1, 5 * CELL_NS)
-    strips.add(1, spans((5 * CELL_NS, 6 * CELL_NS), kind="refine"), 6 * CELL_NS)
-    strips.add(0, spans((4 * CELL_NS, 6 * CELL_NS)), 6 * CELL_NS)
+    report(strips, 1, spans((5 * CELL_NS, 6 * CELL_NS), kind="refine"), 6 * CELL_NS)
+    report(strips, 0, spans((4 * CELL_NS, 6 * CELL_NS)), 6 * CELL_NS)
 
     assert during == ["F9F9F9F9", "F9?0x0x0"]
     assert texts(strips, 6)[1] == "F9?0x0x0x0R9"
@@ -93,7 +99,7 @@ def test_only_the_last_cells_are_kept() -> None:
     strips = Strips(1)
 
     for number in range(3):
-        strips.add(0, spans((number * KEPT * CELL_NS, (number + 1) * KEPT * CELL_NS)), (number + 1) * KEPT * CELL_NS)
+        report(strips, 0, spans((number * KEPT * CELL_NS, (number + 1) * KEPT * CELL_NS)), (number + 1) * KEPT * CELL_NS)
 
     assert strips.view() == Cells(3 * KEPT, ("F9" * KEPT,))
 
@@ -102,3 +108,41 @@ def test_cells_since_one_are_those_after_it() -> None:
     assert Cells(7, ("F1F2", "B1B2")).since(6) == ("F2", "B2")
     assert Cells(7, ("F1F2", "B1B2")).since(0) == ("F1F2", "B1B2")
     assert Cells(7, ("F1F2", "B1B2")).since(7) == ("", "")
+
+
+@pytest.mark.parametrize("behind_s", [-3600, -1, 1, 3600])
+def test_a_host_whose_clock_is_wrong_is_shown_when_it_was(behind_s: int) -> None:
+    """Cells are those of the coordinator's clock, and reports take a few milliseconds."""
+    strips, second = Strips(2), 200 * CELL_NS
+    behind = behind_s * second
+
+    for number in range(4000, 4003):
+        at = number * second
+        report(strips, 0, spans((at - second, at)), at)
+        report(strips, 1, spans((at - behind - second, at - behind)), at - behind, late_ns=behind + (4003 - number) * MS)
+
+    assert strips.view().end >= 4002 * 200 - 1
+    assert texts(strips, 200)[1].count("F9") >= 198
+
+
+def test_a_successor_whose_clock_is_a_little_behind_begins_a_little_later() -> None:
+    strips = Strips(1)
+    report(strips, 0, spans((0, CELL_NS)), CELL_NS)
+
+    strips.leave(0, 2 * CELL_NS)
+    strips.come_back(0, 50 * CELL_NS)
+    report(strips, 0, spans((45 * CELL_NS, 48 * CELL_NS)), 48 * CELL_NS)
+    report(strips, 0, spans((48 * CELL_NS, 52 * CELL_NS)), 52 * CELL_NS)
+
+    assert texts(strips, 3) == ["x0F9F9"]
+
+
+def test_what_has_been_shown_is_not_shown_again_when_a_worker_begins_late() -> None:
+    strips = Strips(2)
+    report(strips, 0, spans((0, 2 * LAG * CELL_NS)), 2 * LAG * CELL_NS)
+    strips.leave(1, CELL_NS)
+    before = strips.view().end
+
+    strips.come_back(1, 2 * LAG * CELL_NS)
+
+    assert strips.view().end == before

@@ -1,5 +1,6 @@
 """Event files, read back as TensorBoard would."""
 
+import resource
 import struct
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from decoupled.errors import UsageError
 from decoupled.telemetry.tensorboard import EventFiles
-from tests.telemetry.test_sinks import board
+from tests.telemetry.test_sinks import board, silent
 
 
 def scalars(folder: Path) -> list[tuple[str, float, int]]:
@@ -27,7 +28,7 @@ def scalars(folder: Path) -> list[tuple[str, float, int]]:
 def test_a_moment_a_second_is_written_and_every_evaluation_once(tmp_path: Path) -> None:
     run = board()
 
-    with EventFiles(tmp_path / "tensorboard") as files:
+    with EventFiles(tmp_path / "tensorboard", silent) as files:
         for seconds in (0.25, 0.5, 1.0, 1.5):
             files.write(run.progress(seconds, epoch=1))
 
@@ -45,7 +46,7 @@ def test_a_moment_a_second_is_written_and_every_evaluation_once(tmp_path: Path) 
 
 
 def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
-    with EventFiles(tmp_path / "tensorboard"):
+    with EventFiles(tmp_path / "tensorboard", silent):
         pass
 
     assert list(tmp_path.iterdir()) == []
@@ -55,4 +56,20 @@ def test_without_the_package_it_is_said_what_to_install(tmp_path: Path, monkeypa
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
 
     with pytest.raises(UsageError, match=r"pip install .decoupled-trainer\[tensorboard\]"):
-        EventFiles(tmp_path)
+        EventFiles(tmp_path, silent)
+
+
+def test_a_full_disk_costs_events_and_a_warning(tmp_path: Path) -> None:
+    """The kernel refuses what goes beyond the largest size of a file, just as a full disk would."""
+    run, warnings = board(), list[str]()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with EventFiles(tmp_path / "tensorboard", warnings.append) as files:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+            for seconds in range(100):
+                files.write(run.progress(seconds, epoch=1))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    (warning,) = warnings
+    assert warning.endswith("File too large. Training goes on without event files.")

@@ -11,6 +11,7 @@ from decoupled.watch.records import Record, parse
 WORKER: dict[str, Any] = {
     "stage": 0,
     "layers": [0],
+    "state": "computing",
     "samples_per_s": 1000.0,
     "busy": 0.75,
     "samples": 640,

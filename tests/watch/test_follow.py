@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from decoupled.errors import UsageError
 from decoupled.watch.follow import QUIET_S, READ_BYTES, Follower
 from tests.watch.moments import begin, evaluation, go_on, lost, values
 
@@ -92,12 +91,13 @@ def test_who_asks_for_what_is_new_gets_that_alone(tmp_path: Path) -> None:
     story = read(follower).story
     events, cells = story.events_number, story.cells_end
 
-    nothing = follower.since(events, cells)
-    go_on(folder, values(1.25, incidents=[lost(1.2)], cell="B9"))
-    news = read(follower).since(events, cells)
+    nothing = follower.since(story.epochs, events, cells)
+    go_on(folder, values(1.25, incidents=[lost(1.2)], evaluations=[evaluation(1, 1.1), evaluation(2, 1.2)], cell="B9"))
+    news = read(follower).since(set(), events, cells)
 
     assert (nothing["events"], nothing["cells"]["strips"]) == ([], ["", ""])
     assert [event["seconds"] for event in news["events"]] == [1.2]
+    assert [one["epoch"] for one in news["evaluations"]] == [1, 2]
     assert news["cells"] == {"ms": 5, "end": 250, "strips": ["B9" * 50] * 2}
 
 
@@ -112,13 +112,79 @@ def test_who_comes_late_gets_the_story_so_far(tmp_path: Path) -> None:
     assert len(told["cells"]["strips"][0]) == 2 * 50 * 20
 
 
-@pytest.mark.parametrize("content", [b"no json\n", b"{}\n", b"[" * (5 << 20)], ids=["text", "another", "endless"])
-def test_a_file_that_is_not_a_runs_own_is_refused(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"no json\n", b"{}\n", b"[" * (9 << 20)], ids=["text", "another", "endless"])
+def test_a_file_that_is_not_a_runs_own_is_told_and_not_read_on(content: bytes, tmp_path: Path) -> None:
     folder = begin(tmp_path)
-    (folder / "metrics.jsonl").write_bytes(content)
+    go_on(folder, values(0.25))
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(content)
 
-    with pytest.raises(UsageError, match=r"metrics\.jsonl"):
-        read(Follower(folder))
+    follower = read(Follower(folder))
+
+    assert "metrics.jsonl has a line" in (follower.failure or "")
+    assert follower.now()["failure"] == follower.failure
+    assert not follower.refresh()
+
+
+def test_what_cannot_be_read_for_a_while_is_read_later(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    (folder / "metrics.jsonl").mkdir()
+    follower = read(Follower(folder))
+    failure = follower.failure
+    (folder / "metrics.jsonl").rmdir()
+    go_on(folder, values(0.25))
+
+    assert "Is a directory" in (failure or "")
+    assert (read(follower).story.number, follower.failure) == (1, None)
+
+
+def test_blank_lines_and_a_line_that_was_taken_back_are_passed_over(tmp_path: Path) -> None:
+    folder, follower = begin(tmp_path), Follower(tmp_path)
+    go_on(folder, values(0.25))
+    whole = (folder / "metrics.jsonl").read_bytes()
+    (folder / "metrics.jsonl").write_bytes(whole + b"\n" + whole[:50])
+    read(follower)
+
+    (folder / "metrics.jsonl").write_bytes(whole + b"\n")
+    go_on(folder, values(0.5))
+
+    assert (read(follower).story.number, follower.failure) == (2, None)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[" * 100_000, json.dumps({"test_accuracy": "<b>"})])
+def test_a_damaged_report_is_told(content: str, tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    go_on(folder, values(0.25))
+    (folder / "report.json").write_text(content)
+    follower = read(Follower(folder))
+
+    told = follower.story_so_far()
+
+    assert told["report"] is None
+    assert "report" in told["failure"]
+
+
+def test_a_run_that_is_resumed_otherwise_is_shown_as_it_is_then(tmp_path: Path) -> None:
+    folder, follower = begin(tmp_path, epochs=3), Follower(tmp_path)
+    epochs = [read(follower).now()["run"]["epochs"]]
+
+    begin(tmp_path, epochs=5000)
+    epochs.append(read(follower).now()["run"]["epochs"])
+
+    assert epochs == [3, 5000]
+    assert folder == tmp_path
+
+
+def test_a_long_run_is_not_finished_before_it_has_been_read(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    go_on(folder, *(values(number / 4, cells=200) for number in range(400)))
+    (folder / "report.json").touch()
+    follower = Follower(folder)
+
+    follower.refresh()
+    states = [follower.state, read(follower).state]
+
+    assert states == ["training", "finished"]
 
 
 def test_reading_leaves_the_folder_as_it_was(tmp_path: Path) -> None:

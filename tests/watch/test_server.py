@@ -76,8 +76,8 @@ def test_metrics_have_units_in_their_names_and_a_value_for_each_stage(folder: Pa
 
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     for line in (
-        'decoupled_worker_samples_total{stage="1"} 640.0',
-        'decoupled_worker_sent_bytes_total{stage="0"} 5000.0',
+        'decoupled_stage_samples_total{stage="1"} 640.0',
+        'decoupled_stage_sent_bytes_total{stage="0"} 5000.0',
         'decoupled_worker_peak_memory_bytes{stage="0"} 1.9e+08',
         'decoupled_worker_busy_ratio{stage="1"} 0.75',
         'decoupled_worker_state{stage="1",state="computing"} 1.0',
@@ -121,6 +121,8 @@ def test_the_buttons_kill_and_pause(folder: Path) -> None:
         ("1/kill", {"content-type": "text/plain"}, 403),
         ("1/kill", JSON | {"sec-fetch-site": "cross-site"}, 403),
         ("2/kill", JSON, 409),
+        ("-1/kill", JSON, 409),
+        ("9" * 5000 + "/kill", JSON, 409),
         ("1/drop", JSON, 404),
     ],
 )

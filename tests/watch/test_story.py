@@ -21,7 +21,7 @@ def story(*seconds: float) -> Story:
 def test_before_the_first_record_there_is_nothing_to_tell() -> None:
     empty = Story()
 
-    assert (empty.now(), empty.history(), empty.evaluations(), empty.states()) == ({}, {}, [], [])
+    assert (empty.now(), empty.history(), empty.evaluations(), empty.totals()) == ({}, {}, [], [])
     assert empty.cells() == {"ms": 5, "end": 0, "strips": []}
 
 
@@ -42,19 +42,6 @@ def test_a_long_history_is_thinned_out_and_keeps_its_length() -> None:
     assert seconds[0] < 5
     assert seconds[-1] > 5 * POINTS_MAX / 4 - 5
     assert len({round(after - before, 6) for before, after in pairwise(seconds)}) == 1
-
-
-@pytest.mark.parametrize(
-    ("cell", "state"),
-    [("F9", "computing"), ("S2", "computing"), ("E9", "computing"), ("R5", "refining"), (".0", "waiting")]
-    + [("x0", "restarting"), ("?0", "silent")],
-)
-def test_a_worker_does_what_its_last_cell_says(cell: str, state: str) -> None:
-    told = Story()
-
-    told.add(moment(1.0, cell=cell))
-
-    assert [one["state"] for one in told.now()["workers"]] == [state] * 2
 
 
 def test_cells_add_up_and_what_is_missing_between_them_is_marked() -> None:
@@ -94,6 +81,17 @@ def test_evaluations_are_told_by_epoch_in_whatever_order_they_came() -> None:
     told.add(moment(2.0, evaluations=[evaluation(1, 1.5, None)]))
 
     assert [(one["epoch"], one["accuracy"]) for one in told.evaluations()] == [(1, None), (2, 0.9)]
+    assert [one["epoch"] for one in told.evaluations(known={2})] == [1]
+
+
+def test_totals_of_a_stage_never_get_less() -> None:
+    told = Story()
+
+    for samples in (640, 1280, 320, 640):  # the third is a successor's, from a checkpoint
+        told.add(moment(1.0, workers=[worker(0, samples=samples), worker(1)]))
+
+    assert [totals["samples"] for totals in told.totals()] == [1280 + 640, 640]
+    assert told.now()["workers"][0]["samples"] == 640
 
 
 def test_incidents_are_events_and_told_once_however_often_they_are_recorded() -> None:
@@ -148,7 +146,24 @@ def test_a_run_that_is_resumed_over_other_workers_tells_of_those() -> None:
 @pytest.mark.parametrize(
     "line",
     [b"", b"{}", b"null", b"\xff", b'{"seconds": 1', json.dumps(values(count=0)).encode()]
-    + [json.dumps(values() | {"strips": ["<script>"] * 2}).encode(), json.dumps(values() | {"samples": "1"}).encode()],
+    + [
+        json.dumps(values() | other).encode()
+        for other in (
+            {"strips": ["<script>"] * 2},
+            {"strips": ["F9"]},
+            {"strips": ["F9", "F9F9"]},
+            {"strips": ["F9" * 5000] * 2},
+            {"samples": "1"},
+            {"samples": 10**400},
+            {"samples": -1},
+            {"loss": float("nan")},
+            {"loss": float("inf")},
+            {"workers": [worker(0), worker(0)]},
+            {"workers": [worker(0), worker(1, state="<b>")]},
+            {"evaluations": [evaluation(1, 1.0)] * 10_001},
+        )
+    ]
+    + [json.dumps(values(count=1_001)).encode()],
 )
 def test_a_line_that_is_no_record_is_refused(line: bytes) -> None:
     with pytest.raises(UsageError, match=r"metrics\.jsonl has a line"):

@@ -35,6 +35,7 @@ def folder(tmp_path: Path) -> Path:
     folder = begin(tmp_path / "mine")
     workers = [worker(0), worker(1, head_cosine=None, samples_per_s=12345.6)]
     go_on(folder, values(5.0, cell="F9"), values(5.25, evaluations=[evaluation(1, 5.1)], incidents=[lost(5.2)], workers=workers))
+    workers = [worker(0), worker(1, head_cosine=None, samples_per_s=12345.6, state="restarting")]
     go_on(folder, values(5.5, strips=["S5" * 50, "x0" * 50], workers=workers))
     return folder
 
@@ -116,11 +117,21 @@ def test_a_page_that_tells_of_no_run_is_one_sentence(said: bytes, page: str) -> 
         show(page)
 
 
-@pytest.mark.parametrize("run", ["http://127.0.0.1:1", "nowhere", None])
-def test_where_there_is_none_it_says_so(run: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ("http://127.0.0.1:1", "Connection refused"),
+        ("http://127.0.0.1:abc", "nonnumeric port"),
+        ("http://127.0.0.1:1/a b", "control characters"),
+        ("http://", "no host given"),
+        ("nowhere", "nowhere holds no run"),
+        (None, "There is no run in runs/"),
+    ],
+)
+def test_where_there_is_none_it_says_so(run: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=said):
         show(run)
 
 

@@ -6,7 +6,7 @@ const AGAIN_MS = 3000;
 export function follow(hears) {
   let source = null;
   let missed = []; // news that came while the story was on its way
-  let [isAsking, asked] = [false, 0];
+  let [isAsking, asked, isOver] = [false, 0, false];
 
   async function ask() {
     const mine = ++asked;
@@ -20,7 +20,7 @@ export function follow(hears) {
     const later = missed;
     [missed, isAsking] = [[], false];
     hears.story(story);
-    later.forEach(hears.news);
+    if (story.state !== "finished") later.forEach(hears.news); // or older news would follow the end
   }
 
   function connect() {
@@ -38,13 +38,17 @@ export function follow(hears) {
       asked += 1;
       const isRefused = source.readyState === EventSource.CLOSED; // else the browser tries again by itself
       hears.lost();
-      if (isRefused) setTimeout(connect, AGAIN_MS);
+      if (isRefused && !isOver) setTimeout(connect, AGAIN_MS);
     });
   }
 
   connect();
   const again = () => source.readyState === EventSource.OPEN && ask();
-  return { again, end: () => source.close() };
+  const end = () => {
+    isOver = true;
+    source.close();
+  };
+  return { again, end };
 }
 
 async function answer() {
