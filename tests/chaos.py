@@ -25,7 +25,8 @@ from typing import Any
 import psutil
 
 COMMAND = [sys.executable, "-m", "decoupled", "train"]
-RUN = ["--data", "digits", "--hidden", "64,64,64", "--batch", "64"]
+BATCH = 64
+RUN = ["--data", "digits", "--hidden", "64,64,64", "--batch", str(BATCH)]
 SETTINGS = ["checkpoint.every_s=1", "supervision.restarts_max=1000", "dni.patience_s=2"]
 SAMPLES, STAGES = 1437, 4
 QUIET_EPOCHS = 100
@@ -65,7 +66,7 @@ def quiet(folder: Path) -> tuple[float, float]:
 
 def faults(rng: random.Random, behind: int, rate: float, cycle_s: float) -> list[str]:
     """A plan for one coordinator's life: lost gradients throughout, and a partition at a random moment."""
-    at = behind + int(rng.uniform(0.1, 0.4) * cycle_s * rate / 64)
+    at = behind + int(rng.uniform(0.1, 0.4) * cycle_s * rate / BATCH)
     plan = [f"drop:stage={stage},share={DROP}" for stage in range(STAGES - 1)]
     plan.append(f"partition:stage={rng.randrange(STAGES - 1)},microbatch={at},seconds={PARTITION_S}")
     return [option for fault in plan for option in ("--fault", fault)]
@@ -162,15 +163,18 @@ def checkpoints(folder: Path) -> Iterator[int]:
 
 
 def chaos(folder: Path, cycles: int, cycle_s: float, seed: int) -> Outcome:
-    """Trains for at least so many cycles and seconds in all. Raises RuntimeError when a coordinator fails by itself."""
+    """Trains for so many cycles, and a little longer in peace. Raises RuntimeError when a coordinator fails by itself."""
     rng, begun, run, log = random.Random(seed), time.monotonic(), folder / "run", folder / "log.txt"
     accuracy, rate = quiet(folder / "quiet")
-    epochs = max(int(1.2 * cycles * cycle_s * rate / SAMPLES), QUIET_EPOCHS)
-    outcome = Outcome({}, {}, accuracy, epochs, 0.0)
+    endless = max(int(4 * cycles * cycle_s * rate / SAMPLES), 4 * QUIET_EPOCHS)
+    outcome = Outcome({}, {}, accuracy, endless, 0.0)
     settings = [option for setting in SETTINGS for option in ("--set", setting)]
     for cycle in range(cycles + 1):
         behind = max(checkpoints(run), default=-1) if cycle else -1
-        where = ["--resume", str(run)] if cycle else [*RUN, *settings, "--epochs", str(epochs), "--out", str(run)]
+        where = ["--resume", str(run)] if cycle else [*RUN, *settings, "--epochs", str(endless), "--out", str(run)]
+        if cycle == cycles:  # it is to come to its end soon
+            outcome.epochs = (behind + 1) * BATCH // SAMPLES + QUIET_EPOCHS
+            where += ["--epochs", str(outcome.epochs)]
         life = Life([*COMMAND, *where, *faults(rng, behind, rate, cycle_s)], log, outcome)
         if cycle < cycles:
             suffer(rng, life, cycle_s)
