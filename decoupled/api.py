@@ -171,15 +171,21 @@ def _train_in(
     """Trains in the run's folder, and keeps what it came to."""
     folders.begin(folder, blueprint.run)
     with MetricsFile(folder / "metrics.jsonl", audience.warning) as metrics:
-        news = News()
+        news, last = News(), list[Progress]()
 
         def tell(progress: Progress) -> None:
             if metrics.write(news.record(progress)):
                 news.told(progress)
+            last[:] = [progress]
             audience.progress(progress)
 
         whole = replace(audience, progress=tell)
-        return folders.keep(_perform(folder, blueprint, checkpoint, whole, meeting), folder)
+        try:
+            return folders.keep(_perform(folder, blueprint, checkpoint, whole, meeting), folder)
+        except BaseException as error:
+            for progress in last:  # so that whoever watches knows
+                metrics.write(news.record(progress.ended_by(error)))
+            raise
 
 
 def _perform(

@@ -88,7 +88,7 @@ class Display:
 
     def _show(self, progress: Progress) -> None:
         if self._live is not None:
-            self._bar.update(self._task, total=progress.samples_total, completed=progress.samples)
+            self._bar.update(self._task, total=progress.samples_total, completed=progress.samples_fed)
             self._live.update(Group(self._bar, _workers(progress)), refresh=True)
         elif progress.samples_per_s and progress.seconds >= self._next_line_s:
             self._next_line_s = progress.seconds + LINE_EVERY_S

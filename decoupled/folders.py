@@ -20,10 +20,15 @@ from decoupled.telemetry.spans import COLUMNS, Rows
 CHECKPOINTS = "checkpoints"
 
 
-def new_folder(folder: Path) -> Path:
-    """Makes the folder. Raises UsageError when it holds something or cannot be made."""
+def refuse_used(folder: Path) -> None:
+    """Raises UsageError when there is something where a new folder is to be."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} already holds something. Choose another folder for the run, or remove this one.")
+
+
+def new_folder(folder: Path) -> Path:
+    """Makes the folder. Raises UsageError when it holds something or cannot be made."""
+    refuse_used(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -24,6 +24,10 @@ class MemoryStore:
     def __init__(self) -> None:
         self.saved: list[Checkpoint] = []
 
+    @property
+    def last_saved(self) -> int | None:
+        return self.saved[-1].microbatch if self.saved else None
+
     def save(self, checkpoint: Checkpoint) -> None:
         self.saved.append(copy.deepcopy(checkpoint))
 

@@ -66,6 +66,7 @@ class Store:
         self._folder, self._keep, self._warn, self._trains = folder, keep, warn, trains
         self._thread: threading.Thread | None = None
         self._said: list[str] = []  # by the thread, for `warn`
+        self.last_saved: int | None = None  # the microbatch of the last one that is on disk
 
     @property
     def is_busy(self) -> bool:
@@ -106,6 +107,7 @@ class Store:
             reason = error.strerror if isinstance(error, OSError) else "no memory left"
             self._said.append(f"The checkpoint {folder} could not be written: {reason}. Training goes on without it.")
             return
+        self.last_saved = checkpoint.microbatch
         self._prune(folder)
 
     def _place(self, microbatch: int) -> Path:

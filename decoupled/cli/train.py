@@ -28,14 +28,14 @@ def train(
     out: Out = None,
     resume: Resume = None,
     dashboard: Dashboard = False,
-    dashboard_address: DashboardAddress = ADDRESS,
+    dashboard_address: DashboardAddress = None,
     allow_faults: AllowFaults = False,
     insecure: OpenPage = False,
     tensorboard: Tensorboard = False,
     json_file: JsonFile = None,
 ) -> None:
     """Train a network, by default with one worker process per layer, all on this machine."""
-    watching = Watching(dashboard_address if dashboard else None, allow_faults, insecure, tensorboard)
+    watching = Watching(dashboard_address or (ADDRESS if dashboard else None), allow_faults, insecure, tensorboard)
     _train(run, out, resume, json_file, watching)
 
 
@@ -49,7 +49,7 @@ def coordinator(
     out: Out = None,
     resume: Resume = None,
     dashboard: Dashboard = False,
-    dashboard_address: DashboardAddress = ADDRESS,
+    dashboard_address: DashboardAddress = None,
     allow_faults: AllowFaults = False,
     tensorboard: Tensorboard = False,
     json_file: JsonFile = None,
@@ -57,7 +57,7 @@ def coordinator(
     """The same by hand: wait for workers that are started with `decoupled worker`."""
     if run.schedule == "single":
         raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
-    watching = Watching(dashboard_address if dashboard else None, allow_faults, insecure, tensorboard)
+    watching = Watching(dashboard_address or (ADDRESS if dashboard else None), allow_faults, insecure, tensorboard)
     _train(run, out, resume, json_file, watching, listening(bind, insecure, keys is not None), keys)
 
 
@@ -74,6 +74,8 @@ def _train(
     if resume is not None and out is not None:
         raise UsageError("--resume goes on in the run's own folder, so leave --out out.")
     folder = resume or out or folders.fresh_folder(run, run.schedule)
+    if resume is None:
+        folders.refuse_used(folder)  # before anybody is told where to watch
     try:
         with Display(run) as display, watching.watch(run, folder, display.warn) as watched:
 

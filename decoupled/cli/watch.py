@@ -1,16 +1,27 @@
 """Commands that watch a run: in a browser, or in the terminal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from decoupled import folders
-from decoupled.cli.app import command
+from decoupled.cli.app import Terminated, command
 from decoupled.cli.watching import OpenPage, warn_of
 from decoupled.console import say
 from decoupled.launch.work import end_with_stdin
 from decoupled.watch.address import ADDRESS
+
+
+@contextmanager
+def ended_by_the_user() -> Iterator[None]:
+    """For what is not a run: to interrupt it is its usual end, and there is nothing to be said."""
+    try:
+        yield
+    except (KeyboardInterrupt, Terminated):
+        raise typer.Exit from None
 
 
 @command
@@ -31,7 +42,8 @@ def dashboard(
         serve(folder, address, order, say)
     else:
         folders.load_run(folder)
-        serve(folder, address, None, lambda url: say(f"{folder} is shown at {url}. Ctrl-C ends that."))
+        with ended_by_the_user():
+            serve(folder, address, None, lambda url: say(f"{folder} is shown at {url}. Ctrl-C ends that."))
 
 
 @command
@@ -41,4 +53,5 @@ def top(
     """Show a run in the terminal: one in this folder (by default the newest in runs/), or on another host by its page."""
     from decoupled.watch.top import show
 
-    show(run)
+    with ended_by_the_user():
+        show(run)

@@ -14,11 +14,13 @@ from decoupled.console import say
 from decoupled.errors import UsageError
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.tensorboard import EventFiles
-from decoupled.watch.address import check
+from decoupled.watch.address import ADDRESS, check
 from decoupled.watch.beside import Beside
 
 Dashboard = Annotated[bool, typer.Option("--dashboard", help="Serve a page that shows the run live.")]
-DashboardAddress = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve it.")]
+DashboardAddress = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help=f"Serve it there (--dashboard alone: {ADDRESS}).")
+]
 AllowFaults = Annotated[bool, typer.Option("--allow-faults", help="Buttons on the page that pause and kill workers.")]
 OpenPage = Annotated[bool, typer.Option("--insecure", help="Let other hosts watch, where the address is open to them.")]
 Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write event files, to RUN/tensorboard.")]

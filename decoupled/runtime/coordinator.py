@@ -151,7 +151,8 @@ class Coordinator:
 
     def progress(self) -> Progress:
         """The run as it is now."""
-        return self.board.progress(self.board.seconds_before + self.seconds, self.crew.attempt.source.epoch)
+        source, seconds = self.crew.attempt.source, self.board.seconds_before + self.seconds
+        return self.board.progress(seconds, source.epoch, source.feeder.fed.to_train_on, self._keeper.last_saved)
 
     def report(self) -> Report:
         """What the finished run came to."""

@@ -20,11 +20,13 @@ class Fed:
     trained: Ranges = field(default_factory=Ranges)  # numbers to train on
     usual: int = 0  # samples of a microbatch
     odd: dict[int, int] = field(default_factory=dict)  # samples of those that have another number of them
+    to_train_on: int = 0  # samples
 
     def note(self, item: Item) -> None:
         """A microbatch to train on is fed."""
         number, samples = item.microbatch, len(item.x)
         self.updates += item.ends_minibatch
+        self.to_train_on += samples
         self.trained.add(number)
         self.usual = self.usual or samples
         if samples != self.usual:
@@ -40,7 +42,7 @@ class Fed:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        plain = {name: getattr(self, name) for name in ("position", "number", "updates", "usual")}
+        plain = {name: getattr(self, name) for name in ("position", "number", "updates", "usual", "to_train_on")}
         return plain | {"trained": [list(both) for both in self.trained], "odd": [list(both) for both in self.odd.items()]}
 
     @classmethod

@@ -19,6 +19,8 @@ class Storing(Protocol):
 
     @property
     def is_busy(self) -> bool: ...
+    @property
+    def last_saved(self) -> int | None: ...
     def save(self, checkpoint: Checkpoint) -> None: ...
     def latest(self) -> Checkpoint | None: ...
 
@@ -65,6 +67,11 @@ class Keeper:
         self._fed: Fed | None = None  # when the marker was sent; None for one that is not to be kept
         self._evaluations: tuple[Evaluation, ...] = ()
         self._last = stages - 1
+
+    @property
+    def last_saved(self) -> int | None:
+        """The microbatch after which the last checkpoint was made that is whole; None before the first."""
+        return self._store.last_saved
 
     def begin(self, now: float, microbatch: int) -> None:
         """Training begins, or goes on, after that microbatch."""

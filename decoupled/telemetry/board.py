@@ -1,9 +1,10 @@
 """The board: all workers' reports of a run put together, for whoever watches and for the final report."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from decoupled.errors import DecoupledError
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.evaluations import Evaluation, Evaluations
 from decoupled.telemetry.incidents import Incident
@@ -39,6 +40,7 @@ class Progress:
     epoch: int  # the one being trained, from 1
     epochs: int
     samples: int  # trained on by the last stage
+    samples_fed: int  # of the total; what is trained on may be less, when something was missed
     samples_total: int
     samples_per_s: float
     loss: float | None
@@ -47,7 +49,14 @@ class Progress:
     workers: tuple[WorkerView, ...]
     evaluations: tuple[Evaluation, ...]
     incidents: tuple[Incident, ...] = ()
+    checkpoint: int | None = None  # the microbatch after which the last one was made
     cells: Cells = field(default_factory=Cells)  # of the workers' time of late
+
+    def ended_by(self, error: BaseException) -> "Progress":
+        """The same, for a run that ended early then."""
+        is_ctrl_c = isinstance(error, KeyboardInterrupt)
+        reason = "by Ctrl-C" if is_ctrl_c else str(error) if isinstance(error, DecoupledError) else type(error).__name__
+        return replace(self, incidents=(*self.incidents, Incident(self.seconds, None, "interrupted", reason)))
 
 
 class Board:
@@ -140,7 +149,7 @@ class Board:
     def overlap(self) -> float:
         return self._overlap.share
 
-    def progress(self, seconds: float, epoch: int) -> Progress:
+    def progress(self, seconds: float, epoch: int, samples_fed: int = 0, checkpoint: int | None = None) -> Progress:
         """The run as it is now, `seconds` after its start."""
         views = self.views()
         last = views[-1]
@@ -149,6 +158,7 @@ class Board:
             epoch=epoch,
             epochs=self._epochs,
             samples=last.counters.samples,
+            samples_fed=samples_fed,
             samples_total=self.samples_total,
             samples_per_s=last.samples_per_s,
             loss=last.counters.loss.value,
@@ -157,6 +167,7 @@ class Board:
             workers=views,
             evaluations=self.evaluations.done,
             incidents=self.incidents,
+            checkpoint=checkpoint,
             cells=self._strips.view(),
         )
 
@@ -178,7 +189,7 @@ class Board:
 
     def _view(self, stage: int, state: str) -> WorkerView:
         past, rate, busy = self._past[stage], 0.0, 0.0
-        if len(past) > 1:
+        if len(past) > 1 and stage not in self._silent:
             (since, samples_then, busy_then), (now, samples_now, busy_now) = past[0], past[-1]
             span = max(now - since, 1)
             rate, busy = (samples_now - samples_then) / span * 1e9, min((busy_now - busy_then) / span, 1.0)

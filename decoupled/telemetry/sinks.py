@@ -83,11 +83,13 @@ def _moment(progress: Progress) -> dict[str, Any]:
         "seconds": round(progress.seconds, 3),
         "epoch": progress.epoch,
         "samples": progress.samples,
+        "samples_fed": progress.samples_fed,
         "samples_total": progress.samples_total,
         "samples_per_s": round(progress.samples_per_s, 1),
         "loss": progress.loss,
         "accuracy": progress.accuracy,
         "overlap": round(progress.overlap, 4),
+        "checkpoint": progress.checkpoint,
         "workers": [_worker(view) for view in progress.workers],
     }
 

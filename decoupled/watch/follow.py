@@ -9,7 +9,7 @@ from typing import Any
 from decoupled import folders
 from decoupled.config import Run
 from decoupled.errors import UsageError
-from decoupled.watch.records import Event, outcome, parse
+from decoupled.watch.records import Outcome, outcome, parse
 from decoupled.watch.story import Story
 
 READ_BYTES = 1 << 17  # at a time
@@ -30,9 +30,9 @@ class Follower:
         self._quiet_s = QUIET_S
         self._offset = 0  # of the first line that has not been read
         self._has_read_all = True
-        self._checkpoints: set[str] | None = None
         self.failure: str | None = None  # why the folder cannot be read on
         self._is_damaged = False
+        self._outcome: Outcome | None = None
 
     def refresh(self) -> bool:
         """Takes in what is new, a part at a time; says whether there may be more."""
@@ -66,7 +66,6 @@ class Follower:
         for line in filter(None, lines.split(b"\n")):
             self.story.add(parse(line))
         self._has_read_all = len(block) < READ_BYTES
-        self._look_for_checkpoints()
         return not self._has_read_all
 
     def _read_facts(self) -> None:
@@ -78,26 +77,15 @@ class Follower:
             self._facts, self._quiet_s = facts(run), max(QUIET_S, 4 * run.runtime.report_every_s)
             self._facts_of = this
 
-    def _look_for_checkpoints(self) -> None:
-        """Those that are complete, from the first look on."""
-        found = {path.parent.name for path in self.folder.glob(f"{folders.CHECKPOINTS}/*/manifest.json")}
-        if self._checkpoints is not None and self.story.last is not None:
-            for name in sorted(found - self._checkpoints):
-                number = name.partition("-")[0].lstrip("0")
-                self.story.note(
-                    Event(
-                        seconds=self.story.last.seconds, stage=None, what="checkpoint", detail=f"after microbatch {number[:20]}"
-                    )
-                )
-        self._checkpoints = found
-
     @property
     def state(self) -> str:
-        """waiting, training, quiet or finished."""
+        """waiting, training, quiet, interrupted or finished."""
         if self._has_read_all and (self.folder / "report.json").exists():
             return "finished"
         if self.story.last is None:
             return "waiting"
+        if self.story.is_interrupted:
+            return "interrupted"
         return "quiet" if self.quiet_s > self._quiet_s else "training"
 
     @property
@@ -117,11 +105,11 @@ class Follower:
 
     def story_so_far(self) -> dict[str, Any]:
         """The same with all that led to it."""
-        report = self._report()
         told = self._told(self.story.evaluations(), len(self.story.events), None)
-        return told | {"history": self.story.history(), "report": report}
+        return told | {"history": self.story.history()}
 
     def _told(self, evaluations: list[dict[str, Any]], events: int, cells: int | None) -> dict[str, Any]:
+        report = self._report()  # first: it may be damaged
         return {
             "run": {"folder": self.folder.name, **self._facts},
             "state": self.state,
@@ -130,21 +118,24 @@ class Follower:
             "number": self.story.number,
             "now": self.story.now(),
             "evaluations": evaluations,
+            "report": report,
             "events": [event.model_dump() for event in self.story.events][-events:] if events else [],
             "cells": self.story.cells() if cells is None else self.story.cells(cells),
         }
 
     def _report(self) -> dict[str, Any] | None:
+        if self._outcome is None and self.state == "finished" and not self._is_damaged:
+            try:
+                self._outcome = self._read_report()
+            except UsageError as error:
+                self.failure, self._is_damaged = str(error), True
+        return self._outcome.model_dump() if self._outcome is not None else None
+
+    def _read_report(self) -> Outcome:
         path = self.folder / "report.json"
-        try:
-            if (found := _stat(path)) is None:
-                return None
-            if found.st_size > REPORT_BYTES_MAX:
-                raise UsageError(f"{path} is too large for the report of a run.")
-            return outcome(folders.load_report(self.folder)).model_dump()
-        except UsageError as error:
-            self.failure, self._is_damaged = str(error), True
-            return None
+        if path.stat().st_size > REPORT_BYTES_MAX:
+            raise UsageError(f"{path} is too large for the report of a run.")
+        return outcome(folders.load_report(self.folder))
 
 
 def _stat(path: Path) -> stat_result | None:
@@ -164,4 +155,5 @@ def facts(run: Run) -> dict[str, Any]:
         "epochs": run.epochs,
         "head": run.head if run.schedule == "dni" else None,
         "window": run.link.window,
+        "evaluate_every": run.runtime.evaluate_every,
     }

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 __all__ = ["CONTENT_TYPE", "exposition"]
 
-STATES = ("waiting", "training", "quiet", "finished")
+STATES = ("waiting", "training", "quiet", "interrupted", "finished")
 WORKER_STATES = ("computing", "refining", "waiting", "restarting", "silent")
 GAUGES = {
     "samples_per_s": ("samples_per_second", "Samples a second that the stage trains on, of late."),

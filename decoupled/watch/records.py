@@ -69,11 +69,13 @@ class Moment(_Part):
     seconds: float
     epoch: Whole
     samples: Whole
+    samples_fed: Whole
     samples_total: Whole
     samples_per_s: float
     loss: float | None
     accuracy: float | None
     overlap: float
+    checkpoint: Whole | None
     workers: Annotated[list[Worker], Field(min_length=1, max_length=WORKERS_MAX)]
 
     @model_validator(mode="after")
@@ -121,6 +123,7 @@ class Now(_Part):
     state: Text
     now: Moment | Annotated[dict[str, Any], Field(max_length=0)]  # empty before the first
     evaluations: Annotated[list[Evaluation], Field(max_length=NEWS_MAX)]
+    report: "Outcome | None"
     events: Annotated[list[Event], Field(max_length=NEWS_MAX)]
     cells: Cells
 

@@ -41,4 +41,4 @@ def _listen(address: str) -> socket.socket:
         return socket.create_server(where[:2], family=family)
     except OSError as error:
         reason = os.strerror(error.errno or 0)  # its own says more
-        raise UsageError(f"The page cannot be served at {address}: {reason}. Choose another port.") from None
+        raise UsageError(f"The page cannot be served at {address}: {reason}. Choose another address.") from None

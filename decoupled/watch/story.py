@@ -36,7 +36,11 @@ class Story:
         if self.last is not None and (record.seconds < self.last.seconds or len(record.workers) != len(self.last.workers)):
             self._go_back(record)
         if self.last is None:
-            self.note(Event(seconds=0.0, stage=None, what="began", detail=f"{len(record.workers)} workers"))
+            count = len(record.workers)
+            self.note(Event(seconds=0.0, stage=None, what="began", detail=f"{count} worker{'s' if count > 1 else ''}"))
+        if record.checkpoint is not None and (self.last is None or record.checkpoint != self.last.checkpoint):
+            detail = f"after microbatch {record.checkpoint:,}"
+            self.note(Event(seconds=record.seconds, stage=None, what="checkpoint", detail=detail))
         self._add_up(record)
         self.last = record
         self.number += 1
@@ -75,7 +79,7 @@ class Story:
             at, told = self._evicted_told.get(worker.stage, (-EVICTED_EVERY_S, 0))
             if worker.evicted > told and record.seconds >= at + EVICTED_EVERY_S:
                 count = worker.evicted - told
-                detail = f"{count:,} gradient{'s' if count > 1 else ''} did not come in time"
+                detail = f"{count:,} gradient{'s' if count > 1 else ''} given up"
                 self.note(Event(seconds=record.seconds, stage=worker.stage, what="evicted", detail=detail))
                 self._evicted_told[worker.stage] = (record.seconds, worker.evicted)
 
@@ -107,6 +111,11 @@ class Story:
     def now(self) -> dict[str, Any]:
         """The last moment; empty before the first."""
         return {} if self.last is None else self.last.model_dump(exclude={"evaluations", "incidents", "strips", "cells_end"})
+
+    @property
+    def is_interrupted(self) -> bool:
+        """The last record says that the run ended early."""
+        return self.last is not None and any(one.what == "interrupted" for one in self.last.incidents[-1:])
 
     def totals(self) -> list[dict[str, int]]:
         """What each stage's workers have done together, the lost ones too: it never gets less."""

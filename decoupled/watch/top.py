@@ -22,6 +22,8 @@ EVERY_S = 0.25
 ANSWER_BYTES_MAX = 1 << 22
 ASK_S = 5.0
 
+OVER = ("finished", "interrupted")
+
 Told: TypeAlias = dict[str, Any]  # see Follower.now
 
 COLOURS = {"F": "blue", "B": "red", "S": "magenta", "R": "yellow", "U": "cyan", "E": "green", "C": "white", "P": "white"}
@@ -38,15 +40,16 @@ def show(run: str | None) -> None:
         console.print(picture(ask(), console.width))
         return
     with Live(console=console, auto_refresh=False) as live:
-        while (told := ask())["state"] != "finished":
+        while (told := ask())["state"] not in OVER:
             live.update(picture(told, console.width), refresh=True)
             time.sleep(EVERY_S)
         live.update(picture(told, console.width), refresh=True)
 
 
 def _asker(run: str | None) -> Callable[[], Told]:
-    if run is not None and run.startswith(("http://", "https://")):
-        return lambda: _fetch(run.rstrip("/") + "/api/now")
+    if run is not None and (run.startswith(("http://", "https://")) or (":" in run and not Path(run).exists())):
+        url = run if "://" in run else f"http://{run}"
+        return lambda: _fetch(url.rstrip("/") + "/api/now")
     folder = Path(run) if run is not None else _newest()
     if not (folder / "run.toml").exists():
         raise UsageError(f"{folder} holds no run: there is no {folder / 'run.toml'}.")
@@ -63,7 +66,7 @@ def _asker(run: str | None) -> Callable[[], Told]:
 
 
 def _newest() -> Path:
-    found = sorted(Path("runs").glob("*/run.toml"), key=lambda path: path.stat().st_mtime)
+    found = sorted(Path("runs").glob("**/run.toml"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError("There is no run in runs/. Name a run's folder, or the address of its page.")
     return found[-1].parent
@@ -90,7 +93,7 @@ def picture(told: Told, width: int) -> RenderableType:
     parts = [
         title,
         _whole(told, now),
-        _workers(run, now),
+        _workers(run, now, told["state"] in OVER),
         *_strips(told["cells"], now["workers"], width),
         *_events(told["events"]),
     ]
@@ -110,17 +113,20 @@ def _printable(value: Any) -> Any:
 
 
 def _whole(told: Told, now: Told) -> RenderableType:
-    line = f"{now['seconds']:.1f} s  epoch {now['epoch']}  {now['samples_per_s']:,.0f} samples/s  overlap {now['overlap']:.2f}"
+    whole = told["report"] or now
+    line = (
+        f"{now['seconds']:.1f} s  epoch {now['epoch']}  {whole['samples_per_s']:,.0f} samples/s  overlap {whole['overlap']:.2f}"
+    )
     line += "" if now["loss"] is None else f"  loss {now['loss']:.4f}"
     for one in told["evaluations"][-1:]:
         line += "" if one["accuracy"] is None else f"  test {one['accuracy']:.2%}"
-    bar = ProgressBar(total=max(now["samples_total"], 1), completed=now["samples"], width=40)
+    bar = ProgressBar(total=max(now["samples_total"], 1), completed=now["samples_fed"], width=40)
     table = Table.grid(padding=(0, 2))
-    table.add_row(bar, f"{now['samples']:,} of {now['samples_total']:,} samples")
+    table.add_row(bar, f"{now['samples_fed']:,} of {now['samples_total']:,} samples")
     return Group(Text(line), table)
 
 
-def _workers(run: Told, now: Told) -> Table:
+def _workers(run: Told, now: Told, is_over: bool) -> Table:
     names = ("stage", "layers", "doing", "inbox", "samples/s", "busy %", "staleness", "head cosine")
     table = Table(*names, box=None, padding=(0, 2, 0, 0))
     for column in table.columns[3:]:
@@ -129,7 +135,7 @@ def _workers(run: Told, now: Told) -> Table:
         cells = (
             str(one["stage"]),
             ",".join(map(str, one["layers"])),
-            Text(one["state"], STATE_COLOURS[one["state"]]),
+            Text("ended") if is_over else Text(one["state"], STATE_COLOURS[one["state"]]),
             f"{one['inbox']}/{run['window']}" if run.get("window") else str(one["inbox"]),
             f"{one['samples_per_s']:,.0f}",
             f"{one['busy'] * 100:.0f}",

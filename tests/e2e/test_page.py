@@ -341,7 +341,7 @@ def test_strangers_records_are_shown_as_text_and_a_lost_connection_is_told_and_m
 def sixteen_workers(source: Path) -> dict[str, Any]:
     """A record of a run of another's making, in which nothing is known that need not be."""
     record: dict[str, Any] = json.loads((source / "metrics.jsonl").read_text().splitlines()[0])
-    worker = record["workers"][0] | {"head_cosine": None}
+    worker = record["workers"][0] | {"head_cosine": None, "state": "restarting"}
     evil = {"seconds": 1.0, "stage": 3, "what": "lost", "detail": "<b>bold</b><script>alert(1)</script>"}
     return record | {
         "loss": None,

@@ -31,6 +31,7 @@ def test_a_run_is_waited_for_and_then_followed(tmp_path: Path) -> None:
         "batch": 32,
         "epochs": 20,
         "window": 8,
+        "evaluate_every": 0,
     }
     assert (told["number"], told["now"]["seconds"]) == (1, 0.25)
 
@@ -70,19 +71,16 @@ def test_a_run_that_says_nothing_for_a_while_is_quiet_and_not_finished(tmp_path:
     assert follower.quiet_s == pytest.approx(QUIET_S + 1)
 
 
-def test_checkpoints_that_are_complete_are_events(tmp_path: Path) -> None:
+def test_a_run_that_says_it_was_interrupted_is_until_it_goes_on(tmp_path: Path) -> None:
     folder, follower = begin(tmp_path), Follower(tmp_path)
-    go_on(folder, values(0.25))
-    read(follower)
+    interrupted = {"seconds": 0.5, "stage": None, "what": "interrupted", "detail": "by Ctrl-C"}
 
-    for number, name in enumerate(("0000000063", "0000000127", "0000000127-1")):
-        (folder / "checkpoints" / name).mkdir(parents=True)
-        if number:
-            (folder / "checkpoints" / name / "manifest.json").touch()
-    go_on(folder, values(0.5))
-    read(follower)
+    states = []
+    for record in (values(0.25), values(0.5, incidents=[interrupted]), values(0.3)):
+        go_on(folder, record)
+        states.append(read(follower).state)
 
-    assert [(event.what, event.detail) for event in follower.story.events][1:] == [("checkpoint", "after microbatch 127")] * 2
+    assert states == ["training", "interrupted", "training"]
 
 
 def test_who_asks_for_what_is_new_gets_that_alone(tmp_path: Path) -> None:

@@ -104,6 +104,16 @@ def test_incidents_are_events_and_told_once_however_often_they_are_recorded() ->
     assert told.events_number == 3
 
 
+def test_a_checkpoint_is_an_event_when_it_is_another() -> None:
+    told = Story()
+
+    for number, checkpoint in enumerate((None, 63, 63, 1270)):
+        told.add(moment(number + 1.0, checkpoint=checkpoint))
+
+    found = [(event.seconds, event.detail) for event in told.events if event.what == "checkpoint"]
+    assert found == [(2.0, "after microbatch 63"), (4.0, "after microbatch 1,270")]
+
+
 def test_evicted_gradients_are_told_now_and_then_with_their_number() -> None:
     told = Story()
 

@@ -1,6 +1,6 @@
 // The network: its workers left to right, what each is doing, and the links between them.
 
-import { element, fixed, percent, put, short, whole } from "./words.js";
+import { element, fixed, isOver, percent, put, short, whole } from "./words.js";
 
 const SLOTS_MAX = 16; // drawn; a larger inbox is drawn to scale
 
@@ -17,14 +17,14 @@ export class Network {
   show(told) {
     const { run, now } = told;
     const workers = now.workers ?? [];
-    const hasButtons = told.allows_faults && told.state !== "finished";
+    const hasButtons = told.allows_faults && !isOver(told.state);
     const shape = JSON.stringify([workers.map((one) => one.layers), run.schedule, run.hidden, hasButtons]);
     if (shape !== this.#shape) {
       this.#shape = shape;
       this.#draw(run, workers, hasButtons);
     }
     const restarts = (stage) => told.events.filter((one) => one.what === "rejoined" && one.stage === stage).length;
-    workers.forEach((worker, i) => this.#workers[i](worker, run, restarts(worker.stage), told.state === "finished"));
+    workers.forEach((worker, i) => this.#workers[i](worker, run, restarts(worker.stage), told.state));
   }
 
   #draw(run, workers, hasButtons) {
@@ -61,9 +61,9 @@ export class Network {
     card.append(element("p", "layers", layers(worker, run)), bar, element("p", "shares", busy, " ", waiting), numbers);
     if (hasButtons) card.append(this.#buttons(stage));
     const [link, fillLink] = run.schedule === "single" ? [element("div", "link"), () => {}] : inbox(run.window);
-    const fill = (now, about, times, isOver) => {
-      card.dataset.state = isOver ? "over" : now.state;
-      put(state, isOver ? "done" : now.state);
+    const fill = (now, about, times, runState) => {
+      card.dataset.state = isOver(runState) ? "over" : now.state;
+      put(state, isOver(runState) ? { finished: "done", interrupted: "ended" }[runState] : now.state);
       bar.firstElementChild.style.inlineSize = `${Math.min(now.busy, 1) * 100}%`;
       put(busy, `busy ${percent(now.busy)}`);
       put(waiting, `waiting ${percent(Math.max(1 - now.busy, 0))}`);

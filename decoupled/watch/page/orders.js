@@ -4,6 +4,9 @@ import { put } from "./words.js";
 
 const ASKED = { pause: "pause for 5 seconds", kill: "kill itself" };
 
+const FORGOTTEN_MS = 15000;
+let forgetting = 0;
+
 /** Asks; what came of it is said below the heading of the network. */
 export async function order(stage, what) {
   const answer = document.getElementById("answer");
@@ -16,6 +19,8 @@ export async function order(stage, what) {
       body: "{}",
     });
     put(answer, response.ok ? asked : (await response.json()).error);
+    clearTimeout(forgetting);
+    forgetting = setTimeout(() => put(answer, ""), FORGOTTEN_MS);
   } catch {
     put(answer, `The worker of stage ${stage} was not asked: the page has no connection.`);
   }

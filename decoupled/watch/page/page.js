@@ -9,7 +9,7 @@ import { Network } from "./network.js";
 import { order } from "./orders.js";
 import { Timeline } from "./timeline.js";
 import * as title from "./title.js";
-import { element, onTheme, put } from "./words.js";
+import { element, isOver, onTheme, put } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 const [network, timeline, events, charts] = [new Network(order), new Timeline(), new Events(), new Charts()];
@@ -42,7 +42,7 @@ const hears = {
 
 function show(news) {
   [told, toldAt] = [{ report: told?.report, ...news }, performance.now()];
-  timeline.take(news.cells, news.state === "finished");
+  timeline.take(news.cells, isOver(news.state));
   network.show({ ...news, events: events.all });
   showCharts();
   showTop();
@@ -64,7 +64,8 @@ function showTop() {
 
 function warning() {
   if (isConnected) return told?.failure ? `The run's folder cannot be read on: ${told.failure}` : "";
-  return "No connection. What is shown is the last that was known; it goes on when the page is served again.";
+  const again = `decoupled dashboard ${told?.run.folder ?? "RUN"}`;
+  return `No connection. What is shown is the last that was known; it goes on when the page is served again, as by ${again}.`;
 }
 
 function legend() {

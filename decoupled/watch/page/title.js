@@ -24,9 +24,9 @@ export function show(told, connected) {
   showFacts(run);
   showState(told, connected);
   if (now.seconds === undefined) return;
-  const share = now.samples_total ? Math.min(now.samples / now.samples_total, 1) : 0;
+  const share = now.samples_total ? Math.min(now.samples_fed / now.samples_total, 1) : 0;
   byId("progress").setAttribute("aria-valuenow", (share * 100).toFixed(0));
-  byId("progress").setAttribute("aria-valuetext", `${whole(now.samples)} of ${whole(now.samples_total)} samples`);
+  byId("progress").setAttribute("aria-valuetext", `${whole(now.samples_fed)} of ${whole(now.samples_total)} samples`);
   byId("progress").firstElementChild.style.inlineSize = `${share * 100}%`;
   const test = told.evaluations.at(-1);
   const { samples_per_s, overlap } = told.report ?? now; // of the whole run once it is over
@@ -34,7 +34,7 @@ export function show(told, connected) {
     "samples/s": whole(samples_per_s),
     overlap: percent(overlap),
     "training loss": figures(now.loss),
-    "test accuracy": percent(test?.accuracy, 2),
+    "test accuracy": test || run.evaluate_every ? percent(test?.accuracy, 2) : "at the end",
     epoch: run.epochs ? `${whole(now.epoch)}/${whole(run.epochs)}` : whole(now.epoch),
     time: duration(now.seconds),
   };
@@ -49,7 +49,7 @@ function showFacts(run) {
   facts.forEach((fact, i) => put(list.children[i], fact));
 }
 
-const STATES = { waiting: "waiting for it to begin", training: "training", finished: "finished" };
+const STATES = { waiting: "waiting for it to begin", training: "training", finished: "finished", interrupted: "interrupted" };
 
 function showState(told, connected) {
   const state = connected ? told.state : "lost";

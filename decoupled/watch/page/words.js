@@ -53,3 +53,6 @@ export const stageLine = (stage) => ({
 export function onTheme(call) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", call);
 }
+
+/** Whether nothing more will come of a run that is in this state, unless it is resumed. */
+export const isOver = (state) => state === "finished" || state === "interrupted";
