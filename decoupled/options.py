@@ -93,21 +93,47 @@ def takes_run(function: Callable[..., None]) -> Callable[..., None]:
 
     Where the command can resume a run, the options go over what that run was.
     """
-    own = [p for p in inspect.signature(function).parameters.values() if p.name != "run"]
-    taken = {p.name for p in own} | {"base"}
-    options = {name: p for name, p in inspect.signature(run_options).parameters.items() if name not in taken}
+    own = inspect.signature(function).parameters
+    options = {name: p for name, p in inspect.signature(run_options).parameters.items() if name not in {*own, "base"}}
 
-    @functools.wraps(function)
     def with_run(**values: Any) -> None:
         resumed = values.get("resume")
         base = {} if resumed is None else {**as_it_was(resumed), "faults": []}
         run = run_options(**{name: values.pop(name) for name in options}, base=base)
         function(run=run, **values)
 
-    parameters = [
-        *(p.replace(kind=p.KEYWORD_ONLY) for p in options.values()),
-        *(p.replace(kind=p.KEYWORD_ONLY) for p in own),
-    ]
-    vars(with_run)["__signature__"] = inspect.Signature(parameters)
-    with_run.__annotations__ = {p.name: p.annotation for p in parameters}
-    return with_run
+    return _joined(function, "run", options, with_run)
+
+
+def takes(name: str, make: Callable[..., object]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options that `make` has; what it makes of them reaches the command under that name.
+
+    An option that the command has as well is for both.
+    """
+    options = dict(inspect.signature(make).parameters)
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function).parameters
+
+        def with_options(**values: Any) -> None:
+            made = make(**{option: values[option] if option in own else values.pop(option) for option in options})
+            function(**{name: made}, **values)
+
+        added = {option: p for option, p in options.items() if option not in own}
+        return _joined(function, name, added, with_options)
+
+    return decorate
+
+
+def _joined(
+    function: Callable[..., None], name: str, options: Mapping[str, inspect.Parameter], call: Callable[..., None]
+) -> Callable[..., None]:
+    """`call`, with the parameters of the function, of which one has the options in its place."""
+    parameters: list[inspect.Parameter] = []
+    for own in inspect.signature(function).parameters.values():
+        parameters += options.values() if own.name == name else [own]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
+    call = functools.wraps(function)(call)
+    vars(call)["__signature__"] = inspect.Signature(parameters)
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call

@@ -8,38 +8,34 @@ import typer
 
 from decoupled import api, folders
 from decoupled.cli.app import JsonFile, Out, Resume, can_be_written, command, keys, write_json
-from decoupled.cli.watching import AllowFaults, Dashboard, DashboardAddress, OpenPage, Tensorboard, Watching
+from decoupled.cli.watching import NOBODY, Watching, watching_options
 from decoupled.config import Run
 from decoupled.console import Display, say, summary
 from decoupled.errors import UsageError
 from decoupled.launch.work import end_with_stdin, work
-from decoupled.options import Insecure, KeysFolder, takes_run
+from decoupled.options import Insecure, KeysFolder, takes, takes_run
 from decoupled.telemetry.board import Progress
 from decoupled.transport.address import listening
 from decoupled.transport.keys import make as make_keys
 from decoupled.transport.keys import of_worker
-from decoupled.watch.address import ADDRESS
 
 
 @command
+@takes("watching", watching_options)
 @takes_run
 def train(
     run: Run,
     out: Out = None,
     resume: Resume = None,
-    dashboard: Dashboard = False,
-    dashboard_address: DashboardAddress = None,
-    allow_faults: AllowFaults = False,
-    insecure: OpenPage = False,
-    tensorboard: Tensorboard = False,
+    watching: Watching = NOBODY,
     json_file: JsonFile = None,
 ) -> None:
     """Train a network, by default with one worker process per layer, all on this machine."""
-    watching = Watching(dashboard_address or (ADDRESS if dashboard else None), allow_faults, insecure, tensorboard)
     _train(run, out, resume, json_file, watching)
 
 
 @command
+@takes("watching", watching_options)
 @takes_run
 def coordinator(
     run: Run,
@@ -48,16 +44,12 @@ def coordinator(
     insecure: Insecure = False,
     out: Out = None,
     resume: Resume = None,
-    dashboard: Dashboard = False,
-    dashboard_address: DashboardAddress = None,
-    allow_faults: AllowFaults = False,
-    tensorboard: Tensorboard = False,
+    watching: Watching = NOBODY,
     json_file: JsonFile = None,
 ) -> None:
     """The same by hand: wait for workers that are started with `decoupled worker`."""
     if run.schedule == "single":
         raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
-    watching = Watching(dashboard_address or (ADDRESS if dashboard else None), allow_faults, insecure, tensorboard)
     _train(run, out, resume, json_file, watching, listening(bind, insecure, keys is not None), keys)
 
 

@@ -17,13 +17,7 @@ from decoupled.telemetry.tensorboard import EventFiles
 from decoupled.watch.address import ADDRESS, check
 from decoupled.watch.beside import Beside
 
-Dashboard = Annotated[bool, typer.Option("--dashboard", help="Serve a page that shows the run live.")]
-DashboardAddress = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help=f"Serve it there (--dashboard alone: {ADDRESS}).")
-]
-AllowFaults = Annotated[bool, typer.Option("--allow-faults", help="Buttons on the page that pause and kill workers.")]
 OpenPage = Annotated[bool, typer.Option("--insecure", help="Let other hosts watch, where the address is open to them.")]
-Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Also write event files, to RUN/tensorboard.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +52,24 @@ class Watching:
             if page is not None:
                 say(f"Watch it at {page.url}")
             yield Watched(files.write if files is not None else _ignore, page.take_faults if page is not None else tuple)
+
+
+NOBODY = Watching(None, allow_faults=False, insecure=False, tensorboard=False)
+
+
+def watching_options(
+    dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve a page that shows the run live.")] = False,
+    dashboard_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help=f"Serve it there (--dashboard alone: {ADDRESS}).")
+    ] = None,
+    allow_faults: Annotated[
+        bool, typer.Option("--allow-faults", help="Buttons on the page that pause and kill workers.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write event files, to RUN/tensorboard.")] = False,
+    insecure: OpenPage = False,
+) -> Watching:
+    """Who is to watch, as the options say."""
+    return Watching(dashboard_address or (ADDRESS if dashboard else None), allow_faults, insecure, tensorboard)
 
 
 def warn_of(address: str, allow_faults: bool, insecure: bool) -> None:

@@ -1,11 +1,9 @@
 """The page in a real headless Chromium, beside real runs: it shows what the server says, its buttons reach the workers, and it
 costs and breaks nothing. One browser and one endless run serve most of the tests."""
 
-import hashlib
 import json
 import re
 import shutil
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +12,10 @@ from typing import Any, TypeAlias
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, ViewportSize
 
-from decoupled.watch.server import PAGE
 from tests.conftest import leaving_nothing, until
 from tests.e2e.browsing import CHROMIUM, DESK, PHONE, WATCHED, chromium, served
 from tests.e2e.commands import ENDLESS, SMALL
+from tests.e2e.looking import colours, events, figures, get, has_colour, is_wider_than_its_window, nameless, text
 
 Open: TypeAlias = Callable[..., Page]
 
@@ -90,62 +88,6 @@ def listen(page: Page, url: str, complaints: list[str]) -> None:
     page.on("request", on_request)
     page.on("requestfailed", on_failure)
     page.on("response", on_response)
-
-
-def get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{url}/api/now", timeout=5) as answer:
-        found: dict[str, Any] = json.loads(answer.read())
-    return found
-
-
-def text(page: Page, selector: str) -> str:
-    return page.locator(selector).first.inner_text()
-
-
-def figures(page: Page) -> dict[str, str]:
-    return dict(zip(page.locator("#figures dt").all_inner_texts(), page.locator("#figures dd").all_inner_texts(), strict=True))
-
-
-def events(page: Page) -> list[str]:
-    return page.locator("#events li").all_inner_texts()
-
-
-def pixels(page: Page, selector: str, then: str, argument: str = "") -> Any:
-    """What comes of a canvas's pixels, each a whole number."""
-    script = f"""(canvas, argument) => {{
-        const pen = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", {{ willReadFrequently: true }});
-        pen.drawImage(canvas, 0, 0);
-        const pixels = new Uint32Array(pen.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
-        {then}
-    }}"""
-    return page.locator(selector).first.evaluate(script, argument)
-
-
-def colours(page: Page, selector: str) -> int:
-    """How many different colours a canvas has."""
-    return int(pixels(page, selector, "return new Set(pixels).size;"))
-
-
-def has_colour(page: Page, selector: str, variable: str) -> bool:
-    """Whether a canvas has a pixel of a colour of the theme."""
-    then = """
-        pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(argument);
-        pen.fillRect(0, 0, 1, 1);
-        return pixels.includes(new Uint32Array(pen.getImageData(0, 0, 1, 1).data.buffer)[0]);
-    """
-    return bool(pixels(page, selector, then, variable))
-
-
-def is_wider_than_its_window(page: Page) -> bool:
-    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
-
-
-def nameless(page: Page) -> list[str]:
-    """What a screen reader would meet without being told what it is."""
-    script = """() => [...document.querySelectorAll("button, select, img, [role=img], [role=progressbar], [tabindex]")]
-        .filter(it => !it.ariaLabel && !it.labels?.length && !it.hasAttribute("aria-labelledby") && !it.closest("[hidden]"))
-        .map(it => it.outerHTML.slice(0, 80))"""
-    return list(page.evaluate(script))
 
 
 def test_the_page_shows_the_numbers_of_the_run(training: str, visit: Open) -> None:
@@ -351,11 +293,3 @@ def sixteen_workers(source: Path) -> dict[str, Any]:
         "workers": [worker | {"stage": stage, "layers": [stage], "inbox": 4096} for stage in range(16)],
         "strips": ["x0" * 50] * 15 + ["?0" * 50],
     }
-
-
-def test_the_charting_library_is_the_one_that_was_published() -> None:
-    sums = re.findall(r"^([0-9a-f]{64})  (\S+)$", (PAGE / "vendor" / "README.md").read_text(), re.MULTILINE)
-
-    assert {file for _, file in sums} == {path.name for path in (PAGE / "vendor").iterdir()} - {"README.md"}
-    for expected, file in sums:
-        assert hashlib.sha256((PAGE / "vendor" / file).read_bytes()).hexdigest() == expected, file
