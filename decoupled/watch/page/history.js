@@ -19,6 +19,9 @@ export class History {
   take(news) {
     const { now, run } = news;
     this.hasHeads = run.head !== null;
+    const known = new Set(this.evaluations.map((one) => one.epoch)); // one that was lost is made again, later than others
+    this.evaluations.push(...news.evaluations.filter((one) => !known.has(one.epoch)));
+    this.evaluations.sort((one, other) => one.epoch - other.epoch);
     if (now.seconds === undefined || news.number <= this.#number) return true;
     const workers = this.busy.at(-1)?.length ?? now.workers.length;
     if (now.seconds < (this.seconds.at(-1) ?? 0) || workers !== now.workers.length) return false;
@@ -29,8 +32,6 @@ export class History {
     this.busy.push(now.workers.map((one) => one.busy));
     this.staleness.push(now.workers.map((one) => one.staleness_mean));
     this.head_cosine.push(now.workers.map((one) => one.head_cosine));
-    const known = this.evaluations.at(-1)?.epoch ?? 0;
-    this.evaluations.push(...news.evaluations.filter((one) => one.epoch > known));
     if (this.seconds.length > POINTS_MAX) {
       for (const name of ["seconds", ...this.#names]) this[name] = this[name].filter((_, i) => i % 2);
     }

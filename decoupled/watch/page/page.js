@@ -41,7 +41,7 @@ const hears = {
 };
 
 function show(news) {
-  [told, toldAt] = [{ report: told?.report, ...news }, performance.now()];
+  [told, toldAt] = [{ ...news, evaluations: history.evaluations }, performance.now()];
   timeline.take(news.cells, isOver(news.state));
   network.show({ ...news, events: events.all });
   showCharts();
