@@ -29,7 +29,7 @@ class Follower:
         self._facts_of: tuple[int, ...] = ()  # the very file that they are from
         self._quiet_s = QUIET_S
         self._offset = 0  # of the first line that has not been read
-        self._has_read_all = True
+        self._is_finished = False  # and read to its end
         self.failure: str | None = None  # why the folder cannot be read on
         self._is_damaged = False
         self._outcome: Outcome | None = None
@@ -51,6 +51,7 @@ class Follower:
 
     def _read_on(self) -> bool:
         self._read_facts()
+        has_report = (self.folder / "report.json").exists()  # which is written last, so looked for first
         try:
             with (self.folder / "metrics.jsonl").open("rb") as file:
                 file.seek(self._offset)
@@ -65,8 +66,9 @@ class Follower:
         self._offset += len(lines) + len(newline)
         for line in filter(None, lines.split(b"\n")):
             self.story.add(parse(line))
-        self._has_read_all = len(block) < READ_BYTES
-        return not self._has_read_all
+        has_more = len(block) >= READ_BYTES
+        self._is_finished = has_report and not has_more
+        return has_more
 
     def _read_facts(self) -> None:
         """They may be others when a run is resumed."""
@@ -80,7 +82,7 @@ class Follower:
     @property
     def state(self) -> str:
         """waiting, training, quiet, interrupted or finished."""
-        if self._has_read_all and (self.folder / "report.json").exists():
+        if self._is_finished:
             return "finished"
         if self.story.last is None:
             return "waiting"

@@ -185,6 +185,19 @@ def test_a_long_run_is_not_finished_before_it_has_been_read(tmp_path: Path) -> N
     assert states == ["training", "finished"]
 
 
+def test_a_run_is_not_finished_before_its_last_record_has_been_read(tmp_path: Path) -> None:
+    folder, follower = begin(tmp_path), Follower(tmp_path)
+    go_on(folder, values(0.25))
+    read(follower)
+
+    go_on(folder, values(0.5))
+    (folder / "report.json").touch()
+    states = [follower.state, read(follower).state]
+
+    assert states == ["training", "finished"]
+    assert follower.story.number == 2
+
+
 def test_reading_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     folder = begin(tmp_path)
     go_on(folder, values())
