@@ -12,6 +12,8 @@ from typing import Any
 
 from decoupled.telemetry.board import Progress, WorkerView
 
+TAIL_BYTES = 1 << 23  # more than a line has
+
 
 class MetricsFile:
     """Appends records to a file; a reader may follow it while the run goes on. A full disk costs records, not the run."""
@@ -19,8 +21,7 @@ class MetricsFile:
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
         self._path, self._warn = path, warn
         self._file = path.open("ab", buffering=0)
-        if path.stat().st_size:
-            self._file.truncate(path.read_bytes().rfind(b"\n") + 1)  # a line that a power cut left half written
+        self._file.seek(self._file.truncate(_whole_lines(path)))  # without a line that a power cut left half written
         self._lost = 0  # records that could not be written, since one could
 
     def write(self, record: dict[str, Any]) -> bool:
@@ -45,6 +46,14 @@ class MetricsFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+
+
+def _whole_lines(path: Path) -> int:
+    """The bytes of a file up to its last end of a line."""
+    with path.open("rb") as file:
+        before = max(path.stat().st_size - TAIL_BYTES, 0)
+        file.seek(before)
+        return before + file.read().rfind(b"\n") + 1
 
 
 def finite(value: Any) -> Any:

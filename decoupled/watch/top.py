@@ -94,7 +94,7 @@ def picture(told: Told, width: int) -> RenderableType:
         title,
         _whole(told, now),
         _workers(run, now, told["state"] in OVER),
-        *_strips(told["cells"], now["workers"], width),
+        *_strips(told["cells"], width),
         *_events(told["events"]),
     ]
     return Group(*parts)
@@ -146,7 +146,7 @@ def _workers(run: Told, now: Told, is_over: bool) -> Table:
     return table
 
 
-def _strips(cells: Told, workers: list[Told], width: int) -> list[Text]:
+def _strips(cells: Told, width: int) -> list[Text]:
     """What each worker did of late: how much of a column's time it computed, and what most of it was."""
     known = len(cells["strips"][0]) // 2 // TOGETHER if cells["strips"] else 0
     count = max(min(width - 10, known), 0)

@@ -114,6 +114,21 @@ def test_half_a_line_that_a_power_cut_left_is_taken_away(tmp_path: Path) -> None
     assert lines(path) == [{"number": 0}, {"number": 1}]
 
 
+def test_a_disk_that_is_full_from_the_start_leaves_only_the_lines_that_were_whole(tmp_path: Path) -> None:
+    path, warnings = tmp_path / "metrics.jsonl", list[str]()
+    path.write_text('{"number": 0}\n{"num')
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with MetricsFile(path, warnings.append) as sink:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))
+            sink.write({"number": 1})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert path.read_bytes() == b'{"number": 0}\n'
+    assert len(warnings) == 1
+
+
 def test_a_full_disk_costs_records_and_a_warning_but_never_half_a_line(tmp_path: Path) -> None:
     """The kernel refuses what goes beyond the largest size of a file, just as a full disk would."""
     path, warnings = tmp_path / "metrics.jsonl", list[str]()

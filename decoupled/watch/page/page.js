@@ -31,7 +31,7 @@ const hears = {
     show(news);
     if (news.state !== "finished" || wasOver) return;
     put(byId("news"), "The run is finished.");
-    feed.again(); // the story has its report
+    feed.end();
   },
   lost() {
     if (told?.state === "finished") return feed.end();
