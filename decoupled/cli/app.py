@@ -30,6 +30,10 @@ def about(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. Of a plain KeyboardInterrupt that passed through `exec`, as imports do, Python dies at its end, although caught."""
+
+
 class Terminated(BaseException):
     """SIGTERM came. It unwinds the stack as Ctrl-C does, so that everything is put away."""
 
@@ -37,9 +41,14 @@ class Terminated(BaseException):
 def main() -> None:
     """The command `decoupled`."""
 
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise Interrupted
+
     def terminate(number: int, frame: object) -> NoReturn:
         raise Terminated
 
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored where a shell has said so
+        signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGHUP, terminate)  # the terminal was closed
     try:
