@@ -63,15 +63,16 @@ def train(
     on_warning: OnWarning = warn,
     keys: str | Path | None = None,
     take_faults: TakeFaults = tuple,
+    keep_workers: bool = False,
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
     With `out` the run is kept in that new folder: run.toml, metrics.jsonl, checkpoints, and at the end report.json,
     account.json, model.safetensors and spans.safetensors. The worker processes are started and ended here; with `address`
     the run waits there for workers started by hand instead, and with `keys`, the coordinator's folder of them, only for
-    known ones. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
+    known ones; with `keep_workers` they then wait for another run there. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
-    meeting, run = _meeting(address, keys), _found_from_anywhere(run)
+    meeting, run = _meeting(address, keys, keep_workers), _found_from_anywhere(run)
     blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning, take_faults)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
@@ -94,13 +95,14 @@ def resume(
     on_warning: OnWarning = warn,
     keys: str | Path | None = None,
     take_faults: TakeFaults = tuple,
+    keep_workers: bool = False,
 ) -> Report:
     """Goes on with the interrupted run in a folder, from its last complete checkpoint or else from the beginning.
 
     `run` may differ from the folder's own in how it is carried out (see CHANGEABLE), but not in what is trained. Raises
     UsageError when it does, or when there is nothing to go on with.
     """
-    folder, before, meeting = Path(folder), load_run(folder), _meeting(address, keys)
+    folder, before, meeting = Path(folder), load_run(folder), _meeting(address, keys, keep_workers)
     if (folder / "report.json").exists():
         raise UsageError(f"{folder} holds a finished run, so there is nothing to resume.")
     if before.schedule == "single":
@@ -156,9 +158,9 @@ def _audience(
     return Audience(on_progress or _ignore, on_waiting or _ignore, on_warning, take_faults)
 
 
-def _meeting(address: str | None, keys: str | Path | None) -> Meeting | None:
+def _meeting(address: str | None, keys: str | Path | None, keep_workers: bool) -> Meeting | None:
     own = of_coordinator(Path(keys)) if keys is not None else None
-    return Meeting(address, own) if address is not None else None
+    return Meeting(address, own, keep_workers) if address is not None else None
 
 
 def _ignore(*heard: object) -> None:

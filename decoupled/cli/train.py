@@ -42,6 +42,7 @@ def coordinator(
     bind: Annotated[str, typer.Option(help="Where to wait for the workers.")] = "tcp://127.0.0.1:5555",
     keys: KeysFolder = None,
     insecure: Insecure = False,
+    keep_workers: Annotated[bool, typer.Option("--keep-workers", help="Then have the workers wait for another run.")] = False,
     out: Out = None,
     resume: Resume = None,
     watching: Watching = NOBODY,
@@ -50,7 +51,7 @@ def coordinator(
     """The same by hand: wait for workers that are started with `decoupled worker`."""
     if run.schedule == "single":
         raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
-    _train(run, out, resume, json_file, watching, listening(bind, insecure, keys is not None), keys)
+    _train(run, out, resume, json_file, watching, listening(bind, insecure, keys is not None), keys, keep_workers)
 
 
 def _train(
@@ -61,6 +62,7 @@ def _train(
     watching: Watching,
     address: str | None = None,
     keys: Path | None = None,
+    keep_workers: bool = False,
 ) -> None:
     can_be_written(json_file)
     if resume is not None and out is not None:
@@ -75,7 +77,7 @@ def _train(
                 display.progress(now)
                 watched.progress(now)
 
-            audience = (progress, address, display.waiting, display.warn, keys, watched.take_faults)
+            audience = (progress, address, display.waiting, display.warn, keys, watched.take_faults, keep_workers)
             report = api.train(run, folder, *audience) if resume is None else api.resume(folder, run, *audience)
     except KeyboardInterrupt:
         hint = [f"With --resume {folder} it goes on."] if any(folder.glob("checkpoints/*/manifest.json")) else []

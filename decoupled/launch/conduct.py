@@ -35,10 +35,11 @@ class Audience:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Where workers come that were started by hand; with keys, only known ones get in."""
+    """Where workers come that were started by hand; with keys, only known ones get in. They may be kept for another run."""
 
     address: str
     keys: Keys | None = None
+    keeps_workers: bool = False
 
 
 def conduct(
@@ -59,7 +60,7 @@ def conduct(
         members = (keys.public, *keys.known) if keys is not None else ()
         transport.admit(members)
         coordinator = Coordinator(blueprint, transport, store, resume, members)
-        stack.callback(coordinator.stop)  # runs first, whether the run ended well or not
+        stack.callback(coordinator.stop, meeting is not None and meeting.keeps_workers)  # runs first, whether the run ended well or not
         next_report_s, joined, told = 0.0, -1, 0
         while not coordinator.is_done:
             if workers is not None:

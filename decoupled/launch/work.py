@@ -32,22 +32,32 @@ def end_with_stdin() -> None:
 
 
 def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Callable[[str], None]) -> None:
-    """Joins the coordinator at that address and works until the run is over.
+    """Joins the coordinator at that address and works until the run is over, and in the next one if it is kept for that.
 
     The worker listens on `host`, or beside the coordinator's socket file when that is one. Raises RunFailed when it was
     refused, when the coordinator has gone or has another key, or when the stage cannot go on.
     """
+    is_kept = _take_part(coordinator, host, insecure, keys, say, is_kept=False)
+    while is_kept:
+        is_kept = _take_part(coordinator, host, insecure, keys, say, is_kept=True)
+
+
+def _take_part(
+    coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Callable[[str], None], is_kept: bool
+) -> bool:
+    """Works in one run, and says whether this worker is kept for another."""
     name = f"worker-{uuid.uuid4().hex[:12]}"
     if coordinator.startswith("ipc://"):
         inbox = f"{coordinator}-{name[-4:]}"
     else:
         inbox = listening(_beside(coordinator, host), insecure, keys is not None)
     transport = ZeroMQ(keys=keys, log=LOG.warning, own=(COORDINATOR, DOWNSTREAM, UPSTREAM))
-    worker = Worker(transport, say=say)
+    worker = Worker(transport, say=say, is_kept=is_kept)
     try:
         worker.join(coordinator, inbox, name, keys.known[0] if keys is not None else "")
-        say(f"waiting for the coordinator at {coordinator}")
+        say(f"waiting for the {'next ' if is_kept else ''}coordinator at {coordinator}")
         worker.run()
+        return worker.is_kept
     except DecoupledError as error:
         if not worker.is_dismissed:
             worker.fail(error)

@@ -81,10 +81,10 @@ class Coordinator:
         self.crew.watch()
         self.crew.attempt.source.feed()
 
-    def stop(self) -> None:
-        """Tells all workers that the run is over."""
+    def stop(self, are_kept: bool = False) -> None:
+        """Tells all workers that the run is over, and whether they are wanted for another."""
         for seat in self.crew.rendezvous.taken:
-            self._transport.send(seat.peer, Message(Kind.STOP))
+            self._transport.send(seat.peer, Message(Kind.STOP, body={"again": are_kept}))
 
     def take_due_starts(self) -> int:
         """How many workers are to be started now, in the places of lost ones."""

@@ -248,7 +248,7 @@ class Crew:
         """A worker that may still be there is not wanted any more."""
         seat = self.rendezvous.seats[stage]
         if seat is not None and not self.attempt.results[stage].is_whole:
-            self._send(seat.peer, Message(Kind.STOP))
+            self._send(seat.peer, Message(Kind.STOP, body={"reason": why}))
             self.condemned.append(seat.pid)
         self.lose(stage, why)
 

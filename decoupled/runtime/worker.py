@@ -8,6 +8,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from decoupled.config import Fault
 from decoupled.errors import DecoupledError, RunFailed
@@ -32,8 +33,13 @@ class Worker:
     """One worker process, or one of several in a simulated cluster: `step` is all it takes to drive it."""
 
     def __init__(
-        self, transport: Transport, clock_ns: Callable[[], int] = now_ns, say: Callable[[str], None] = lambda text: None
+        self,
+        transport: Transport,
+        clock_ns: Callable[[], int] = now_ns,
+        say: Callable[[str], None] = lambda text: None,
+        is_kept: bool = False,
     ) -> None:
+        """One that `is_kept` from a run before bears with a coordinator that goes before the next run has begun."""
         self._transport = transport
         self._clock_ns, self._say = clock_ns, say
         self._life: Life | None = None
@@ -42,6 +48,7 @@ class Worker:
         self._run_id = ""  # of the run that this worker is part of
         self.is_done = False
         self.is_dismissed = False  # by the coordinator, or because it has gone
+        self.is_kept = is_kept  # for another run, whose coordinator comes to the same address
 
     @property
     def counters(self) -> Counters | None:
@@ -79,6 +86,9 @@ class Worker:
             self._transport.send(COORDINATOR, Message(Kind.FAILED, run=self._run_id, body=body))
 
     def _lost(self, peer: str) -> None:
+        if peer == COORDINATOR and self.is_kept:
+            self.is_done = True
+            return
         if peer == COORDINATOR:
             self.is_dismissed = True
             raise RunFailed("The coordinator has gone, so this worker stops. Look there for the reason.")
@@ -105,11 +115,18 @@ class Worker:
             case "coordinator", Kind.FAULT:
                 strike_self(Fault(**message.body))
             case "coordinator", Kind.STOP:
-                self.is_done = True
+                self._stop(message.body)
             case _, Kind.HELLO if message.run != self._run_id:
                 self._keep_early(peer, message)
             case _ if self._life is not None:
                 self._life.receive(peer, message)
+
+    def _stop(self, body: dict[str, Any]) -> None:
+        """Raises RunFailed when the run goes on without this worker."""
+        if "reason" in body:
+            self.is_dismissed = True
+            raise RunFailed(f"The coordinator gave this worker's stage to another: {body['reason']}.")
+        self.is_done, self.is_kept = True, body.get("again") is True
 
     def _keep_early(self, peer: str, message: Message) -> None:
         """Keeps of a greeting, which may be a stranger's, only what is small."""
@@ -121,7 +138,7 @@ class Worker:
 
     def _become(self, assignment: Assignment) -> None:
         """Is that stage from now on; if it was one before, that was in an attempt which has been given up."""
-        is_new = self._life is None
+        is_new, self.is_kept = self._life is None, False
         self._run_id = assignment.run_id
         self._transport.admit(assignment.members)
         state, self._state = self._state, Parcel()

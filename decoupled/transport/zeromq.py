@@ -7,6 +7,7 @@ encrypted and both its ends are authenticated (CURVE), and none comes about with
 
 import contextlib
 import errno
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ from decoupled.wire.messages import Kind, Message
 
 RETRY_S = 0.001  # between tries to send what a full queue refused
 LINGER_MS = 1000  # that closing may take to hand over the last messages
+CLOSE_S = 2.0  # that it may take at all
 BURST = 64  # messages taken from one socket before the others get their turn
 SEARCH_S = 1.0  # for the caller whose connection broke
 SEARCH_EVERY_S = 0.02
@@ -139,7 +141,11 @@ class ZeroMQ:
         return [*arrivals, *map(Disconnected, lost)]
 
     def close(self) -> None:
-        self._context.destroy(linger=LINGER_MS)  # closes every socket, also one that an interruption left half made
+        # Closes every socket, also one that an interruption left half made. libzmq may be looking up a host's name just then,
+        # for up to a minute in which nothing can stop it; the end of the process does.
+        closing = threading.Thread(target=self._context.destroy, args=(LINGER_MS,), name="closing", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
 
     def _socket(self, kind: int, address: str) -> "zmq.Socket[bytes]":
         socket: zmq.Socket[bytes] = self._context.socket(kind)

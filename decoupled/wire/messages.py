@@ -38,7 +38,7 @@ class Kind(Enum):
     RESULT = "result"  # a piece of a stage's trained arrays
     FAILED = "failed"  # the worker cannot go on, and why
     FAULT = "fault"  # do that to yourself, on purpose
-    STOP = "stop"  # the run is over, or was given up
+    STOP = "stop"  # the run is over, or was given up, or goes on without you
     # between any two
     PING = "ping"  # nothing; sending it shows whether the peer can be reached
 
