@@ -69,8 +69,9 @@ def train(
 
     With `out` the run is kept in that new folder: run.toml, metrics.jsonl, checkpoints, and at the end report.json,
     account.json, model.safetensors and spans.safetensors. The worker processes are started and ended here; with `address`
-    the run waits there for workers started by hand instead, and with `keys`, the coordinator's folder of them, only for
-    known ones; with `keep_workers` they then wait for another run there. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
+    the run waits there for workers started by hand instead, with `keys`, the coordinator's folder of them, only for known
+    ones, and with `keep_workers` these then wait there for another run. Raises UsageError for what the caller can mend and
+    RunFailed when the run ended early.
     """
     meeting, run = _meeting(address, keys, keep_workers), _found_from_anywhere(run)
     blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning, take_faults)

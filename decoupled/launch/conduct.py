@@ -60,7 +60,8 @@ def conduct(
         members = (keys.public, *keys.known) if keys is not None else ()
         transport.admit(members)
         coordinator = Coordinator(blueprint, transport, store, resume, members)
-        stack.callback(coordinator.stop, meeting is not None and meeting.keeps_workers)  # runs first, whether the run ended well or not
+        keeps_workers = meeting is not None and meeting.keeps_workers
+        stack.callback(coordinator.stop, keeps_workers)  # runs first, whether the run ended well or not
         next_report_s, joined, told = 0.0, -1, 0
         while not coordinator.is_done:
             if workers is not None:

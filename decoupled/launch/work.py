@@ -42,9 +42,7 @@ def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Ca
         is_kept = _take_part(coordinator, host, insecure, keys, say, is_kept=True)
 
 
-def _take_part(
-    coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Callable[[str], None], is_kept: bool
-) -> bool:
+def _take_part(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Callable[[str], None], is_kept: bool) -> bool:
     """Works in one run, and says whether this worker is kept for another."""
     name = f"worker-{uuid.uuid4().hex[:12]}"
     if coordinator.startswith("ipc://"):

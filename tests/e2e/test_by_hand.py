@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import until
@@ -48,6 +49,74 @@ def test_workers_and_coordinator_may_start_in_any_order(first: str, tmp_path: Pa
         stages += [line.split()[1] for line in spoken.splitlines() if line.startswith("stage")]
     assert sorted(stages) == ["0", "1", "2", "3"]
     assert json.loads((tmp_path / "run" / "report.json").read_text())["workers"] == 4
+
+
+def test_workers_that_are_kept_train_in_the_next_run_as_well(tmp_path: Path) -> None:
+    address = free_address()
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
+
+    for schedule, keep in (("dni", ["--keep-workers"]), ("lockstep", [])):
+        options = ["--schedule", schedule, *SMALL, "--out", schedule, *keep]
+        done = decoupled("coordinator", "--bind", address, *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    for worker in workers:
+        spoken, complaint = worker.communicate(timeout=10)
+        assert (worker.returncode, complaint) == (0, "")
+        assert spoken.count("\nstage ") == 2
+    alone = decoupled("train", "--schedule", "lockstep", *SMALL, "--out", "alone", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    ours, theirs = (tmp_path / run / "model.safetensors" for run in ("lockstep", "alone"))
+    assert ours.read_bytes() == theirs.read_bytes()  # nothing of the run before is left in a worker
+
+
+def test_side_by_side_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    address, script = free_address(), str(ROOT / "scripts" / "side-by-side")
+    command = [script, "--bind", address, "--hidden", "32,32,32", "--epochs", "60", "--set", "checkpoint.every_s=0.1"]
+    bin_first = {**environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    (tmp_path / "runs").mkdir()
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
+    first = subprocess.Popen(command, cwd=tmp_path, env=bin_first, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until("a checkpoint", lambda: any(tmp_path.glob("runs/*/dni/checkpoints/*/manifest.json")))
+    (coordinator,) = psutil.Process(first.pid).children()
+    coordinator.kill()
+    assert first.wait(10) == 137
+    for worker in workers:
+        worker.communicate(timeout=10)
+
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
+    done = subprocess.run(command, cwd=tmp_path, env=bin_first, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "resumed: after microbatch" in done.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in folder.iterdir()} == {"dni", "lockstep"}
+    assert "speed-up" in done.stdout
+    assert [worker.wait(10) for worker in workers] == [0] * 4
+    for worker in workers:
+        worker.communicate()
+
+
+def test_a_worker_whose_stage_was_given_to_another_ends_as_one_that_failed(tmp_path: Path) -> None:
+    address = free_address()
+    options = ["--bind", address, *ENDLESS, "--workers", "2", "--stall-timeout", "0.1", "--out", "run"]
+    main = started("coordinator", *options, cwd=tmp_path)
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(2)]
+    read_until(main, "loss")
+
+    workers[0].send_signal(signal.SIGSTOP)
+    read_until(main, "lost")
+    workers.append(started("worker", "--join", address, cwd=tmp_path))
+    read_until(main, "rejoined")
+    workers[0].send_signal(signal.SIGCONT)
+    _, said = workers[0].communicate(timeout=10)
+
+    assert workers[0].returncode == 1  # so that whoever restarts workers that fail starts another
+    assert is_one_sentence(said)
+    assert "gave this worker's stage to another: no report for" in said
+    main.send_signal(signal.SIGINT)
+    for process in (main, *workers[1:]):
+        process.communicate(timeout=10)
 
 
 def test_one_worker_too_many_is_refused_with_the_reason(tmp_path: Path) -> None:
