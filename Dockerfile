@@ -15,7 +15,7 @@ RUN python -m pip install --quiet --no-deps . && install scripts/side-by-side /u
 RUN useradd --create-home --uid 10001 decoupled \
     && install -d -o decoupled /work /work/runs /keys /keys/coordinator /keys/worker /kernels
 USER decoupled
-ENV NUMBA_CACHE_DIR=/kernels
+ENV NUMBA_CACHE_DIR=/kernels MPLCONFIGDIR=/tmp/matplotlib
 WORKDIR /work
 RUN decoupled train --epochs 1 --hidden 16 --out /tmp/run >/dev/null && rm -r /tmp/run
 

@@ -1,0 +1,71 @@
+"""A demo of docker-compose.yml under a name of its own, driven by the command line as a user does it."""
+
+import json
+import os
+import shutil
+import subprocess
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.conftest import until
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+
+
+class Demo:
+    """A project of docker-compose: what its containers do, and what its page shows."""
+
+    def __init__(self, name: str, **settings: str) -> None:
+        self.name = name
+        self._environment = {**os.environ, **settings, "PAGE": "127.0.0.1:0", "COMPOSE_PROJECT_NAME": name}
+
+    def compose(self, *words: str, seconds: float = 60.0) -> str:
+        """What `docker-compose WORDS` prints, which must succeed."""
+        return self._run(COMPOSE, *words, seconds=seconds)
+
+    def docker(self, *words: str) -> str:
+        """What `docker WORDS` prints, which must succeed."""
+        return self._run(["docker"], *words, seconds=60.0)
+
+    def _run(self, command: list[str], *words: str, seconds: float) -> str:
+        done = subprocess.run(
+            [*command, *words],
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        return done.stdout.strip()
+
+    def containers(self, service: str) -> list[str]:
+        return self.compose("ps", "-q", service).split()
+
+    def inspect(self, thing: str, what: str) -> str:
+        return self.docker("inspect", "--format", f"{{{{{what}}}}}", thing)
+
+    def page(self, path: str) -> Any:
+        """What the page answers there; None while it does not, as between two runs."""
+        try:
+            address = self.compose("port", "coordinator", "8080")
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+                return json.loads(answer.read())
+        except (OSError, AssertionError):
+            return None
+
+    def until_page(self, what: str, holds: Callable[[Any], object]) -> Any:
+        """What the page shows as soon as that holds for it."""
+        found: list[Any] = []
+
+        def there() -> bool:
+            found[:] = [self.page("/api/story")]
+            return bool(found[0] and holds(found[0]))
+
+        until(what, there, 90.0)
+        return found[0]

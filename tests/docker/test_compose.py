@@ -1,0 +1,115 @@
+"""`docker-compose up` as a user sees it: it trains, it is watched, it survives, it compares, and it keeps to itself."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import until
+from tests.docker.compose import Demo
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+
+
+def happened(story: Any, what: str) -> list[int]:
+    """The stages of which the page tells that."""
+    return [event["stage"] for event in story["events"] if event["what"] == what]
+
+
+def comparison(said: str) -> dict[str, tuple[int, float]]:
+    """Workers and test accuracy of each schedule in the table at the end."""
+    rows = re.findall(r"\b(dni|lockstep) +(\d+) +[\d,]+ +[\d.]+ x +[\d.]+ +([\d.]+)%", said)
+    return {schedule: (int(workers), float(accuracy)) for schedule, workers, accuracy in rows}
+
+
+def test_it_trains_and_compares_over_as_many_workers_as_it_was_told(demo: Callable[..., Demo]) -> None:
+    two = demo(WORKERS="2", EPOCHS="40")
+
+    said = two.compose("up", "--no-color", "--scale", "worker=2", seconds=120)
+
+    found = comparison(said)
+    assert {schedule: workers for schedule, (workers, _) in found.items()} == {"dni": 2, "lockstep": 2}
+    assert min(accuracy for _, accuracy in found.values()) > 95
+    states = {two.inspect(one, ".State.ExitCode") for service in ("coordinator", "worker") for one in two.containers(service)}
+    assert states == {"0"}
+
+
+def test_it_goes_on_whatever_is_done_to_its_containers(demo: Callable[..., Demo]) -> None:
+    four = demo(EPOCHS="800")
+    four.compose("up", "--detach")
+    training = four.until_page("dni to train", lambda story: bool(story["now"]) and story["now"]["samples"] > 0)
+    assert training["run"]["schedule"] == "dni"
+    assert [worker["stage"] for worker in training["now"]["workers"]] == [0, 1, 2, 3]
+
+    # A worker is killed and taken away; training goes on without it until another is added.
+    lost = four.containers("worker")[1]
+    four.docker("rm", "--force", lost)
+    without = four.until_page("the loss to be known", lambda story: happened(story, "lost"))
+    four.compose("up", "--detach", "--no-recreate", "--scale", "worker=4")
+    added = four.until_page("another to take the stage", lambda story: happened(story, "rejoined"))
+    assert happened(added, "lost") == happened(without, "lost") == happened(added, "rejoined")
+    assert added["now"]["samples"] > without["now"]["samples"]
+
+    # One whose process dies is started again by the engine.
+    died = next(one for one in four.containers("worker") if four.inspect(one, ".State.Running") == "true")
+    os.kill(int(four.inspect(died, ".State.Pid")), signal.SIGKILL)
+    four.until_page("it to be back", lambda story: len(happened(story, "rejoined")) == 2)
+    assert four.inspect(died, ".RestartCount") == "1"
+
+    # So is the coordinator, which goes on with its run.
+    four.until_page("a checkpoint", lambda story: story["now"]["checkpoint"] is not None)
+    os.kill(int(four.inspect(four.containers("coordinator")[0], ".State.Pid")), signal.SIGKILL)
+    four.until_page("it to be resumed", lambda story: happened(story, "resumed"))
+
+    # One is cut off for longer than links may be silent, in the run whose stages must all go back then.
+    four.until_page("lockstep to train", lambda story: story["run"].get("schedule") == "lockstep" and story["now"])
+    cut, network = four.containers("worker")[0], f"{four.name}_layers"
+    four.docker("network", "disconnect", network, cut)
+    four.until_page("the cut to be known", lambda story: happened(story, "lost"))
+    four.docker("network", "connect", network, cut)
+    four.until_page("all to go back", lambda story: happened(story, "rolled back"))
+
+    coordinator = four.containers("coordinator")[0]
+    until("the end", lambda: four.inspect(coordinator, ".State.Status") == "exited", 200.0)
+    assert four.inspect(coordinator, ".State.ExitCode") == "0"
+    found = comparison(four.docker("logs", coordinator))
+    assert set(found) == {"dni", "lockstep"}
+    assert min(accuracy for _, accuracy in found.values()) > 95
+
+
+def test_containers_have_no_rights_and_keep_to_themselves(demo: Callable[..., Demo]) -> None:
+    private = demo(EPOCHS="100000")
+    private.compose("up", "--detach")
+    private.until_page("training", lambda story: bool(story["now"]) and story["now"]["samples"] > 0)
+    coordinator, worker = private.containers("coordinator")[0], private.containers("worker")[0]
+
+    def refused(container: str, command: str) -> bool:
+        return private.docker("exec", container, "sh", "-c", f"{command} >/dev/null 2>&1 || echo refused") == "refused"
+
+    for container in (coordinator, worker):
+        assert private.docker("exec", container, "id", "-u") == "10001"
+        assert refused(container, "touch /work/file")
+        assert private.docker("exec", container, "grep", "CapEff", "/proc/self/status").split() == ["CapEff:", "0" * 16]
+        assert not refused(container, "ls /keys")
+        until("health", lambda one=container: private.inspect(one, ".State.Health.Status") == "healthy", 40.0)
+    assert private.docker("exec", worker, "find", "/keys", "-name", "*secret") == "/keys/worker/worker-0.key_secret"
+    assert refused(worker, "python -c 'import socket; socket.create_connection((\"192.0.2.1\", 80), 3)'")
+    assert private.compose("port", "coordinator", "8080").startswith("127.0.0.1:")
+    stranger = private.compose(
+        "run", "--rm", "--no-deps", "-T", "worker", "sh", "-c",
+        "decoupled keys make /tmp/other --workers 1 >/dev/null;"
+        " decoupled worker --join tcp://coordinator:5555 --host $HOSTNAME --keys /tmp/other/worker-0 2>&1 || echo ended with $?",
+    )  # fmt: skip
+    assert "ended with 1" in stranger
+    assert private.page("/healthz") is not None
+
+
+def test_the_benchmark_measures_in_a_container(demo: Callable[..., Demo]) -> None:
+    said = demo().compose(
+        "run", "--rm", "-T", "bench", "--epochs", "2", "--repeat", "1", "--schedule", "lockstep,dni", seconds=120
+    )
+
+    assert re.search(r"^dni +[\d,]+ ", said, re.MULTILINE)
