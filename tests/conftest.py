@@ -10,13 +10,13 @@ import psutil
 import pytest
 
 
-def until(what: str, condition: object, seconds: float = 20.0) -> None:
+def until(what: str, condition: object, seconds: float = 20.0, every_s: float = 0.01) -> None:
     """Waits for `condition()` to hold, and fails the test when it does not in time."""
     assert callable(condition)
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what}"
-        threading.Event().wait(0.01)
+        threading.Event().wait(every_s)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A demo of docker-compose.yml under a name of its own, driven by the command line as a user does it."""
 
+import http.client
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import until
+from tests.e2e.test_by_hand import free_address
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
@@ -20,7 +22,8 @@ class Demo:
 
     def __init__(self, name: str, **settings: str) -> None:
         self.name = name
-        self._environment = {**os.environ, **settings, "PAGE": "127.0.0.1:0", "COMPOSE_PROJECT_NAME": name}
+        self._page = free_address().removeprefix("tcp://")
+        self._environment = {**os.environ, **settings, "PAGE": self._page, "COMPOSE_PROJECT_NAME": name}
 
     def compose(self, *words: str, seconds: float = 60.0) -> str:
         """What `docker-compose WORDS` prints, which must succeed."""
@@ -53,10 +56,9 @@ class Demo:
     def page(self, path: str) -> Any:
         """What the page answers there; None while it does not, as between two runs."""
         try:
-            address = self.compose("port", "coordinator", "8080")
-            with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self._page}{path}", timeout=5) as answer:
                 return json.loads(answer.read())
-        except (OSError, AssertionError):
+        except (OSError, http.client.HTTPException):
             return None
 
     def until_page(self, what: str, holds: Callable[[Any], object]) -> Any:
@@ -67,5 +69,5 @@ class Demo:
             found[:] = [self.page("/api/story")]
             return bool(found[0] and holds(found[0]))
 
-        until(what, there, 90.0)
+        until(what, there, 90.0, every_s=0.1)
         return found[0]

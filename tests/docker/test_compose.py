@@ -38,7 +38,7 @@ def test_it_trains_and_compares_over_as_many_workers_as_it_was_told(demo: Callab
 
 
 def test_it_goes_on_whatever_is_done_to_its_containers(demo: Callable[..., Demo]) -> None:
-    four = demo(EPOCHS="800")
+    four = demo(EPOCHS="500")
     four.compose("up", "--detach")
     training = four.until_page("dni to train", lambda story: bool(story["now"]) and story["now"]["samples"] > 0)
     assert training["run"]["schedule"] == "dni"
@@ -51,7 +51,7 @@ def test_it_goes_on_whatever_is_done_to_its_containers(demo: Callable[..., Demo]
     four.compose("up", "--detach", "--no-recreate", "--scale", "worker=4")
     added = four.until_page("another to take the stage", lambda story: happened(story, "rejoined"))
     assert happened(added, "lost") == happened(without, "lost") == happened(added, "rejoined")
-    assert added["now"]["samples"] > without["now"]["samples"]
+    four.until_page("training to go on", lambda story: story["now"]["samples"] > added["now"]["samples"])
 
     # One whose process dies is started again by the engine.
     died = next(one for one in four.containers("worker") if four.inspect(one, ".State.Running") == "true")
@@ -101,10 +101,9 @@ def test_containers_have_no_rights_and_keep_to_themselves(demo: Callable[..., De
     stranger = private.compose(
         "run", "--rm", "--no-deps", "-T", "worker", "sh", "-c",
         "decoupled keys make /tmp/other --workers 1 >/dev/null;"
-        " decoupled worker --join tcp://coordinator:5555 --host $HOSTNAME --keys /tmp/other/worker-0 2>&1 || echo ended with $?",
+        " timeout 5 decoupled worker --join tcp://coordinator:5555 --host $HOSTNAME --keys /tmp/other/worker-0 2>&1 || true",
     )  # fmt: skip
-    assert "ended with 1" in stranger
-    assert private.page("/healthz") is not None
+    assert "Has it another key than is expected of it" in stranger
 
 
 def test_the_benchmark_measures_in_a_container(demo: Callable[..., Demo]) -> None:
