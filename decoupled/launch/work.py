@@ -38,10 +38,7 @@ def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Ca
     refused, when the coordinator has gone or has another key, or when the stage cannot go on.
     """
     name = f"worker-{uuid.uuid4().hex[:12]}"
-    if coordinator.startswith("ipc://"):
-        inbox = f"{coordinator}-{name[-4:]}"
-    else:
-        inbox = listening(_beside(coordinator, host), insecure, keys is not None)
+    inbox = inbox_of(name, coordinator, host, insecure, keys is not None)
     transport = ZeroMQ(keys=keys, log=LOG.warning, own=(COORDINATOR, DOWNSTREAM, UPSTREAM))
     worker = Worker(transport, say=say)
     try:
@@ -57,6 +54,13 @@ def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Ca
         raise RunFailed(f"This worker cannot go on: {type(error).__name__}: {error}") from error
     finally:
         transport.close()
+
+
+def inbox_of(name: str, coordinator: str, host: str, insecure: bool, has_keys: bool) -> str:
+    """Where the worker `name` of that coordinator listens. Raises UsageError where it may not, or could not be reached."""
+    if coordinator.startswith("ipc://"):
+        return f"{coordinator}-{name[-4:]}"
+    return listening(_beside(coordinator, host), insecure, has_keys)
 
 
 def _beside(coordinator: str, host: str) -> str:
