@@ -6,7 +6,7 @@ import resource
 import shutil
 import socket
 import tempfile
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from threadpoolctl import threadpool_info
@@ -100,10 +100,13 @@ def outward(towards: str = SOMEWHERE) -> str:
 
 
 def door(address: str) -> Door:
-    """How far a connection to that address comes; a process of decoupled greets at once, as ZeroMQ does."""
+    """How far a connection to that file, or that number and port, comes."""
+    family, where = _place(address)
     try:
-        with _connection(address) as link:
-            return "open" if _greeting(link) == (0xFF, 0x7F) else "mute"
+        with socket.socket(family) as link:
+            link.settimeout(CONNECT_S)
+            link.connect(where)
+            return "open" if _greets(link) else "mute"
     except (ConnectionRefusedError, FileNotFoundError):
         return "shut"
     except TimeoutError:
@@ -112,21 +115,17 @@ def door(address: str) -> Door:
         return "far"
 
 
-def _connection(address: str) -> socket.socket:
-    if not address.startswith("ipc://"):
-        host, port = host_and_port(address)
-        return socket.create_connection((host, int(port)), CONNECT_S)
-    with ExitStack() as stack:
-        link = stack.enter_context(socket.socket(socket.AF_UNIX))
-        link.settimeout(CONNECT_S)
-        link.connect(address.removeprefix("ipc://"))
-        stack.pop_all()
-    return link
-
-
-def _greeting(link: socket.socket) -> tuple[int, int] | None:
-    """The first and the last byte of ZeroMQ's signature, if something as long as that comes."""
+def _greets(link: socket.socket) -> bool:
+    """Whether ZeroMQ's signature comes, which each side sends at once."""
     with suppress(OSError):
         said = link.recv(10)
-        return (said[0], said[9]) if len(said) == 10 else None
-    return None
+        return said[:1] == b"\xff" and said[9:] == b"\x7f"
+    return False
+
+
+def _place(address: str) -> tuple[int, str | tuple[str, int]]:
+    """The family and the address of its socket."""
+    if address.startswith("ipc://"):
+        return socket.AF_UNIX, address.removeprefix("ipc://")
+    host, port = host_and_port(address)
+    return socket.AF_INET6 if ":" in host else socket.AF_INET, (host, int(port))

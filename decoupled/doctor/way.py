@@ -15,8 +15,9 @@ SLOW_S = 1.0  # to look a name up
 Door: TypeAlias = Literal["open", "mute", "shut", "silent", "far"]  # mute: open, and what is behind it speaks no ZeroMQ
 DOORS: dict[Door, tuple[str, str]] = {
     "mute": (
-        "something listens there, but it does not speak as a process of decoupled does",
-        "Another program has that port. Give the coordinator's address, as it prints it when it starts.",
+        "something takes connections there, but it does not speak as a process of decoupled does",
+        "Another program has that port, or a proxy stands before a port that nothing has. Compare the address that the "
+        "coordinator prints when it starts.",
     ),
     "shut": (
         "nothing listens there",

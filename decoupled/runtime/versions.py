@@ -15,10 +15,8 @@ TOLD_MAX, TEXT_MAX = 8, 40  # versions, and letters of each, that are kept of wh
 @cache
 def versions() -> dict[str, str]:
     """What made the figures: the versions of all that they depend on."""
-    blas = next(
-        (f"{info['internal_api']} {info['version']}" for info in threadpool_info() if info["user_api"] == "blas"),
-        "unknown",
-    )
+    libraries = sorted(threadpool_info(), key=lambda info: "numpy" not in info["filepath"])  # scipy may bring one of its own
+    blas = next((f"{one['internal_api']} {one['version']}" for one in libraries if one["user_api"] == "blas"), "unknown")
     return {
         "decoupled": __version__,
         "python": platform.python_version(),
