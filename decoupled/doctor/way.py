@@ -16,8 +16,8 @@ Door: TypeAlias = Literal["open", "mute", "shut", "silent", "far"]  # mute: open
 DOORS: dict[Door, tuple[str, str]] = {
     "mute": (
         "something takes connections there, but it does not speak as a process of decoupled does",
-        "Another program has that port, or a proxy stands before a port that nothing has. Compare the address that the "
-        "coordinator prints when it starts.",
+        "Another program has that port, a proxy stands before one that nothing has, or the coordinator is stopped. Compare "
+        "the address that it prints when it starts.",
     ),
     "shut": (
         "nothing listens there",
@@ -142,7 +142,14 @@ def inboxes(doors: Sequence[tuple[Colleague, Door]], is_far: bool) -> Finding:
     advice = "Workers listen on ports that the system chooses: let these hosts reach one another on all above 32767."
     return judged(
         "workers",
-        told or f"{len(doors)} of {len(doors)} can be reached from here",
+        told or f"{len(doors)} of {len(doors)} can be reached from here: {_by_host([worker for worker, _ in doors])}",
         (hidden, "fail", loopback),
         (bool(missed), "fail", advice),
     )
+
+
+def _by_host(workers: Sequence[Colleague]) -> str:
+    stages: dict[str, list[str]] = {}
+    for worker in workers:
+        stages.setdefault(worker.host, []).append(str(worker.stage))
+    return "; ".join(f"stage {', '.join(which)} on {host}" for host, which in stages.items())

@@ -99,7 +99,8 @@ def test_workers_that_cannot_be_reached_are_named_with_the_reason() -> None:
     here = replace(WORKER, stage=0, address="tcp://127.0.0.1:4000")
 
     assert way.inboxes([], is_far=True).seen == "none has joined yet; ask again when some have"
-    assert way.inboxes([(WORKER, "open"), (here, "open")], is_far=True).seen == "2 of 2 can be reached from here"
+    reached = way.inboxes([(here, "open"), (WORKER, "open"), (replace(WORKER, stage=2, host="c"), "open")], is_far=True)
+    assert (reached.state, reached.seen) == ("ok", "3 of 3 can be reached from here: stage 0, 1 on b; stage 2 on c")
     firewall = way.inboxes([(WORKER, "silent"), (here, "open")], is_far=True)
     assert firewall.state == "fail"
     assert firewall.seen.startswith("stage 1 on b at tcp://10.0.0.2:4000: ")
