@@ -8,7 +8,7 @@ import typer
 
 from decoupled.cli.app import JsonFile, can_be_written, command, write_json
 from decoupled.doctor.display import show
-from decoupled.doctor.examine import this_machine, way_to
+from decoupled.doctor.examine import run_here, this_machine, way_to
 from decoupled.options import ADDRESS, DEFAULT, Host, Insecure, KeysFolder
 from decoupled.transport.address import host_and_port
 from decoupled.watch.address import ADDRESS as PAGE
@@ -22,20 +22,24 @@ USED = {
 
 @command
 def doctor(
-    workers: Annotated[int, typer.Option(min=1, max=1000, help="Workers that are to run on this machine.")] = WORKERS,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help=f"Workers that are to run on this machine (default {WORKERS}; with --join 1)."),
+    ] = None,
     join: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Also try the way to the coordinator that waits or trains there.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Try the way to the coordinator that waits or trains there, as a worker."),
     ] = None,
     host: Host = "127.0.0.1",
     keys: KeysFolder = None,
     insecure: Insecure = False,
     json_file: JsonFile = None,
 ) -> None:
-    """Check what goes wrong in practice, here and on the way to a coordinator, and say what to do. Ends with 1 if it fails."""
+    """Check what goes wrong in practice, here or on the way to a coordinator, and say what to do. Exit code 1: something fails."""
     can_be_written(json_file)
-    way = way_to(join, host, keys, insecure) if join is not None else ()
-    used = USED if join is None else {}  # a worker's host needs neither
-    findings = show(chain(this_machine(workers, DEFAULT.runtime.threads, used), way))
+    rest = run_here(USED) if join is None else way_to(join, host, keys, insecure)
+    count = workers or (WORKERS if join is None else 1)
+    findings = show(chain(this_machine(count, DEFAULT.runtime.threads), rest))
     fails = any(finding.state == "fail" for finding in findings)
     if json_file is not None:
         write_json(json_file, {"fails": fails, "findings": [asdict(finding) for finding in findings]})

@@ -1,9 +1,9 @@
 """Examining: what is measured, in the order in which a reader wants to hear of it."""
 
+import ipaddress
 import os
 import platform
 import socket
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,33 +17,37 @@ from decoupled.errors import DecoupledError
 from decoupled.launch.plan import BLAS_VARIABLES
 from decoupled.launch.work import inbox_of
 from decoupled.runtime.versions import versions
-from decoupled.transport.address import host_and_port, is_loopback
+from decoupled.transport.address import host_and_port
 from decoupled.transport.keys import Keys, of_worker
 
 LOOKS = 16  # at workers' inboxes, at a time
 
 
-def this_machine(workers: int, threads: int, used: Mapping[int, tuple[str, str]]) -> Iterator[Finding]:
-    """Whether so many workers with so many threads each can run here.
-
-    `used` are ports on loopback: what each is for, and the option that chooses another.
-    """
-    temp, runs = tempfile.gettempdir(), Path("runs").absolute()
+def this_machine(workers: int, threads: int) -> Iterator[Finding]:
+    """Whether so many workers with so many threads each can run here."""
     yield machine.versions(versions(), zmq.has("curve"))
     yield machine.cores(len(os.sched_getaffinity(0)), cgroup.cpu_quota(), workers, threads)
     settings = {name: os.environ[name] for name in BLAS_VARIABLES if name in os.environ}
     yield machine.blas(probes.pools(), threads, settings)
     yield machine.memory(probes.available_memory(), cgroup.memory_limit(), workers)
     yield machine.files(*probes.open_files(), workers)
-    yield machine.temp(temp, probes.socket_problem(temp), probes.free(Path(temp)))
     yield machine.shared_memory(probes.shared_memory())
-    yield machine.runs(runs, probes.folder_problem(runs), probes.free(runs))
     yield machine.kernels(*probes.kernels())
+    own = platform.node()
+    yield machine.name(own, probes.numbers(own), probes.outward())
+
+
+def run_here(used: Mapping[int, tuple[str, str]]) -> Iterator[Finding]:
+    """Whether a whole run can be here, with its coordinator.
+
+    `used` are ports on loopback: what each is for, and the option that chooses another.
+    """
+    temp, runs = probes.temp_folder(), Path("runs").absolute()
+    yield machine.temp(temp, probes.socket_problem(temp), probes.free(Path(temp)))
+    yield machine.runs(runs, probes.folder_problem(runs), probes.free(runs))
     for number, (what, instead) in used.items():
         problem = ports.problem("127.0.0.1", number)
         yield machine.port(number, what, problem, ports.holder(number) if problem else "", instead)
-    own = platform.node()
-    yield machine.name(own, probes.numbers(own), probes.outward())
 
 
 def way_to(coordinator: str, host: str, keys: Path | None, insecure: bool) -> Iterator[Finding]:
@@ -80,10 +84,11 @@ def _steps(coordinator: str, name: str, port: str, host: str, folder: Path | Non
     yield way.versions(versions(), talk.answer)
     yield way.clocks(talk.ahead_ns, talk.trip_ns)
     scheme = coordinator.partition(":")[0]
+    is_far = number != "" and not ipaddress.ip_address(number).is_loopback
     workers = [worker for worker in talk.answer.workers if worker.address.startswith(f"{scheme}:")]
     with ThreadPoolExecutor(LOOKS) as looks:
         doors = list(looks.map(lambda worker: probes.door(worker.address), workers))
-    yield way.inboxes(list(zip(workers, doors, strict=True)), bool(name) and not is_loopback(coordinator))
+    yield way.inboxes(list(zip(workers, doors, strict=True)), is_far)
 
 
 def _inbox(coordinator: str, host: str, keys: Keys | None, insecure: bool, outward: str) -> Finding:

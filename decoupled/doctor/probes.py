@@ -36,6 +36,14 @@ def open_files() -> tuple[float, float]:
     return soft, hard
 
 
+def temp_folder() -> str:
+    """Where Python makes temporary files, or would if it could."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # it has tried everywhere, as on a file system that is read-only
+        return os.environ.get("TMPDIR", "/tmp")
+
+
 def socket_problem(folder: str) -> str:
     """Why no socket file can be made in a new folder there, or ""."""
     try:

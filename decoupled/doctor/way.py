@@ -123,7 +123,7 @@ def clocks(ahead_ns: int, trip_ns: int) -> Finding:
     seen = f"the coordinator's is {abs(ahead_ms):,.2f} ms {'ahead' if ahead_ms > 0 else 'behind'}, give or take {doubt_ms:.2f}"
     advice = (
         "Training does not depend on it, but the overlap, the trace, and the length and rate of a run over both hosts are "
-        "reckoned from their clocks, and will be off by as much. Have both hosts set theirs (chrony, systemd-timesyncd)."
+        "reckoned from their clocks, and will be off. Have both hosts set theirs (chrony, systemd-timesyncd)."
     )
     return judged("clocks", seen, (abs(ahead_ms) - doubt_ms > SKEW_MS, "warn", advice))
 
@@ -139,7 +139,10 @@ def inboxes(doors: Sequence[tuple[Colleague, Door]], is_far: bool) -> Finding:
     told = "; ".join(f"stage {w.stage} on {w.host} at {w.address}: {DOORS[door][0]}" for w, door in missed)
     hidden = is_far and any(is_loopback(worker.address) for worker, _ in missed)
     loopback = "127.0.0.1 is each host's own. Start that worker with --host and its host's address on the network."
-    advice = "Workers listen on ports that the system chooses: let these hosts reach one another on all above 32767."
+    advice = (
+        "Each worker needs its own host's address as --host, and hosts must let one another through on the ports that systems "
+        "choose, 32768 and above. One that has just ended is told of here as well."
+    )
     return judged(
         "workers",
         told or f"{len(doors)} of {len(doors)} can be reached from here: {_by_host([worker for worker, _ in doors])}",

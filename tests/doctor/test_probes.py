@@ -2,7 +2,8 @@
 
 import os
 import socket
-from contextlib import closing
+import tempfile
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,28 @@ def test_what_says_nothing_or_something_else_is_mute(monkeypatch: pytest.MonkeyP
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
         assert probes.door(where) == "mute"
+
+
+def test_what_swallows_connections_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a firewall does, and a listener whose queue is full."""
+    monkeypatch.setattr(probes, "CONNECT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as callers:
+        for _ in range(4):
+            caller = callers.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(listener.getsockname())
+
+        assert probes.door(f"tcp://127.0.0.1:{listener.getsockname()[1]}") == "silent"
+
+
+def test_where_no_temporary_file_can_be_made_its_folder_has_a_name_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    monkeypatch.setenv("TMPDIR", "/missing")
+
+    assert probes.temp_folder() == "/missing"
 
 
 def test_a_door_that_cannot_be_gone_to_is_far() -> None:

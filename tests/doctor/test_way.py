@@ -104,6 +104,6 @@ def test_workers_that_cannot_be_reached_are_named_with_the_reason() -> None:
     firewall = way.inboxes([(WORKER, "silent"), (here, "open")], is_far=True)
     assert firewall.state == "fail"
     assert firewall.seen.startswith("stage 1 on b at tcp://10.0.0.2:4000: ")
-    assert "above 32767" in firewall.advice
-    assert "--host" in way.inboxes([(here, "shut")], is_far=True).advice
-    assert "--host" not in way.inboxes([(here, "shut")], is_far=False).advice
+    assert "32768 and above" in firewall.advice
+    assert "127.0.0.1 is each host's own" in way.inboxes([(here, "shut")], is_far=True).advice
+    assert "127.0.0.1 is each host's own" not in way.inboxes([(here, "shut")], is_far=False).advice
