@@ -35,7 +35,7 @@ def doctor(
     insecure: Insecure = False,
     json_file: JsonFile = None,
 ) -> None:
-    """Check what goes wrong in practice, here or on the way to a coordinator, and say what to do. Exit code 1: something fails."""
+    """Check what goes wrong in practice, here or on the way to a coordinator; say what to do. Exit code 1: something fails."""
     can_be_written(json_file)
     rest = run_here(USED) if join is None else way_to(join, host, keys, insecure)
     count = workers or (WORKERS if join is None else 1)
