@@ -114,13 +114,12 @@ def port(number: int, what: str, problem: str, holder: str, instead: str) -> Fin
 
 
 def name(own: str, numbers: Sequence[str], outward: str) -> Finding:
-    """The name of this host, what it stands for here, and the address that it has on a network, if any."""
-    if not outward:
-        return Finding("host name", "ok", f"{own}; this host is on no network, and runs on it need none")
+    """The name of this host, what it stands for here, and the address by which it goes to other networks, if it can."""
     advice = f"That matters only to runs over several hosts: there, give {outward} as --host or in --bind, not {own}."
-    stands_for = f"{own} stands for {', '.join(numbers)}" if numbers else f"{own} stands for no address"
-    is_reachable = any(not ipaddress.ip_address(number.partition("%")[0]).is_loopback for number in numbers)
-    return judged("host name", f"{stands_for} here; others reach {outward}", (not is_reachable, "warn", advice))
+    stands_for = f"{own} stands for {', '.join(numbers) or 'no address'} here"
+    others = f"; others reach {outward}" if outward else "; this host has no way to other networks"
+    is_reachable = any(not ipaddress.ip_address(number).is_loopback for number in numbers)
+    return judged("host name", stands_for + others, (outward != "" and not is_reachable, "warn", advice))
 
 
 def size(amount: float) -> str:

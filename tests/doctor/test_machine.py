@@ -136,7 +136,7 @@ def test_a_port_that_is_taken_is_told_of_with_its_holder_if_that_is_known() -> N
         (["::1", "127.0.0.1"], "10.0.0.5", "warn", "give 10.0.0.5"),
         (["127.0.1.1", "fe80::1%eth0"], "10.0.0.5", "ok", ""),
         ([], "10.0.0.5", "warn", "stands for no address"),
-        (["127.0.1.1"], "", "ok", "on no network"),
+        (["127.0.1.1"], "", "ok", "no way to other networks"),
     ],
 )
 def test_the_hosts_own_name_should_stand_for_what_others_reach(numbers: list[str], outward: str, state: str, said: str) -> None:
