@@ -13,11 +13,13 @@ from decoupled.errors import UsageError
 from decoupled.folders import as_it_was
 
 DEFAULT = Run()
+ADDRESS = "tcp://127.0.0.1:5555"  # where a coordinator waits for its workers
 
 KeysFolder = Annotated[
     Path | None,
     typer.Option("--keys", metavar="DIR", help="Its keys, of `decoupled keys make`: links are encrypted, strangers kept out."),
 ]
+Host = Annotated[str, typer.Option(help="This host's address, as the worker before this one reaches it.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Listen for other hosts without keys: nothing is encrypted.")]
 
 

@@ -18,7 +18,7 @@ from decoupled.data import batches
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
 from decoupled.runtime.blueprint import Blueprint, draw
-from decoupled.runtime.report import versions
+from decoupled.runtime.versions import versions
 
 MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
 THREADS = tuple(sorted({1, floor.cores()}))  # tried for single

@@ -4,7 +4,7 @@ May know: everything below.
 Must never know: how anything is done.
 """
 
-from decoupled.cli import train, watch, use, measure  # isort: skip (the order of --help)
+from decoupled.cli import train, doctor, watch, use, measure  # isort: skip (the order of --help)
 from decoupled.cli.app import main
 
-__all__ = ["main", "measure", "train", "use", "watch"]
+__all__ = ["doctor", "main", "measure", "train", "use", "watch"]

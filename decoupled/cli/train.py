@@ -13,7 +13,7 @@ from decoupled.config import Run
 from decoupled.console import Display, say, summary
 from decoupled.errors import UsageError
 from decoupled.launch.work import end_with_stdin, work
-from decoupled.options import Insecure, KeysFolder, takes, takes_run
+from decoupled.options import ADDRESS, Host, Insecure, KeysFolder, takes, takes_run
 from decoupled.telemetry.board import Progress
 from decoupled.transport.address import listening
 from decoupled.transport.keys import make as make_keys
@@ -39,7 +39,7 @@ def train(
 @takes_run
 def coordinator(
     run: Run,
-    bind: Annotated[str, typer.Option(help="Where to wait for the workers.")] = "tcp://127.0.0.1:5555",
+    bind: Annotated[str, typer.Option(help="Where to wait for the workers.")] = ADDRESS,
     keys: KeysFolder = None,
     insecure: Insecure = False,
     keep_workers: Annotated[bool, typer.Option("--keep-workers", help="Then have the workers wait for another run.")] = False,
@@ -90,7 +90,7 @@ def _train(
 @command
 def worker(
     join: Annotated[str, typer.Option(help="The coordinator's address, such as tcp://127.0.0.1:5555.")],
-    host: Annotated[str, typer.Option(help="This host's address, as the worker before this one reaches it.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     keys: KeysFolder = None,
     insecure: Insecure = False,
     owned: Annotated[bool, typer.Option("--owned", help="End when standard input ends, with the process that holds it.")] = False,

@@ -45,10 +45,7 @@ def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Ca
 def _take_part(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Callable[[str], None], is_kept: bool) -> bool:
     """Works in one run, and says whether this worker is kept for another."""
     name = f"worker-{uuid.uuid4().hex[:12]}"
-    if coordinator.startswith("ipc://"):
-        inbox = f"{coordinator}-{name[-4:]}"
-    else:
-        inbox = listening(_beside(coordinator, host), insecure, keys is not None)
+    inbox = inbox_of(name, coordinator, host, insecure, keys is not None)
     transport = ZeroMQ(keys=keys, log=LOG.warning, own=(COORDINATOR, DOWNSTREAM, UPSTREAM))
     worker = Worker(transport, say=say, is_kept=is_kept)
     try:
@@ -65,6 +62,13 @@ def _take_part(coordinator: str, host: str, insecure: bool, keys: Keys | None, s
         raise RunFailed(f"This worker cannot go on: {type(error).__name__}: {error}") from error
     finally:
         transport.close()
+
+
+def inbox_of(name: str, coordinator: str, host: str, insecure: bool, has_keys: bool) -> str:
+    """Where the worker `name` of that coordinator listens. Raises UsageError where it may not, or could not be reached."""
+    if coordinator.startswith("ipc://"):
+        return f"{coordinator}-{name[-4:]}"
+    return listening(_beside(coordinator, host), insecure, has_keys)
 
 
 def _beside(coordinator: str, host: str) -> str:

@@ -10,6 +10,7 @@ from operator import index
 from decoupled.checkpoint import Checkpoint
 from decoupled.runtime.blueprint import Blueprint
 from decoupled.runtime.crew import Crew
+from decoupled.runtime.enquiry import Desk
 from decoupled.runtime.keeper import Keeper, Standing, Storing
 from decoupled.runtime.report import Report
 from decoupled.runtime.source import FIRST
@@ -55,6 +56,7 @@ class Coordinator:
             resumed = Incident(round(standing.seconds, 3), None, "resumed", f"after microbatch {resume.microbatch}")
             self.board.incidents = (*standing.incidents, resumed)
         self.crew = Crew(blueprint, transport, self._keeper, self.board, clock, resume, members)
+        self._desk = Desk(transport, self.crew)
 
     @property
     def is_done(self) -> bool:
@@ -98,12 +100,15 @@ class Coordinator:
             self.crew.feed_link_broke()
         else:
             self.crew.left(peer)
+            self._desk.left(peer)
 
     def _receive(self, peer: str, message: Message, key: str) -> None:
         stage = 0 if peer == FIRST else self.crew.rendezvous.stage_of(peer)
         if stage is None:
             if message.kind is Kind.JOIN:
                 self.crew.join(peer, message, key)
+            elif message.kind is Kind.ASK:
+                self._desk.ask(peer, round(self._clock() * 1e9))
         elif message.run == self.crew.attempt.run_id:
             try:
                 if peer == FIRST:

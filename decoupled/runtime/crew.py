@@ -18,6 +18,7 @@ from decoupled.runtime.keeper import Keeper, state_messages
 from decoupled.runtime.parcels import Parcel
 from decoupled.runtime.rendezvous import Rendezvous, Seat
 from decoupled.runtime.supervision import Policy, Supervision
+from decoupled.runtime.versions import as_told
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.incidents import Incident
 from decoupled.transport.address import can_be_linked
@@ -81,7 +82,8 @@ class Crew:
         """A worker asks for a stage; its connection has proven that it has the key."""
         match message.body:
             case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if can_be_linked(address):
-                taken = self.rendezvous.join(Seat(peer, address, host, pid, key), version, self.supervision.expected())
+                seat = Seat(peer, address, host, pid, key, as_told(message.body.get("versions")))
+                taken = self.rendezvous.join(seat, version, self.supervision.expected())
             case _:
                 taken = "it did not say who and where it is"
         if isinstance(taken, str):

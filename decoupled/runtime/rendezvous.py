@@ -1,7 +1,7 @@
 """The rendezvous: who has joined, and which stage each is. Pure: it sees names and addresses, no sockets."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,7 @@ class Seat:
     host: str
     pid: int
     key: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)  # as it says
 
 
 class Rendezvous:

@@ -1,18 +1,13 @@
 """The report: what a run came to. Its names are an interface that other tools read."""
 
-import platform
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import zmq
-from threadpoolctl import threadpool_info
 
 from decoupled.config import Run
 from decoupled.nn.network import Network
 from decoupled.runtime.feeder import Fed
+from decoupled.runtime.versions import versions
 from decoupled.telemetry.account import Account
 from decoupled.telemetry.board import Board
 from decoupled.telemetry.evaluations import Evaluation
@@ -20,7 +15,6 @@ from decoupled.telemetry.incidents import Incident
 from decoupled.telemetry.ranges import Ranges
 from decoupled.telemetry.sinks import finite
 from decoupled.telemetry.spans import Rows
-from decoupled.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +136,3 @@ def _detail(board: Board, stage: int, missed: int, samples_missed: int) -> Worke
         bytes_sent=counters.bytes_sent,
         bytes_received=counters.bytes_received,
     )
-
-
-@cache
-def versions() -> dict[str, str]:
-    """What made the figures: the versions of all that they depend on."""
-    blas = next(
-        (f"{info['internal_api']} {info['version']}" for info in threadpool_info() if info["user_api"] == "blas"),
-        "unknown",
-    )
-    return {
-        "decoupled": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pyzmq": zmq.pyzmq_version(),
-        "blas": blas,
-    }

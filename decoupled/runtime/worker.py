@@ -19,6 +19,7 @@ from decoupled.runtime.parcels import Parcel
 from decoupled.runtime.performer import COORDINATOR
 from decoupled.runtime.process import limits, tune
 from decoupled.runtime.rehearsal import rehearse
+from decoupled.runtime.versions import versions
 from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters
 from decoupled.transport.hindered import Hindered
@@ -60,7 +61,7 @@ class Worker:
         address = self._transport.bind(inbox)
         self._transport.connect(COORDINATOR, coordinator, name, key)
         about = {"address": address, "version": __version__, "host": platform.node(), "pid": os.getpid()}
-        self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about))
+        self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about | {"versions": versions()}))
 
     def run(self) -> None:
         """Works until the coordinator says stop. Raises RunFailed when it is refused or the coordinator has gone."""

@@ -63,14 +63,20 @@ def _is_port(port: str) -> bool:
     return port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) < 1 << 16
 
 
-def _parts(address: str) -> tuple[Number, str]:
-    """The host as a number, and the port, which is * for any."""
+def host_and_port(address: str) -> tuple[str, str]:
+    """The two parts of a tcp:// address as they stand there; the port is * for any. Raises UsageError for anything else."""
     scheme, _, rest = address.partition("://")
     host, colon, port = rest.rpartition(":")
     if scheme != "tcp" or not colon or not (port == "*" or _is_port(port)):
         raise UsageError(f"{address} is not an address. Give one like tcp://127.0.0.1:5555.")
+    return host.strip("[]"), port
+
+
+def _parts(address: str) -> tuple[Number, str]:
+    """The host as a number, and the port, which is * for any."""
+    host, port = host_and_port(address)
     try:
-        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
         return ipaddress.ip_address(found[0][4][0]), port
     except (OSError, ValueError, UnicodeError):
         raise UsageError(

@@ -39,6 +39,9 @@ class Kind(Enum):
     FAILED = "failed"  # the worker cannot go on, and why
     FAULT = "fault"  # do that to yourself, on purpose
     STOP = "stop"  # the run is over, or was given up, or goes on without you
+    # between a guest, who takes no part, and the coordinator
+    ASK = "ask"  # how do things stand?
+    ANSWER = "answer"  # who is here, of what versions, and what time it is
     # between any two
     PING = "ping"  # nothing; sending it shows whether the peer can be reached
 
