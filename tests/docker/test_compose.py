@@ -1,5 +1,6 @@
 """`docker-compose up` as a user sees it: it trains, it is watched, it survives, it compares, and it keeps to itself."""
 
+import json
 import os
 import re
 import signal
@@ -98,6 +99,11 @@ def test_containers_have_no_rights_and_keep_to_themselves(demo: Callable[..., De
     assert private.docker("exec", worker, "find", "/keys", "-name", "*secret") == "/keys/worker/worker-0.key_secret"
     assert refused(worker, "python -c 'import socket; socket.create_connection((\"192.0.2.1\", 80), 3)'")
     assert private.compose("port", "coordinator", "8080").startswith("127.0.0.1:")
+    words = "decoupled doctor --join tcp://coordinator:5555 --host $HOSTNAME --keys /keys/worker --json /tmp/findings"
+    found = private.docker("exec", worker, "sh", "-c", f"{words} >/dev/null; cat /tmp/findings")
+    states = {finding["title"]: finding["state"] for finding in json.loads(found)["findings"]}
+    assert "fail" not in states.values(), found
+    assert {states[title] for title in ("address", "inbox", "coordinator", "versions there", "clocks", "workers")} == {"ok"}
     stranger = private.compose(
         "run", "--rm", "--no-deps", "-T", "worker", "sh", "-c",
         "decoupled keys make /tmp/other --workers 1 >/dev/null;"
