@@ -33,6 +33,10 @@ class Demo:
         """What `docker WORDS` prints, which must succeed."""
         return self._run(["docker"], *words, seconds=60.0)
 
+    def shell(self, line: str, seconds: float) -> str:
+        """What a line prints, which must succeed."""
+        return self._run(["sh", "-c"], line, seconds=seconds)
+
     def _run(self, command: list[str], *words: str, seconds: float) -> str:
         done = subprocess.run(
             [*command, *words],

@@ -5,12 +5,14 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import until
-from tests.docker.compose import Demo
+from tests.docker.compose import COMPOSE, ROOT, Demo
+from tests.e2e.test_by_hand import free_address
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
 
@@ -118,3 +120,23 @@ def test_the_benchmark_measures_in_a_container(demo: Callable[..., Demo]) -> Non
     )
 
     assert re.search(r"^dni +[\d,]+ ", said, re.MULTILINE)
+
+
+def test_the_document_s_own_lines_work_one_after_another(demo: Callable[..., Demo], tmp_path: Path) -> None:
+    """With fewer epochs, a free port, and what they bring out of the containers in a folder of the test."""
+    one = demo(EPOCHS="20")
+    section = (ROOT / "docs" / "distributed.md").read_text().split("\n## Compose")[1].split("\n## ")[0]
+    lines = [line for block in section.split("```sh\n")[1:] for line in block.split("```")[0].splitlines()]
+    assert len(lines) == 12
+
+    for line in lines:
+        line = re.sub(r"EPOCHS=\d+", "EPOCHS=300" if "--detach" in line else "EPOCHS=20", line.split("  #")[0])
+        line = line.replace("127.0.0.1:9090", free_address().removeprefix("tcp://")).replace(
+            "runs-of-compose", str(tmp_path / "runs")
+        )
+        one.shell(
+            line.replace("docker-compose", " ".join(COMPOSE)).replace("--rm bench", "--rm -T bench --epochs 1 --repeat 1"),
+            seconds=200,
+        )
+
+    assert {"dni", "lockstep"} == {report.parent.name for report in (tmp_path / "runs").glob("*/*/report.json")}
