@@ -19,6 +19,9 @@ from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
 from decoupled.launch.conduct import Audience, Meeting, conduct
+from decoupled.launch.interface import Workers
+from decoupled.launch.local import LocalWorkers
+from decoupled.launch.on_ray import RayWorkers
 from decoupled.nn.parameters import Array
 from decoupled.runtime import feed
 from decoupled.runtime.blueprint import Blueprint, draw, suits
@@ -63,23 +66,26 @@ def train(
     on_warning: OnWarning = warn,
     keys: str | Path | None = None,
     take_faults: TakeFaults = tuple,
+    ray_address: str | None = None,
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
     With `out` the run is kept in that new folder: run.toml, metrics.jsonl, checkpoints, and at the end report.json,
     account.json, model.safetensors and spans.safetensors. The worker processes are started and ended here; with `address`
     the run waits there for workers started by hand instead, and with `keys`, the coordinator's folder of them, only for
-    known ones. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
+    known ones; with `ray_address`, which is auto or HOST:PORT, a Ray cluster runs
+    them. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
-    meeting, run = _meeting(address, keys), _found_from_anywhere(run)
+    run = _found_from_anywhere(run)
     blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning, take_faults)
+    workers = _workers(blueprint, address, keys, ray_address)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
-            return _perform(Path(passing), blueprint, None, audience, meeting)
+            return _perform(Path(passing), blueprint, None, audience, workers)
     folder = folders.new_folder(Path(out))
     try:
         with folders.alone(folder):
-            return _train_in(folder, blueprint, None, audience, meeting)
+            return _train_in(folder, blueprint, None, audience, workers)
     except BaseException:
         folders.remove_if_nothing_happened(folder)
         raise
@@ -94,13 +100,14 @@ def resume(
     on_warning: OnWarning = warn,
     keys: str | Path | None = None,
     take_faults: TakeFaults = tuple,
+    ray_address: str | None = None,
 ) -> Report:
     """Goes on with the interrupted run in a folder, from its last complete checkpoint or else from the beginning.
 
     `run` may differ from the folder's own in how it is carried out (see CHANGEABLE), but not in what is trained. Raises
     UsageError when it does, or when there is nothing to go on with.
     """
-    folder, before, meeting = Path(folder), load_run(folder), _meeting(address, keys)
+    folder, before = Path(folder), load_run(folder)
     if (folder / "report.json").exists():
         raise UsageError(f"{folder} holds a finished run, so there is nothing to resume.")
     if before.schedule == "single":
@@ -110,13 +117,14 @@ def resume(
     run = _found_from_anywhere(run or before.model_copy(update={"faults": ()}))  # a plan is for the run it was given for
     blueprint = draw(run, load_data(run))
     _refuse_another(folder, before, blueprint.run)
+    workers = _workers(blueprint, address, keys, ray_address)
     with folders.alone(folder):
         checkpoint = store_of(folder, blueprint.run, on_warning).latest()
         if checkpoint is None:
             on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
         elif Standing.of(checkpoint).fed.position > feed.end_of_training(blueprint.dataset, blueprint.run):
             raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
-        return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning, take_faults), meeting)
+        return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning, take_faults), workers)
 
 
 def _found_from_anywhere(run: Run) -> Run:
@@ -156,18 +164,21 @@ def _audience(
     return Audience(on_progress or _ignore, on_waiting or _ignore, on_warning, take_faults)
 
 
-def _meeting(address: str | None, keys: str | Path | None) -> Meeting | None:
-    own = of_coordinator(Path(keys)) if keys is not None else None
-    return Meeting(address, own) if address is not None else None
+def _workers(blueprint: Blueprint, address: str | None, keys: str | Path | None, ray_address: str | None) -> Workers:
+    """Those that will work, of whom none is started yet."""
+    threads = blueprint.run.runtime.threads
+    if ray_address is not None:
+        return RayWorkers(ray_address, len(blueprint.stages), threads)
+    if address is not None:
+        return Meeting(address, of_coordinator(Path(keys)) if keys is not None else None)
+    return LocalWorkers(threads)
 
 
 def _ignore(*heard: object) -> None:
     """For a run that nobody watches."""
 
 
-def _train_in(
-    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, meeting: Meeting | None
-) -> Report:
+def _train_in(folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, workers: Workers) -> Report:
     """Trains in the run's folder, and keeps what it came to."""
     folders.begin(folder, blueprint.run)
     with MetricsFile(folder / "metrics.jsonl", audience.warning) as metrics:
@@ -181,19 +192,17 @@ def _train_in(
 
         whole = replace(audience, progress=tell)
         try:
-            return folders.keep(_perform(folder, blueprint, checkpoint, whole, meeting), folder)
+            return folders.keep(_perform(folder, blueprint, checkpoint, whole, workers), folder)
         except BaseException as error:
             for progress in last:  # so that whoever watches knows
                 metrics.write(news.record(progress.ended_by(error)))
             raise
 
 
-def _perform(
-    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, meeting: Meeting | None
-) -> Report:
+def _perform(folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, workers: Workers) -> Report:
     if blueprint.run.schedule == "single":
         return train_single(blueprint, audience.progress)
-    return conduct(blueprint, store_of(folder, blueprint.run, audience.warning), checkpoint, audience, meeting)
+    return conduct(blueprint, store_of(folder, blueprint.run, audience.warning), checkpoint, audience, workers)
 
 
 def store_of(folder: Path, run: Run, on_warning: OnWarning) -> Store:

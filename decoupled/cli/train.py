@@ -1,6 +1,7 @@
 """Commands that train: on this machine, by hand over several processes or hosts, and the keys for that."""
 
 import functools
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,13 @@ from decoupled.transport.keys import make as make_keys
 from decoupled.transport.keys import of_worker
 
 
+class Launcher(StrEnum):
+    """Who starts the workers."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 @command
 @takes("watching", watching_options)
 @takes_run
@@ -29,9 +37,20 @@ def train(
     resume: Resume = None,
     watching: Watching = NOBODY,
     json_file: JsonFile = None,
+    launcher: Annotated[
+        Launcher, typer.Option(help="Who starts the workers: local (on this machine), or ray (on the nodes of its cluster).")
+    ] = Launcher.LOCAL,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster, or auto (the default): the one of this machine.")
+    ] = None,
 ) -> None:
     """Train a network, by default with one worker process per layer, all on this machine."""
-    _train(run, out, resume, json_file, watching)
+    if ray_address is not None and launcher is not Launcher.RAY:
+        raise UsageError("--ray-address says where Ray is, so give --launcher ray as well.")
+    if launcher is Launcher.RAY and run.schedule == "single":
+        raise UsageError("The schedule single has no workers that Ray could start. Leave --launcher out.")
+    cluster = ray_address or "auto" if launcher is Launcher.RAY else None
+    _train(run, out, resume, json_file, watching, ray_address=cluster)
 
 
 @command
@@ -61,6 +80,7 @@ def _train(
     watching: Watching,
     address: str | None = None,
     keys: Path | None = None,
+    ray_address: str | None = None,
 ) -> None:
     can_be_written(json_file)
     if resume is not None and out is not None:
@@ -75,7 +95,7 @@ def _train(
                 display.progress(now)
                 watched.progress(now)
 
-            audience = (progress, address, display.waiting, display.warn, keys, watched.take_faults)
+            audience = (progress, address, display.waiting, display.warn, keys, watched.take_faults, ray_address)
             report = api.train(run, folder, *audience) if resume is None else api.resume(folder, run, *audience)
     except KeyboardInterrupt:
         hint = [f"With --resume {folder} it goes on."] if any(folder.glob("checkpoints/*/manifest.json")) else []

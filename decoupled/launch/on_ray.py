@@ -1,0 +1,186 @@
+"""Workers on Ray: a cluster's engine places them, and restarts those that crash.
+
+The coordinator stays in this process. Ray tells each worker where that is, and its keys; all else goes over ZeroMQ.
+"""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import Any
+
+from decoupled.errors import RunFailed, UsageError
+from decoupled.launch.interface import Ended
+from decoupled.launch.plan import BLAS_VARIABLES
+from decoupled.runtime.rendezvous import Seat
+from decoupled.transport.address import listening
+from decoupled.transport.keys import passing
+from decoupled.version import __version__
+
+PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
+REACH_S = 5.0  # to connect to the cluster, which Ray itself tries for two minutes
+LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
+
+
+class RayWorkers:
+    """Workers, a Workers, on the nodes of a Ray cluster of which this machine is one."""
+
+    def __init__(self, address: str, count: int, threads: int) -> None:
+        """`address` is the cluster's, as HOST:PORT, or auto. Raises UsageError when Ray is not installed."""
+        try:
+            import ray  # noqa: F401
+        except ImportError:
+            raise UsageError("--launcher ray needs a package: pip install 'decoupled-trainer[ray]'") from None
+        self._cluster, self._threads = address, threads
+        self.keys, self._own = passing(count)
+        self._tasks: dict[str, Any] = {}  # of the workers, by their public keys; Ray's word for them is ObjectRef
+
+    def __enter__(self) -> "RayWorkers":
+        import ray
+
+        self._is_guest = ray.is_initialized()  # of a script that uses the cluster itself
+        if not self._is_guest:
+            _connect(self._cluster)
+        try:
+            self._refuse_too_small()
+            self.address = listening(f"tcp://{ray.util.get_node_ip_address()}:*", insecure=False, has_keys=True)
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def _refuse_too_small(self) -> None:
+        """For a worker that has no room Ray would wait without end."""
+        import ray
+
+        count, cpus = len(self._own), [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
+        room, free = sum(int(cpu // self._threads) for cpu in cpus), ray.available_resources().get("CPU", 0.0)
+        need = f"This run needs {count} workers of {self._threads} CPU each"
+        if room < count:
+            raise UsageError(
+                f"{need}, and the Ray cluster has {sum(cpus):g} CPUs on {len(cpus)} nodes, room for {room}. "
+                "Add a node with `ray start --address`, or give fewer --workers."
+            )
+        if free < count * self._threads:
+            LOG.warning("warning: %s, and others use all but %g of the Ray cluster's %g CPUs. Waiting.", need, free, sum(cpus))
+
+    def start(self, coordinator: str, count: int) -> None:
+        """Fills the places of those that have ended. One that has crashed, or lost its node, keeps its place: Ray restarts it."""
+        for keys in self._own:
+            if keys.public not in self._tasks:
+                self._tasks[keys.public] = self._task.remote(__version__, coordinator, keys.public, keys.secret, keys.known)
+
+    @cached_property
+    def _task(self) -> Any:
+        """A worker as something that Ray can run."""
+        import ray
+
+        make = ray.remote(
+            num_cpus=self._threads,
+            scheduling_strategy="SPREAD",
+            max_calls=1,  # a process of its own for each
+            max_retries=-1,  # the coordinator ends the run when it has been too often
+            runtime_env={"env_vars": dict.fromkeys(BLAS_VARIABLES, str(self._threads))},
+        )
+        return make(_worker()).options(name="decoupled worker")
+
+    def kill(self, seat: Seat) -> None:
+        import ray
+
+        if seat.key in self._tasks:
+            ray.cancel(self._tasks[seat.key], force=True)
+
+    def take_ended(self) -> Sequence[Ended]:
+        import ray
+
+        found = []
+        done, _ = ray.wait(list(self._tasks.values()), num_returns=len(self._tasks), timeout=0)
+        for public in [public for public, task in self._tasks.items() if task in done]:
+            try:
+                host, pid, how = ray.get(self._tasks.pop(public))
+            except ray.exceptions.TaskCancelledError:
+                continue  # it was killed, and the coordinator knows
+            except ray.exceptions.RayError as error:
+                host, pid, how = "", 0, f"Ray could not run it: {' '.join(str(error).split()):.400}"
+            found.append(Ended(host, pid, how or "it was told to stop", bool(how)))
+        return found
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        import ray
+
+        try:
+            tasks = list(self._tasks.values())
+            ray.wait(tasks, num_returns=len(tasks), timeout=PATIENCE_S if error is None else PATIENCE_S / 6)
+        finally:
+            for task in self._tasks.values():
+                ray.cancel(task, force=True)
+            self._leave()
+
+    def _leave(self) -> None:
+        import ray
+
+        if not self._is_guest:
+            ray.shutdown()
+
+
+def _connect(address: str) -> None:
+    """Joins a cluster that runs, and never starts one. Raises UsageError or RunFailed."""
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    none = "Start one with `ray start --head`, add machines with `ray start --address`, and run this on one of them."
+    if address != "auto":
+        _reach(address, none)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, configure_logging=False, log_to_driver=False)
+    except ConnectionError:
+        raise RunFailed(f"No Ray cluster was found ({address}). {none}") from None
+    except (RuntimeError, ValueError) as error:  # another version of Ray or Python, or none that runs on this machine
+        raise RunFailed(f"The Ray cluster cannot be used: {' '.join(str(error).split())}") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # which Ray has taken
+
+
+def _reach(address: str, hint: str) -> None:
+    """Raises UsageError when that is no address, and RunFailed when nobody listens there."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdecimal():
+        raise UsageError(f"{address} is no address of a Ray cluster. Give --ray-address as HOST:PORT, such as 10.0.0.1:6379.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise RunFailed(f"No Ray cluster was found: {address} cannot be reached ({error}). {hint}") from None
+
+
+def _worker() -> Callable[..., tuple[str, int, str]]:
+    """What Ray runs. It is sent to the node as code, for whether decoupled is there shows only then."""
+
+    def worker(version: str, coordinator: str, public: str, secret: str, known: tuple[str, ...]) -> tuple[str, int, str]:
+        """Works until the run is over; says on which host and in which process, and why it did not go well."""
+        import os
+        import platform
+
+        import ray
+
+        host, pid = platform.node(), os.getpid()
+        try:
+            import decoupled
+            from decoupled.errors import DecoupledError
+            from decoupled.launch.work import work
+            from decoupled.transport.keys import Keys
+        except ImportError as error:
+            return host, pid, f"{host} has no decoupled: {error}. Install there what is here, decoupled-trainer {version}"
+        if decoupled.__version__ != version:
+            return host, pid, f"{host} has decoupled {decoupled.__version__}, and this is {version}. Install the same there"
+        try:
+            work(coordinator, ray.util.get_node_ip_address(), False, Keys(public, secret, known), print)
+        except DecoupledError as error:
+            return host, pid, str(error)
+        return host, pid, ""
+
+    return worker
