@@ -23,6 +23,7 @@ from decoupled.version import __version__
 
 PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
 REACH_S = 5.0  # to connect to the cluster, which Ray itself tries for two minutes
+ALREADY_TOLD = "Task worker failed|A worker died or was killed"  # by the run's own incidents, in fewer words
 LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
 
 
@@ -31,6 +32,7 @@ class RayWorkers:
 
     def __init__(self, address: str, count: int, threads: int) -> None:
         """`address` is the cluster's, as HOST:PORT, or auto. Raises UsageError when Ray is not installed."""
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ALREADY_TOLD)  # Ray looks at it when it is imported
         try:
             import ray  # noqa: F401
         except ImportError:
@@ -59,7 +61,8 @@ class RayWorkers:
 
         count, cpus = len(self._own), [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
         room, free = sum(int(cpu // self._threads) for cpu in cpus), ray.available_resources().get("CPU", 0.0)
-        need = f"This run needs {count} workers of {self._threads} CPU each"
+        each = "a CPU" if self._threads == 1 else f"{self._threads} CPUs"
+        need = f"This run needs {count} workers with {each} each"
         if room < count:
             raise UsageError(
                 f"{need}, and the Ray cluster has {sum(cpus):g} CPUs on {len(cpus)} nodes, room for {room}. "
@@ -165,18 +168,19 @@ def _worker() -> Callable[..., tuple[str, int, str]]:
         import os
         import platform
 
-        import ray
-
         host, pid = platform.node(), os.getpid()
         try:
             import decoupled
+
+            if decoupled.__version__ != version:
+                return host, pid, f"{host} has decoupled {decoupled.__version__}, and this is {version}. Install the same there"
             from decoupled.errors import DecoupledError
             from decoupled.launch.work import work
             from decoupled.transport.keys import Keys
         except ImportError as error:
             return host, pid, f"{host} has no decoupled: {error}. Install there what is here, decoupled-trainer {version}"
-        if decoupled.__version__ != version:
-            return host, pid, f"{host} has decoupled {decoupled.__version__}, and this is {version}. Install the same there"
+        import ray
+
         try:
             work(coordinator, ray.util.get_node_ip_address(), False, Keys(public, secret, known), print)
         except DecoupledError as error:
