@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ from decoupled.version import __version__
 
 PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
 REACH_S = 5.0  # to connect to the cluster, which Ray itself tries for two minutes
-ALREADY_TOLD = "Task worker failed|A worker died or was killed"  # by the run's own incidents, in fewer words
+ALREADY_TOLD = "infinite retries remaining|A worker died or was killed"  # by the run's own incidents, in fewer words
 LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
 
 
@@ -39,7 +39,8 @@ class RayWorkers:
             raise UsageError("--launcher ray needs a package: pip install 'decoupled-trainer[ray]'") from None
         self._cluster, self._threads = address, threads
         self.keys, self._own = passing(count)
-        self._tasks: dict[str, Any] = {}  # of the workers, by their public keys; Ray's word for them is ObjectRef
+        self._actors: dict[str, Any] = {}  # the workers, by their public keys
+        self._work: dict[str, Any] = {}  # what each of them is at, a reference of Ray's
 
     def __enter__(self) -> "RayWorkers":
         import ray
@@ -72,41 +73,40 @@ class RayWorkers:
             LOG.warning("warning: %s, and others use all but %g of the Ray cluster's %g CPUs. Waiting.", need, free, sum(cpus))
 
     def start(self, coordinator: str, count: int) -> None:
-        """Fills the places of those that have ended. One that has crashed, or lost its node, keeps its place: Ray restarts it."""
+        """Fills the places of those that have ended. One that crashes or hangs, or loses its node, keeps its: Ray restarts it."""
         for keys in self._own:
-            if keys.public not in self._tasks:
-                self._tasks[keys.public] = self._task.remote(__version__, coordinator, keys.public, keys.secret, keys.known)
+            if keys.public not in self._actors:
+                actor = self._actors[keys.public] = self._kind.remote()
+                self._work[keys.public] = actor.work.remote(__version__, coordinator, keys.public, keys.secret, keys.known)
 
     @cached_property
-    def _task(self) -> Any:
-        """A worker as something that Ray can run."""
+    def _kind(self) -> Any:
+        """A worker as something that Ray places, runs and restarts."""
         import ray
 
-        make = ray.remote(
+        return ray.remote(
             num_cpus=self._threads,
             scheduling_strategy="SPREAD",
-            max_calls=1,  # a process of its own for each
-            max_retries=-1,  # the coordinator ends the run when it has been too often
+            max_restarts=-1,  # it is the coordinator that ends the run when they have been too many
+            max_task_retries=-1,
             runtime_env={"env_vars": dict.fromkeys(BLAS_VARIABLES, str(self._threads))},
-        )
-        return make(_worker()).options(name="decoupled worker")
+        )(_worker())
 
     def kill(self, seat: Seat) -> None:
         import ray
 
-        if seat.key in self._tasks:
-            ray.cancel(self._tasks[seat.key], force=True)
+        if seat.key in self._actors:
+            ray.kill(self._actors[seat.key], no_restart=False)
 
     def take_ended(self) -> Sequence[Ended]:
         import ray
 
         found = []
-        done, _ = ray.wait(list(self._tasks.values()), num_returns=len(self._tasks), timeout=0)
-        for public in [public for public, task in self._tasks.items() if task in done]:
+        done, _ = ray.wait(list(self._work.values()), num_returns=len(self._work), timeout=0)
+        for public in [public for public, work in self._work.items() if work in done]:
+            del self._actors[public]
             try:
-                host, pid, how = ray.get(self._tasks.pop(public))
-            except ray.exceptions.TaskCancelledError:
-                continue  # it was killed, and the coordinator knows
+                host, pid, how = ray.get(self._work.pop(public))
             except ray.exceptions.RayError as error:
                 host, pid, how = "", 0, f"Ray could not run it: {' '.join(str(error).split()):.400}"
             found.append(Ended(host, pid, how or "it was told to stop", bool(how)))
@@ -116,11 +116,11 @@ class RayWorkers:
         import ray
 
         try:
-            tasks = list(self._tasks.values())
-            ray.wait(tasks, num_returns=len(tasks), timeout=PATIENCE_S if error is None else PATIENCE_S / 6)
+            work = list(self._work.values())
+            ray.wait(work, num_returns=len(work), timeout=PATIENCE_S if error is None else PATIENCE_S / 6)
         finally:
-            for task in self._tasks.values():
-                ray.cancel(task, force=True)
+            for actor in self._actors.values():
+                ray.kill(actor)
             self._leave()
 
     def _leave(self) -> None:
@@ -160,31 +160,32 @@ def _reach(address: str, hint: str) -> None:
         raise RunFailed(f"No Ray cluster was found: {address} cannot be reached ({error}). {hint}") from None
 
 
-def _worker() -> Callable[..., tuple[str, int, str]]:
+def _worker() -> type:
     """What Ray runs. It is sent to the node as code, for whether decoupled is there shows only then."""
 
-    def worker(version: str, coordinator: str, public: str, secret: str, known: tuple[str, ...]) -> tuple[str, int, str]:
-        """Works until the run is over; says on which host and in which process, and why it did not go well."""
-        import os
-        import platform
+    class DecoupledWorker:
+        def work(self, version: str, coordinator: str, public: str, secret: str, known: tuple[str, ...]) -> tuple[str, int, str]:
+            """Works until the run is over; says on which host and in which process, and why it did not go well."""
+            import os
+            import platform
 
-        host, pid = platform.node(), os.getpid()
-        try:
-            import decoupled
+            host, pid = platform.node(), os.getpid()
+            try:
+                import decoupled
 
-            if decoupled.__version__ != version:
-                return host, pid, f"{host} has decoupled {decoupled.__version__}, and this is {version}. Install the same there"
-            from decoupled.errors import DecoupledError
-            from decoupled.launch.work import work
-            from decoupled.transport.keys import Keys
-        except ImportError as error:
-            return host, pid, f"{host} has no decoupled: {error}. Install there what is here, decoupled-trainer {version}"
-        import ray
+                if decoupled.__version__ != version:
+                    return host, pid, f"{host} has decoupled {decoupled.__version__}, and this is {version}; install the same"
+                from decoupled.errors import DecoupledError
+                from decoupled.launch.work import work
+                from decoupled.transport.keys import Keys
+            except ImportError as error:
+                return host, pid, f"{host} has no decoupled: {error}; install there what is here, decoupled-trainer {version}"
+            import ray
 
-        try:
-            work(coordinator, ray.util.get_node_ip_address(), False, Keys(public, secret, known), print)
-        except DecoupledError as error:
-            return host, pid, str(error)
-        return host, pid, ""
+            try:
+                work(coordinator, ray.util.get_node_ip_address(), False, Keys(public, secret, known), print)
+            except DecoupledError as error:
+                return host, pid, str(error)
+            return host, pid, ""
 
-    return worker
+    return DecoupledWorker

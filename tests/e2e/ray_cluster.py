@@ -39,7 +39,7 @@ class Node:
         for pid in _pids(self.name):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
-                found += [process] if "decoupled worker" in " ".join(process.cmdline()) else []
+                found += [process] if "DecoupledWorker" in " ".join(process.cmdline()) else []
         return found
 
     def bytes_on_the_cable(self) -> int:
