@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from types import TracebackType
@@ -22,6 +23,7 @@ from decoupled.transport.keys import passing
 from decoupled.version import __version__
 
 PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
+SETTLE_S = 2.0  # for Ray to know of CPUs that another run has just left
 REACH_S = 5.0  # to connect to the cluster, which Ray itself tries for two minutes
 ALREADY_TOLD = "infinite retries remaining|A worker died or was killed"  # by the run's own incidents, in fewer words
 LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
@@ -61,7 +63,7 @@ class RayWorkers:
         import ray
 
         count, cpus = len(self._own), [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
-        room, free = sum(int(cpu // self._threads) for cpu in cpus), ray.available_resources().get("CPU", 0.0)
+        room = sum(int(cpu // self._threads) for cpu in cpus)
         each = "a CPU" if self._threads == 1 else f"{self._threads} CPUs"
         need = f"This run needs {count} workers with {each} each"
         if room < count:
@@ -69,6 +71,9 @@ class RayWorkers:
                 f"{need}, and the Ray cluster has {sum(cpus):g} CPUs on {len(cpus)} nodes, room for {room}. "
                 "Add a node with `ray start --address`, or give fewer --workers."
             )
+        deadline = time.monotonic() + SETTLE_S
+        while (free := ray.available_resources().get("CPU", 0.0)) < count * self._threads and time.monotonic() < deadline:
+            time.sleep(0.1)
         if free < count * self._threads:
             LOG.warning("warning: %s, and others use all but %g of the Ray cluster's %g CPUs. Waiting.", need, free, sum(cpus))
 
@@ -171,10 +176,10 @@ def _worker() -> type:
 
             host, pid = platform.node(), os.getpid()
             try:
-                import decoupled
+                from decoupled.version import __version__ as own
 
-                if decoupled.__version__ != version:
-                    return host, pid, f"{host} has decoupled {decoupled.__version__}, and this is {version}; install the same"
+                if own != version:
+                    return host, pid, f"{host} has decoupled {own}, and this is {version}; install the same"
                 from decoupled.errors import DecoupledError
                 from decoupled.launch.work import work
                 from decoupled.transport.keys import Keys
