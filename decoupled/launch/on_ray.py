@@ -112,8 +112,8 @@ class RayWorkers:
             del self._actors[public]
             try:
                 host, pid, how = ray.get(self._work.pop(public))
-            except ray.exceptions.RayError as error:
-                host, pid, how = "", 0, f"Ray could not run it: {' '.join(str(error).split()):.400}"
+            except ray.exceptions.RayError as error:  # of its own accord Ray has tried again where that could help
+                raise RunFailed(f"Ray cannot run a worker: {' '.join(str(error).split()):.400}") from None
             found.append(Ended(host, pid, how or "it was told to stop", bool(how)))
         return found
 
@@ -139,7 +139,7 @@ def _connect(address: str) -> None:
     """Joins a cluster that runs, and never starts one. Raises UsageError or RunFailed."""
     import ray
 
-    address = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    address = (os.environ.get("RAY_ADDRESS") if address == "auto" else None) or address
     none = "Start one with `ray start --head`, add machines with `ray start --address`, and run this on one of them."
     if address != "auto":
         _reach(address, none)
