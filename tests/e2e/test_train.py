@@ -16,7 +16,7 @@ FIELDS = {
 }  # fmt: skip
 DETAIL_FIELDS = {
     "stage", "layers", "busy", "wait", "samples", "staleness_mean", "staleness_max", "head_cosine", "unmatched_gradients",
-    "evicted", "dropped", "generation", "restarts", "missed", "samples_missed", "peak_rss_mb", "bytes_sent", "bytes_received",
+    "host", "evicted", "dropped", "generation", "restarts", "missed", "samples_missed", "peak_rss_mb", "bytes_sent", "bytes_received",
 }  # fmt: skip
 
 
