@@ -18,7 +18,9 @@ from decoupled.data.arrays import first_sentence
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
-from decoupled.launch.conduct import Audience, Meeting, conduct
+from decoupled.launch.conduct import Audience, conduct
+from decoupled.launch.interface import Launcher
+from decoupled.launch.local import here
 from decoupled.nn.parameters import Array
 from decoupled.runtime import feed
 from decoupled.runtime.blueprint import Blueprint, draw, suits
@@ -28,7 +30,6 @@ from decoupled.runtime.single import train_single
 from decoupled.telemetry.board import Progress
 from decoupled.telemetry.sinks import MetricsFile, News
 from decoupled.telemetry.trace import middle, trace_file
-from decoupled.transport.keys import of_coordinator
 
 OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
@@ -58,30 +59,27 @@ def train(
     run: Run,
     out: str | Path | None = None,
     on_progress: OnProgress | None = None,
-    address: str | None = None,
+    launcher: Launcher = here,
     on_waiting: OnWaiting | None = None,
     on_warning: OnWarning = warn,
-    keys: str | Path | None = None,
     take_faults: TakeFaults = tuple,
-    keep_workers: bool = False,
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
     With `out` the run is kept in that new folder: run.toml, metrics.jsonl, checkpoints, and at the end report.json,
-    account.json, model.safetensors and spans.safetensors. The worker processes are started and ended here; with `address`
-    the run waits there for workers started by hand instead, with `keys`, the coordinator's folder of them, only for known
-    ones, and with `keep_workers` these then wait there for another run. Raises UsageError for what the caller can mend and
-    RunFailed when the run ended early.
+    account.json, model.safetensors and spans.safetensors. The worker processes are started and ended here, unless the
+    launcher is another: `launch.by_hand.by_hand` waits for workers that others start, `launch.on_ray.on_ray` has a Ray
+    cluster run them. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
-    meeting, run = _meeting(address, keys, keep_workers), _found_from_anywhere(run)
+    run = _found_from_anywhere(run)
     blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning, take_faults)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
-            return _perform(Path(passing), blueprint, None, audience, meeting)
+            return _perform(Path(passing), blueprint, None, audience, launcher)
     folder = folders.new_folder(Path(out))
     try:
         with folders.alone(folder):
-            return _train_in(folder, blueprint, None, audience, meeting)
+            return _train_in(folder, blueprint, None, audience, launcher)
     except BaseException:
         folders.remove_if_nothing_happened(folder)
         raise
@@ -91,19 +89,17 @@ def resume(
     folder: str | Path,
     run: Run | None = None,
     on_progress: OnProgress | None = None,
-    address: str | None = None,
+    launcher: Launcher = here,
     on_waiting: OnWaiting | None = None,
     on_warning: OnWarning = warn,
-    keys: str | Path | None = None,
     take_faults: TakeFaults = tuple,
-    keep_workers: bool = False,
 ) -> Report:
     """Goes on with the interrupted run in a folder, from its last complete checkpoint or else from the beginning.
 
     `run` may differ from the folder's own in how it is carried out (see CHANGEABLE), but not in what is trained. Raises
     UsageError when it does, or when there is nothing to go on with.
     """
-    folder, before, meeting = Path(folder), load_run(folder), _meeting(address, keys, keep_workers)
+    folder, before = Path(folder), load_run(folder)
     if (folder / "report.json").exists():
         raise UsageError(f"{folder} holds a finished run, so there is nothing to resume.")
     if before.schedule == "single":
@@ -119,7 +115,7 @@ def resume(
             on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
         elif Standing.of(checkpoint).fed.position > feed.end_of_training(blueprint.dataset, blueprint.run):
             raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
-        return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning, take_faults), meeting)
+        return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning, take_faults), launcher)
 
 
 def _found_from_anywhere(run: Run) -> Run:
@@ -159,17 +155,12 @@ def _audience(
     return Audience(on_progress or _ignore, on_waiting or _ignore, on_warning, take_faults)
 
 
-def _meeting(address: str | None, keys: str | Path | None, keep_workers: bool) -> Meeting | None:
-    own = of_coordinator(Path(keys)) if keys is not None else None
-    return Meeting(address, own, keep_workers) if address is not None else None
-
-
 def _ignore(*heard: object) -> None:
     """For a run that nobody watches."""
 
 
 def _train_in(
-    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, meeting: Meeting | None
+    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, launcher: Launcher
 ) -> Report:
     """Trains in the run's folder, and keeps what it came to."""
     folders.begin(folder, blueprint.run)
@@ -184,19 +175,18 @@ def _train_in(
 
         whole = replace(audience, progress=tell)
         try:
-            return folders.keep(_perform(folder, blueprint, checkpoint, whole, meeting), folder)
+            return folders.keep(_perform(folder, blueprint, checkpoint, whole, launcher), folder)
         except BaseException as error:
             for progress in last:  # so that whoever watches knows
                 metrics.write(news.record(progress.ended_by(error)))
             raise
 
 
-def _perform(
-    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, meeting: Meeting | None
-) -> Report:
+def _perform(folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, launcher: Launcher) -> Report:
     if blueprint.run.schedule == "single":
         return train_single(blueprint, audience.progress)
-    return conduct(blueprint, store_of(folder, blueprint.run, audience.warning), checkpoint, audience, meeting)
+    workers = launcher(len(blueprint.stages), blueprint.run.runtime.threads)
+    return conduct(blueprint, store_of(folder, blueprint.run, audience.warning), checkpoint, audience, workers)
 
 
 def store_of(folder: Path, run: Run, on_warning: OnWarning) -> Store:

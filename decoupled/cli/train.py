@@ -1,6 +1,7 @@
 """Commands that train: on this machine, by hand over several processes or hosts, and the keys for that."""
 
 import functools
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,23 @@ from decoupled.cli.watching import NOBODY, Watching, watching_options
 from decoupled.config import Run
 from decoupled.console import Display, say, summary
 from decoupled.errors import UsageError
+from decoupled.launch.by_hand import by_hand
+from decoupled.launch.interface import Launcher
+from decoupled.launch.local import here
+from decoupled.launch.on_ray import on_ray
 from decoupled.launch.work import end_with_stdin, work
 from decoupled.options import ADDRESS, Host, Insecure, KeysFolder, takes, takes_run
 from decoupled.telemetry.board import Progress
 from decoupled.transport.address import listening
 from decoupled.transport.keys import make as make_keys
 from decoupled.transport.keys import of_worker
+
+
+class LauncherName(StrEnum):
+    """Who starts the workers."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 @command
@@ -29,9 +41,19 @@ def train(
     resume: Resume = None,
     watching: Watching = NOBODY,
     json_file: JsonFile = None,
+    launcher: Annotated[
+        LauncherName, typer.Option(help="Who starts the workers: local (on this machine), or ray (on the nodes of its cluster).")
+    ] = LauncherName.LOCAL,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The Ray cluster, or auto (the default): the one of this machine.")
+    ] = None,
 ) -> None:
     """Train a network, by default with one worker process per layer, all on this machine."""
-    _train(run, out, resume, json_file, watching)
+    if ray_address is not None and launcher is not LauncherName.RAY:
+        raise UsageError("--ray-address says where Ray is, so give --launcher ray as well.")
+    if launcher is LauncherName.RAY and run.schedule == "single":
+        raise UsageError("The schedule single has no workers that Ray could start. Leave --launcher out.")
+    _train(run, out, resume, json_file, watching, on_ray(ray_address or "auto") if launcher is LauncherName.RAY else here)
 
 
 @command
@@ -51,7 +73,8 @@ def coordinator(
     """The same by hand: wait for workers that are started with `decoupled worker`."""
     if run.schedule == "single":
         raise UsageError("The schedule single has no workers to coordinate. Use `decoupled train --schedule single`.")
-    _train(run, out, resume, json_file, watching, listening(bind, insecure, keys is not None), keys, keep_workers)
+    meeting = by_hand(listening(bind, insecure, keys is not None), keys, keep_workers)
+    _train(run, out, resume, json_file, watching, meeting)
 
 
 def _train(
@@ -60,9 +83,7 @@ def _train(
     resume: Path | None,
     json_file: Path | None,
     watching: Watching,
-    address: str | None = None,
-    keys: Path | None = None,
-    keep_workers: bool = False,
+    launcher: Launcher,
 ) -> None:
     can_be_written(json_file)
     if resume is not None and out is not None:
@@ -77,8 +98,8 @@ def _train(
                 display.progress(now)
                 watched.progress(now)
 
-            audience = (progress, address, display.waiting, display.warn, keys, watched.take_faults, keep_workers)
-            report = api.train(run, folder, *audience) if resume is None else api.resume(folder, run, *audience)
+            rest = (progress, launcher, display.waiting, display.warn, watched.take_faults)
+            report = api.train(run, folder, *rest) if resume is None else api.resume(folder, run, *rest)
     except KeyboardInterrupt:
         hint = [f"With --resume {folder} it goes on."] if any(folder.glob("checkpoints/*/manifest.json")) else []
         raise KeyboardInterrupt(*hint) from None

@@ -2,39 +2,31 @@
 
 import contextlib
 import os
+import platform
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from decoupled.errors import RunFailed
+from decoupled.launch.interface import Ended, Workers
 from decoupled.launch.plan import worker_command, worker_environment
+from decoupled.runtime.rendezvous import Seat
 
 PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
-LOOK_EVERY_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A worker process that has ended, and how."""
-
-    pid: int
-    how: str
-    is_failure: bool  # by itself, rather than by a signal
 
 
 class LocalWorkers:
-    """A context in which `count` workers run and join the coordinator at `address`, a socket file in a private folder."""
+    """Workers, a Workers, that join the coordinator at a socket file in a private folder."""
 
-    def __init__(self, count: int, threads: int) -> None:
-        self._count = count
-        self._environment = worker_environment(os.environ, threads)
-        self._folder = tempfile.TemporaryDirectory(prefix="decoupled-")  # readable by this user alone
+    keys = None
+    are_kept = False
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
         self._processes: list[subprocess.Popen[bytes]] = []
         self._known: set[int] = set()  # numbers of those that are known to have ended
-        self._looked_at = 0.0
 
     @property
     def address(self) -> str:
@@ -45,22 +37,20 @@ class LocalWorkers:
         return [process.pid for process in self._processes]
 
     def __enter__(self) -> "LocalWorkers":
-        try:
-            for _ in range(self._count):
-                self.start()
-        except BaseException as error:  # also Ctrl-C: those already started must not stay
-            self.__exit__(type(error), error, None)
-            raise
+        self._folder = tempfile.TemporaryDirectory(prefix="decoupled-")  # readable by this user alone
         return self
 
-    def start(self) -> None:
-        """Starts one worker. Raises RunFailed when the system does not let it."""
+    def start(self, coordinator: str, count: int) -> None:
+        for _ in range(count):
+            self._start(coordinator)
+
+    def _start(self, coordinator: str) -> None:
         try:
             with self._log(len(self._processes)).open("wb") as log:
                 # A group of its own, so that Ctrl-C reaches the coordinator alone, which then ends the workers.
                 process = subprocess.Popen(
-                    worker_command(self.address),
-                    env=self._environment,
+                    worker_command(coordinator),
+                    env=worker_environment(os.environ, self._threads),
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -70,10 +60,9 @@ class LocalWorkers:
             raise RunFailed(f"A worker process could not be started: {error}.") from None
         self._processes.append(process)
 
-    def kill(self, pid: int) -> None:
-        """Ends a worker that does not answer; any other process is left alone."""
+    def kill(self, seat: Seat) -> None:
         for process in self._processes:
-            if process.pid == pid:
+            if process.pid == seat.pid:
                 process.kill()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -87,10 +76,6 @@ class LocalWorkers:
             self._folder.cleanup()
 
     def take_ended(self) -> list[Ended]:
-        """The workers that have ended since the last time, which none does before it is told to."""
-        if time.monotonic() - self._looked_at < LOOK_EVERY_S:
-            return []
-        self._looked_at = time.monotonic()
         found = []
         for number, process in enumerate(self._processes):
             if number not in self._known and process.poll() is not None:
@@ -98,7 +83,8 @@ class LocalWorkers:
                 process.communicate()  # closes the pipe that kept it alive
                 how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
                 said = self._last_words(number) if process.returncode > 0 else ""
-                found.append(Ended(process.pid, f"{how}; it said: {said}" if said else how, process.returncode > 0))
+                how = f"{how}; it said: {said}" if said else how
+                found.append(Ended(platform.node(), process.pid, how, process.returncode > 0))
         return found
 
     def _wait(self, patience_s: float) -> None:
@@ -114,3 +100,8 @@ class LocalWorkers:
     def _last_words(self, number: int) -> str:
         lines = self._log(number).read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+def here(count: int, threads: int) -> Workers:
+    """Workers on this machine, started and ended by this process: a Launcher."""
+    return LocalWorkers(threads)

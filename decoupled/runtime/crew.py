@@ -56,7 +56,7 @@ class Crew:
         self.supervision = Supervision(count, Policy(*limits))
         self.rendezvous = Rendezvous(count, __version__)
         self.board = board
-        self.condemned: list[int] = []  # processes on this host, to be killed by whoever started them
+        self.condemned: list[Seat] = []  # of workers to be killed by whoever started them
         self.started_at: float | None = None  # when all were ready, for the first time
         self._faults = run.faults
         self._watched_at = clock()
@@ -92,6 +92,7 @@ class Crew:
                 self._transport.send(peer, Message(Kind.REFUSE, body={"reason": taken}))
             return
         self.supervision.joined(taken)
+        self.board.hosts[taken] = host
         if self._is_assigned and not self._rolls_back:
             self._rejoin(taken)
         elif self._is_assigned and self.rendezvous.is_complete:
@@ -251,7 +252,7 @@ class Crew:
         seat = self.rendezvous.seats[stage]
         if seat is not None and not self.attempt.results[stage].is_whole:
             self._send(seat.peer, Message(Kind.STOP, body={"reason": why}))
-            self.condemned.append(seat.pid)
+            self.condemned.append(seat)
         self.lose(stage, why)
 
     def _replace(self, stage: int, why: str) -> None:

@@ -23,6 +23,7 @@ class WorkerDetail:
 
     stage: int
     layers: list[int]
+    host: str  # the name of the machine that it was on, in the end
     busy: float  # share of the training time in which it had a computation under way
     wait: float  # the rest
     samples: int  # trained on
@@ -119,6 +120,7 @@ def _detail(board: Board, stage: int, missed: int, samples_missed: int) -> Worke
     return WorkerDetail(
         stage=stage,
         layers=list(board.stages[stage]),
+        host=board.hosts[stage],
         busy=round(busy, 4),
         wait=round(1 - busy, 4),
         samples=counters.samples,

@@ -1,5 +1,6 @@
 """The board: all workers' reports of a run put together, for whoever watches and for the final report."""
 
+import platform
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -76,6 +77,7 @@ class Board:
         self._absent_since: list[int | None] = [None] * len(stages)  # ns, when its worker was lost
         self.counters = [Counters(stage) for stage in range(len(stages))]
         self.seconds_before = 0.0  # of training, before the run was resumed
+        self.hosts = [platform.node()] * len(stages)  # where each stage's worker is
         self.generations = [0] * len(stages)  # times each stage was assigned before
         self.incidents: tuple[Incident, ...] = ()
         self._silent = set[int]()  # stages whose worker does not report

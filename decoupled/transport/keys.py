@@ -42,6 +42,13 @@ def make(folder: Path, workers: int) -> None:
         raise UsageError(f"{folder} cannot be made: {error.strerror}. Choose another folder for the keys.") from None
 
 
+def passing(workers: int) -> tuple[Keys, list[Keys]]:
+    """Keys that lie nowhere, for one run: its coordinator's, and those of so many workers."""
+    pairs = [(public.decode(), secret.decode()) for public, secret in (zmq.curve_keypair() for _ in range(1 + workers))]
+    (public, secret), *others = pairs
+    return Keys(public, secret, tuple(own for own, _ in others)), [Keys(*own, (public,)) for own in others]
+
+
 def _pair(folder: Path) -> Path:
     """Makes a folder that its owner alone can look into, with a pair of keys in it; gives the file of the public one."""
     folder.mkdir(mode=0o700)

@@ -13,17 +13,17 @@ SMALL = ["--hidden", "32,32,32", "--epochs", "3"]  # four workers, done in a sec
 ENDLESS = ["--hidden", "32,32,32", "--epochs", "100000"]
 
 
-def decoupled(*arguments: str, cwd: Path, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+def decoupled(*arguments: str, cwd: Path, seconds: float = 60.0, where: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end; `where` is a command that runs it somewhere else, such as in a network namespace."""
     return subprocess.run(
-        [*DECOUPLED, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=seconds, check=False
+        [*where, *DECOUPLED, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=seconds, check=False
     )
 
 
-def started(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
+def started(*arguments: str, cwd: Path, where: Sequence[str] = ()) -> "subprocess.Popen[str]":
     """Starts a command; its output can be read as it comes."""
     return subprocess.Popen(
-        [*DECOUPLED, *arguments],
+        [*where, *DECOUPLED, *arguments],
         cwd=cwd,
         env=environment(),
         stdin=subprocess.DEVNULL,

@@ -15,7 +15,7 @@ FIELDS = {
     "workers_detail", "evaluations", "restarts", "incidents", "seed", "versions",
 }  # fmt: skip
 DETAIL_FIELDS = {
-    "stage", "layers", "busy", "wait", "samples", "staleness_mean", "staleness_max", "head_cosine", "unmatched_gradients",
+    "stage", "layers", "host", "busy", "wait", "samples", "staleness_mean", "staleness_max", "head_cosine", "unmatched_gradients",
     "evicted", "dropped", "generation", "restarts", "missed", "samples_missed", "peak_rss_mb", "bytes_sent", "bytes_received",
 }  # fmt: skip
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zmq
 
 from decoupled.errors import UsageError
-from decoupled.transport.keys import make, of_coordinator, of_worker
+from decoupled.transport.keys import make, of_coordinator, of_worker, passing
 
 
 @pytest.fixture
@@ -155,3 +156,13 @@ def test_a_folder_in_the_place_of_a_file_is_one_sentence(made: Path) -> None:
 
     with pytest.raises(UsageError, match="cannot be read"):
         of_worker(made / "worker-0")
+
+
+def test_passing_keys_are_pairs_of_their_own_that_know_one_another() -> None:
+    coordinator, workers = passing(3)
+
+    assert coordinator.known == tuple(worker.public for worker in workers)
+    assert all(worker.known == (coordinator.public,) for worker in workers)
+    assert len({coordinator.secret, *(worker.secret for worker in workers)}) == 4
+    for keys in (coordinator, *workers):
+        assert zmq.curve_public(keys.secret.encode()).decode() == keys.public
