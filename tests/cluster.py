@@ -8,6 +8,7 @@ import copy
 from decoupled.checkpoint import Checkpoint
 from decoupled.config import Run
 from decoupled.data.dataset import Dataset
+from decoupled.errors import RunFailed
 from decoupled.runtime.blueprint import Blueprint, draw
 from decoupled.runtime.coordinator import Coordinator
 from decoupled.runtime.worker import Worker
@@ -98,7 +99,7 @@ class Cluster:
                 self.start()
             moved = False
             for worker in self.alive:
-                while worker.step():
+                while _step(worker):
                     moved = True
             self._bury()
             due = self.network.next_due()
@@ -109,7 +110,7 @@ class Cluster:
         self.coordinator.step(0)
         for _ in range(self.coordinator.take_due_starts()):
             self.start()
-        acted = [worker.step() for worker in self.alive]
+        acted = [_step(worker) for worker in self.alive]
         self._bury()
         if not any(acted):
             self._move_on()
@@ -126,3 +127,13 @@ class Cluster:
                 return
             self._move_on()
         raise AssertionError("the cluster did not finish")
+
+
+def _step(worker: Worker) -> bool:
+    """Whether the worker did something; one whose stage was given to another ends as its process would."""
+    try:
+        return worker.step()
+    except RunFailed:
+        if not worker.is_done:
+            raise
+        return False

@@ -124,10 +124,10 @@ class Worker:
 
     def _stop(self, body: dict[str, Any]) -> None:
         """Raises RunFailed when the run goes on without this worker."""
+        self.is_done, self.is_kept = True, body.get("again") is True
         if "reason" in body:
             self.is_dismissed = True
             raise RunFailed(f"The coordinator gave this worker's stage to another: {body['reason']}.")
-        self.is_done, self.is_kept = True, body.get("again") is True
 
     def _keep_early(self, peer: str, message: Message) -> None:
         """Keeps of a greeting, which may be a stranger's, only what is small."""

@@ -28,18 +28,6 @@ def comparison(said: str) -> dict[str, tuple[int, float]]:
     return {schedule: (int(workers), float(accuracy)) for schedule, workers, accuracy in rows}
 
 
-def test_it_trains_and_compares_over_as_many_workers_as_it_was_told(demo: Callable[..., Demo]) -> None:
-    two = demo(WORKERS="2", EPOCHS="40")
-
-    said = two.compose("up", "--no-color", "--scale", "worker=2", seconds=120)
-
-    found = comparison(said)
-    assert {schedule: workers for schedule, (workers, _) in found.items()} == {"dni": 2, "lockstep": 2}
-    assert min(accuracy for _, accuracy in found.values()) > 95
-    states = {two.inspect(one, ".State.ExitCode") for service in ("coordinator", "worker") for one in two.containers(service)}
-    assert states == {"0"}
-
-
 def test_it_goes_on_whatever_is_done_to_its_containers(demo: Callable[..., Demo]) -> None:
     four = demo(EPOCHS="500")
     four.compose("up", "--detach")
@@ -114,29 +102,34 @@ def test_containers_have_no_rights_and_keep_to_themselves(demo: Callable[..., De
     assert "Has it another key than is expected of it" in stranger
 
 
-def test_the_benchmark_measures_in_a_container(demo: Callable[..., Demo]) -> None:
-    said = demo().compose(
-        "run", "--rm", "-T", "bench", "--epochs", "2", "--repeat", "1", "--schedule", "lockstep,dni", seconds=120
-    )
-
-    assert re.search(r"^dni +[\d,]+ ", said, re.MULTILINE)
-
-
 def test_the_document_s_own_lines_work_one_after_another(demo: Callable[..., Demo], tmp_path: Path) -> None:
     """With fewer epochs, a free port, and what they bring out of the containers in a folder of the test."""
     one = demo(EPOCHS="20")
     section = (ROOT / "docs" / "distributed.md").read_text().split("\n## Compose")[1].split("\n## ")[0]
-    lines = [line for block in section.split("```sh\n")[1:] for line in block.split("```")[0].splitlines()]
-    assert len(lines) == 12
+    lines = [line.split("  #")[0] for block in section.split("```sh\n")[1:] for line in block.split("```")[0].splitlines()]
+    short = {
+        r"EPOCHS=\d+": "EPOCHS=20",
+        r"EPOCHS=\d+(?=.*--detach)": "EPOCHS=200",
+        "127.0.0.1:9090": free_address().removeprefix("tcp://"),
+        "runs-of-compose": str(tmp_path / "runs"),
+        "--rm bench": "--rm -T bench --epochs 1 --repeat 1",
+        "docker-compose": " ".join(COMPOSE),
+    }
 
+    said = {}
     for line in lines:
-        line = re.sub(r"EPOCHS=\d+", "EPOCHS=300" if "--detach" in line else "EPOCHS=20", line.split("  #")[0])
-        line = line.replace("127.0.0.1:9090", free_address().removeprefix("tcp://")).replace(
-            "runs-of-compose", str(tmp_path / "runs")
-        )
-        one.shell(
-            line.replace("docker-compose", " ".join(COMPOSE)).replace("--rm bench", "--rm -T bench --epochs 1 --repeat 1"),
-            seconds=200,
-        )
+        words = line
+        for what, instead in short.items():
+            words = re.sub(what, instead, words)
+        said[line.strip()] = one.shell(words, seconds=200)
 
+    tables = {line: comparison(text) for line, text in said.items() if line.endswith(("docker-compose up", "coordinator", "=2"))}
+    assert len(tables) == 5
+    for line, table in tables.items():
+        assert {schedule: workers for schedule, (workers, _) in table.items()} == dict.fromkeys(
+            ("dni", "lockstep"), 2 if "WORKERS=2" in line else 4
+        )
+        assert min(accuracy for _, accuracy in table.values()) > 90
+    (measured,) = (text for line, text in said.items() if "bench" in line)
+    assert re.search(r"^dni +[\d,]+ ", measured, re.MULTILINE)
     assert {"dni", "lockstep"} == {report.parent.name for report in (tmp_path / "runs").glob("*/*/report.json")}

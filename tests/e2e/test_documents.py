@@ -18,15 +18,7 @@ from tests.reference import is_section, reference
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
-ELSEWHERE = (
-    "source",
-    "scp",
-    "ssh",
-    "pip",
-    "docker",
-    "docker-compose",
-    "kubectl",
-)  # first words of lines that are not this project's
+ELSEWHERE = ("source", "scp", "ssh", "pip", "docker", "docker-compose", "kubectl", "ray")  # first words of others' commands
 BY_HAND = ("coordinator", "worker", "keys")
 
 
@@ -46,8 +38,8 @@ def commands(document: str) -> list[list[str]]:
 
 
 def alone(document: str) -> list[list[str]]:
-    """Those that run to their end by themselves, in order."""
-    return [words for words in commands(document) if words[0] not in (*BY_HAND, "bench")]
+    """Those that run to their end by themselves, in order. What needs a Ray cluster is tried by test_ray."""
+    return [words for words in commands(document) if words[0] not in (*BY_HAND, "bench") and "--launcher" not in words]
 
 
 def shortened(words: list[str]) -> list[str]:
@@ -228,6 +220,7 @@ def test_scripts_and_documents_name_only_options_that_exist() -> None:
     known = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", reference() + (ROOT / "tests" / "chaos.py").read_text())) | {"--help"}
     foreign = {"--quiet", "--disable", "--editable", "--check", "--no", "--logdir"}  # of pip, ruff, import-linter, tensorboard
     foreign |= {"--wheel-dir", "--detach", "--scale", "--follow", "--rm", "--namespace", "--current", "--from-file"}  # of engines
+    foreign |= {"--head", "--node-ip", "--include-dashboard"}  # of ray start
 
     for option in set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", "".join(texts))):
         assert option in known or any(option.startswith(start) for start in foreign), option
