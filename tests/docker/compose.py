@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import subprocess
 import urllib.request
@@ -14,6 +15,7 @@ from tests.conftest import until
 from tests.e2e.test_by_hand import free_address
 
 ROOT = Path(__file__).parents[2]
+IMAGE = "decoupled"
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
 
 
@@ -75,3 +77,9 @@ class Demo:
 
         until(what, there, 90.0, every_s=0.1)
         return found[0]
+
+
+def comparison(said: str) -> dict[str, tuple[int, float]]:
+    """Workers and test accuracy of each schedule in the table at the end."""
+    rows = re.findall(r"\b(dni|lockstep) +(\d+) +[\d,]+ +[\d.]+ x +[\d.]+ +([\d.]+)%", said)
+    return {schedule: (int(workers), float(accuracy)) for schedule, workers, accuracy in rows}

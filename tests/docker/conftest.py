@@ -1,25 +1,15 @@
-"""Tests of containers run when they are asked for: `scripts/test-docker`. They build the image, which takes a while."""
+"""Tests of containers run when they are asked for: `scripts/test-docker`, which builds the image that they need."""
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.docker.compose import ROOT, Demo
-
-
-@pytest.fixture(scope="session")
-def image() -> str:
-    """The image of the demo, built from this tree; its build reaches the network as the host does."""
-    build = ["docker", "build", "--quiet", "--network", "host", "--tag", "decoupled", "."]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
+from tests.docker.compose import Demo
 
 
 @pytest.fixture
-def demo(image: str) -> Iterator[Callable[..., Demo]]:
+def demo() -> Iterator[Callable[..., Demo]]:
     """Makes a demo, of which nothing is left at the end."""
     made: list[Demo] = []
 

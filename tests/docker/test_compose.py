@@ -2,17 +2,14 @@
 
 import json
 import os
-import re
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import until
-from tests.docker.compose import COMPOSE, ROOT, Demo
-from tests.e2e.test_by_hand import free_address
+from tests.docker.compose import Demo, comparison
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
 
@@ -20,12 +17,6 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
 def happened(story: Any, what: str) -> list[int]:
     """The stages of which the page tells that."""
     return [event["stage"] for event in story["events"] if event["what"] == what]
-
-
-def comparison(said: str) -> dict[str, tuple[int, float]]:
-    """Workers and test accuracy of each schedule in the table at the end."""
-    rows = re.findall(r"\b(dni|lockstep) +(\d+) +[\d,]+ +[\d.]+ x +[\d.]+ +([\d.]+)%", said)
-    return {schedule: (int(workers), float(accuracy)) for schedule, workers, accuracy in rows}
 
 
 def test_it_goes_on_whatever_is_done_to_its_containers(demo: Callable[..., Demo]) -> None:
@@ -100,36 +91,3 @@ def test_containers_have_no_rights_and_keep_to_themselves(demo: Callable[..., De
         " timeout 5 decoupled worker --join tcp://coordinator:5555 --host $HOSTNAME --keys /tmp/other/worker-0 2>&1 || true",
     )  # fmt: skip
     assert "Has it another key than is expected of it" in stranger
-
-
-def test_the_document_s_own_lines_work_one_after_another(demo: Callable[..., Demo], tmp_path: Path) -> None:
-    """With fewer epochs, a free port, and what they bring out of the containers in a folder of the test."""
-    one = demo(EPOCHS="20")
-    section = (ROOT / "docs" / "distributed.md").read_text().split("\n## Compose")[1].split("\n## ")[0]
-    lines = [line.split("  #")[0] for block in section.split("```sh\n")[1:] for line in block.split("```")[0].splitlines()]
-    short = {
-        r"EPOCHS=\d+": "EPOCHS=20",
-        r"EPOCHS=\d+(?=.*--detach)": "EPOCHS=200",
-        "127.0.0.1:9090": free_address().removeprefix("tcp://"),
-        "runs-of-compose": str(tmp_path / "runs"),
-        "--rm bench": "--rm -T bench --epochs 1 --repeat 1",
-        "docker-compose": " ".join(COMPOSE),
-    }
-
-    said = {}
-    for line in lines:
-        words = line
-        for what, instead in short.items():
-            words = re.sub(what, instead, words)
-        said[line.strip()] = one.shell(words, seconds=200)
-
-    tables = {line: comparison(text) for line, text in said.items() if line.endswith(("docker-compose up", "coordinator", "=2"))}
-    assert len(tables) == 5
-    for line, table in tables.items():
-        assert {schedule: workers for schedule, (workers, _) in table.items()} == dict.fromkeys(
-            ("dni", "lockstep"), 2 if "WORKERS=2" in line else 4
-        )
-        assert min(accuracy for _, accuracy in table.values()) > 90
-    (measured,) = (text for line, text in said.items() if "bench" in line)
-    assert re.search(r"^dni +[\d,]+ ", measured, re.MULTILINE)
-    assert {"dni", "lockstep"} == {report.parent.name for report in (tmp_path / "runs").glob("*/*/report.json")}

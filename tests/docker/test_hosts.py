@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import until
-from tests.docker.compose import ROOT
+from tests.docker.compose import IMAGE, ROOT
 from tests.docker.hosts import Hosts
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
@@ -30,9 +30,9 @@ BEFORE = [line for line in LINES if line not in (ATTACHED, DETACHED, FAR_END, CO
 
 
 @pytest.fixture(scope="module")
-def prepared(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """Hosts on which the document's preparations were made, of which nothing is left at the end."""
-    build = ["docker", "build", "--quiet", "--network", "host", "--tag", "decoupled-hosts", "--build-arg", f"IMAGE={image}", "-"]
+    build = ["docker", "build", "--quiet", "--network", "host", "--tag", "decoupled-hosts", "--build-arg", f"IMAGE={IMAGE}", "-"]
     recipe = (ROOT / "tests" / "docker" / "hosts.Dockerfile").read_text()
     made = subprocess.run(build, input=recipe, capture_output=True, text=True, timeout=300, check=False)
     assert made.returncode == 0, made.stdout + made.stderr

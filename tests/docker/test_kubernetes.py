@@ -10,6 +10,7 @@ import pytest
 
 from decoupled.transport.keys import make
 from tests.conftest import until
+from tests.docker.compose import IMAGE
 from tests.docker.kubelet import Kubelet, docker
 from tests.test_kubernetes import MANIFESTS, PODS
 
@@ -18,9 +19,9 @@ UID = PODS["Job worker"]["spec"]["securityContext"]["runAsUser"]
 
 
 @pytest.fixture
-def kubelet(image: str, tmp_path: Path) -> Iterator[Kubelet]:
+def kubelet(tmp_path: Path) -> Iterator[Kubelet]:
     """A kubelet with the Secrets of the document, of which nothing is left at the end."""
-    one = Kubelet(f"decoupled-pods-{os.getpid()}", image)
+    one = Kubelet(f"decoupled-pods-{os.getpid()}", IMAGE)
     try:
         make(tmp_path / "keys", workers=1)
         for name, folder in (("coordinator-keys", "coordinator"), ("worker-keys", "worker-0")):

@@ -13,7 +13,7 @@ from decoupled import load_network
 from tests.conftest import until
 from tests.e2e.commands import decoupled, gone, is_one_sentence, read_until, started, workers_of
 
-LONG = ["--hidden", "32,32,32", "--epochs", "250"]  # some seconds
+LONG = ["--hidden", "32,32,32", "--epochs", "100"]  # a few seconds
 
 
 def report_of(folder: Path) -> dict[str, Any]:
@@ -25,14 +25,14 @@ def happened(report: dict[str, Any]) -> list[tuple[str, int | None]]:
     return [(incident["what"], incident["stage"]) for incident in report["incidents"]]
 
 
-def samples(report: dict[str, Any], epochs: int = 250) -> None:
+def samples(report: dict[str, Any], epochs: int = 100) -> None:
     """Every sample that was fed was trained on by each stage or is listed as missed by it."""
     assert [one["samples"] + one["samples_missed"] for one in report["workers_detail"]] == [epochs * 1437] * 4
 
 
-@pytest.mark.parametrize("stage", [0, 2, 3])
+@pytest.mark.parametrize("stage", [0, 2])
 def test_dni_trains_through_the_death_of_a_worker(stage: int, tmp_path: Path) -> None:
-    done = decoupled("train", *LONG, "--fault", f"kill:stage={stage},microbatch=2000", "--out", "run", cwd=tmp_path)
+    done = decoupled("train", *LONG, "--fault", f"kill:stage={stage},microbatch=500", "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     report = report_of(tmp_path / "run")
@@ -49,14 +49,14 @@ def test_dni_trains_through_the_death_of_a_worker(stage: int, tmp_path: Path) ->
 
 
 def test_lockstep_rolls_back_and_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    run = ["train", "--schedule", "lockstep", "--hidden", "32,32,32", "--epochs", "40", "--set", "checkpoint.every=200"]
+    run = ["train", "--schedule", "lockstep", "--hidden", "32,32,32", "--epochs", "30", "--set", "checkpoint.every=200"]
     quiet = decoupled(*run, "--out", "quiet", cwd=tmp_path)
     troubled = decoupled(*run, "--fault", "kill:stage=1,microbatch=500", "--out", "troubled", cwd=tmp_path)
 
     assert (quiet.returncode, troubled.returncode) == (0, 0), troubled.stderr
     report = report_of(tmp_path / "troubled")
     assert happened(report) == [("lost", 1), ("rolled back", None), ("rejoined", 1)]
-    samples(report, epochs=40)
+    samples(report, epochs=30)
     assert [one["missed"] for one in report["workers_detail"]] == [0] * 4
     same_networks(tmp_path / "quiet", tmp_path / "troubled")
 
@@ -68,7 +68,7 @@ def same_networks(one: Path, other: Path) -> None:
 
 
 def test_a_coordinator_that_is_killed_leaves_no_process_and_its_run_is_resumed_to_the_same_end(tmp_path: Path) -> None:
-    run = ["train", "--schedule", "lockstep", "--hidden", "32,32,32", "--epochs", "60", "--set", "checkpoint.every=200"]
+    run = ["train", "--schedule", "lockstep", "--hidden", "32,32,32", "--epochs", "30", "--set", "checkpoint.every=200"]
     quiet = decoupled(*run, "--out", "quiet", cwd=tmp_path)
     assert quiet.returncode == 0
     process = started(*run, "--out", "run", cwd=tmp_path)
@@ -83,7 +83,7 @@ def test_a_coordinator_that_is_killed_leaves_no_process_and_its_run_is_resumed_t
     assert resumed.returncode == 0, resumed.stderr
     report = report_of(tmp_path / "run")
     assert happened(report) == [("resumed", None)]
-    samples(report, epochs=60)
+    samples(report, epochs=30)
     same_networks(tmp_path / "quiet", tmp_path / "run")
     again = decoupled("train", "--resume", "run", cwd=tmp_path)
     assert (again.returncode, is_one_sentence(again.stderr)) == (2, True)
@@ -144,7 +144,7 @@ def test_a_run_under_way_is_not_trained_twice_at_once(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_hangs_is_flagged_and_replaced(tmp_path: Path) -> None:
-    process = started("train", *LONG, "--epochs", "600", "--stall-timeout", "3", "--out", "run", cwd=tmp_path)
+    process = started("train", *LONG, "--epochs", "200", "--stall-timeout", "3", "--out", "run", cwd=tmp_path)
     read_until(process, "loss")
     hanging = stage_worker(process, 1)
     hanging.suspend()
@@ -159,11 +159,11 @@ def test_a_worker_that_hangs_is_flagged_and_replaced(tmp_path: Path) -> None:
     report = report_of(tmp_path / "run")
     silent, lost = report["incidents"][:2]
     assert lost["seconds"] - silent["seconds"] < 3
-    samples(report, epochs=600)
+    samples(report, epochs=200)
 
 
 def test_a_worker_that_was_only_paused_is_flagged_and_goes_on(tmp_path: Path) -> None:
-    done = decoupled("train", *LONG, "--fault", "stop:stage=1,microbatch=1000,seconds=3", "--out", "run", cwd=tmp_path)
+    done = decoupled("train", *LONG, "--fault", "stop:stage=1,microbatch=500,seconds=3", "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     report = report_of(tmp_path / "run")
@@ -172,7 +172,7 @@ def test_a_worker_that_was_only_paused_is_flagged_and_goes_on(tmp_path: Path) ->
 
 
 def test_a_partition_heals_by_itself(tmp_path: Path) -> None:
-    fault = "partition:stage=1,microbatch=1000,seconds=5"
+    fault = "partition:stage=1,microbatch=500,seconds=5"
 
     done = decoupled("train", *LONG, "--fault", fault, "--out", "run", cwd=tmp_path)
 
