@@ -13,7 +13,7 @@ import zmq
 
 from decoupled.doctor import cgroup, guest, machine, ports, probes, way
 from decoupled.doctor.finding import Finding
-from decoupled.errors import DecoupledError
+from decoupled.errors import DecoupledError, UsageError
 from decoupled.launch.plan import BLAS_VARIABLES
 from decoupled.launch.work import inbox_of
 from decoupled.runtime.versions import versions
@@ -56,6 +56,8 @@ def way_to(coordinator: str, host: str, keys: Path | None, insecure: bool) -> It
     Raises UsageError when what is given as the coordinator's address is none.
     """
     name, port = ("", "") if coordinator.startswith("ipc://") else host_and_port(coordinator)
+    if coordinator == "ipc://" or (not coordinator.startswith("ipc://") and (not name or port in ("*", "0"))):
+        raise UsageError(f"{coordinator} is not where a coordinator can be. Give an address like tcp://10.0.0.1:5555.")
     return _steps(coordinator, name, port, host, keys, insecure)
 
 

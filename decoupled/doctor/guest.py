@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 from decoupled.doctor.way import Talk
 from decoupled.errors import DecoupledError
@@ -57,5 +58,9 @@ def _once(transport: ZeroMQ, clock_ns: Callable[[], int]) -> Talk | None:
 
 def can_listen(inbox: str, keys: Keys | None) -> str:
     """Opens an inbox there as a worker does, and closes it; gives its address. Raises UsageError when that cannot be."""
-    with closing(ZeroMQ(keys=keys)) as transport:
-        return transport.bind(inbox)
+    try:
+        with closing(ZeroMQ(keys=keys)) as transport:
+            return transport.bind(inbox)
+    finally:
+        if inbox.startswith("ipc://"):
+            Path(inbox.removeprefix("ipc://")).unlink(missing_ok=True)  # libzmq leaves the file

@@ -69,7 +69,7 @@ def met(address: str, talk: Talk, door: Door) -> Finding:
         seen, advice = DOORS[door]
         return Finding("coordinator", "fail", f"{address}: {seen}", advice)
     if talk.complaint:
-        return Finding("coordinator", "fail", talk.complaint, _about_keys(talk.complaint))
+        return Finding("coordinator", "fail", talk.complaint.removesuffix(" Still trying."), _about_keys(talk.complaint))
     advice = (
         "It may be a coordinator of an older version, one that is stopped, or a worker's inbox. "
         "Compare `decoupled --version` there and here."
@@ -80,6 +80,8 @@ def met(address: str, talk: Talk, door: Door) -> Finding:
 def _about_keys(complaint: str) -> str:
     if "public key" in complaint:
         return "Put this worker's .key into the folder that the coordinator has as --keys, and start the coordinator again."
+    if "want keys" in complaint:
+        return "Give --keys with the folder that was made for this worker (decoupled keys make)."
     if "another key" in complaint:
         return "Copy this worker's folder of keys anew from where the coordinator's were made (decoupled keys make)."
     return ""

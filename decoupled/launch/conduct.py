@@ -49,7 +49,7 @@ def conduct(blueprint: Blueprint, store: Store, resume: Checkpoint | None, audie
         members = (keys.public, *keys.known) if keys is not None else ()
         transport.admit(members)
         coordinator = Coordinator(blueprint, transport, store, resume, members)
-        stack.callback(coordinator.stop, workers.are_kept)  # runs first, whether the run ended well or not
+        stack.push(lambda kind, *_: coordinator.stop(is_over=kind is None, are_kept=workers.are_kept))  # runs first
         workers.start(where, len(blueprint.stages))
         next_report_s, joined, told, tended_at = 0.0, -1, 0, 0.0
         while not coordinator.is_done:

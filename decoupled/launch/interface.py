@@ -35,7 +35,10 @@ class Workers(AbstractContextManager[Any], Protocol):
         """Whether they are to wait for another run after this one."""
 
     def start(self, coordinator: str, count: int) -> None:
-        """Starts so many workers, or none, which join the coordinator there. Raises RunFailed when that is not possible."""
+        """Starts so many workers, or none, which join the coordinator there. Raises RunFailed when that is not possible.
+
+        An engine that replaces lost ones by itself has done so, and makes up for those that have ended.
+        """
 
     def kill(self, seat: Seat) -> None:
         """Ends a worker that does not answer; any other process is left alone."""

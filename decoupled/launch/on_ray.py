@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ from decoupled.version import __version__
 
 PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
 SETTLE_S = 2.0  # for Ray to know of CPUs that another run has just left
+RESTARTS_MAX = 20  # by Ray; a worker that has used them up before the run begins ends it, and one that has later is replaced
 REACH_S = 5.0  # to connect to the cluster, which Ray itself tries for two minutes
 ALREADY_TOLD = "infinite retries remaining|A worker died or was killed"  # by the run's own incidents, in fewer words
 LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
@@ -94,7 +96,7 @@ class RayWorkers:
         return ray.remote(
             num_cpus=self._threads,
             scheduling_strategy="SPREAD",
-            max_restarts=-1,  # it is the coordinator that ends the run when they have been too many
+            max_restarts=RESTARTS_MAX,
             max_task_retries=-1,
             runtime_env={"env_vars": dict.fromkeys(BLAS_VARIABLES, str(self._threads))},
         )(_worker())
@@ -115,7 +117,7 @@ class RayWorkers:
             try:
                 host, pid, how = ray.get(self._work.pop(public))
             except ray.exceptions.RayError as error:  # of its own accord Ray has tried again where that could help
-                raise RunFailed(f"Ray cannot run a worker: {' '.join(str(error).split()):.400}") from None
+                raise RunFailed(f"Ray has given a worker up: {_reason(error)}") from None
             found.append(Ended(host, pid, how or "it was told to stop", bool(how)))
         return found
 
@@ -127,7 +129,8 @@ class RayWorkers:
             ray.wait(work, num_returns=len(work), timeout=PATIENCE_S if error is None else PATIENCE_S / 6)
         finally:
             for actor in self._actors.values():
-                ray.kill(actor)
+                with suppress(ray.exceptions.RayError):  # of a cluster that has gone
+                    ray.kill(actor)
             self._leave()
 
     def _leave(self) -> None:
@@ -157,8 +160,15 @@ def _connect(address: str) -> None:
         raise RunFailed(f"No Ray cluster was found ({address}). {none}") from None
     except (RuntimeError, ValueError) as error:  # another version of Ray or Python, or none that runs on this machine
         raise RunFailed(f"The Ray cluster cannot be used: {' '.join(str(error).split())}") from None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, on_sigterm)  # which Ray has taken
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # which Ray has taken
+
+
+def _reason(error: Exception) -> str:
+    """What Ray's error comes to: of a failure on the node the last line, and else the first sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1] if any("Traceback" in line for line in lines) else lines[0]
 
 
 def _reach(address: str, hint: str) -> None:

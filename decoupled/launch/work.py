@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from decoupled.transport.address import is_loopback, is_wildcard, listening
 from decoupled.transport.keys import Keys
 from decoupled.transport.zeromq import ZeroMQ
 
+REJOIN_S = 0.3  # before a kept worker looks for the next coordinator, where it may find the last one once more
 LOG = logging.getLogger(__name__)
 
 
@@ -39,6 +41,7 @@ def work(coordinator: str, host: str, insecure: bool, keys: Keys | None, say: Ca
     """
     is_kept = _take_part(coordinator, host, insecure, keys, say, is_kept=False)
     while is_kept:
+        time.sleep(REJOIN_S)
         is_kept = _take_part(coordinator, host, insecure, keys, say, is_kept=True)
 
 

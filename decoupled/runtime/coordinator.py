@@ -83,10 +83,11 @@ class Coordinator:
         self.crew.watch()
         self.crew.attempt.source.feed()
 
-    def stop(self, are_kept: bool = False) -> None:
-        """Tells all workers that the run is over, and whether they are wanted for another."""
+    def stop(self, is_over: bool, are_kept: bool) -> None:
+        """Tells all workers that the run is over, or was given up, and whether they are wanted for another."""
+        body = {"again": True} if are_kept else {} if is_over else {"reason": "the run was ended before it was over"}
         for seat in self.crew.rendezvous.taken:
-            self._transport.send(seat.peer, Message(Kind.STOP, body={"again": are_kept}))
+            self._transport.send(seat.peer, Message(Kind.STOP, body=body))
 
     def take_due_starts(self) -> int:
         """How many workers are to be started now, in the places of lost ones."""

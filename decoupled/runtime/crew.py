@@ -26,6 +26,7 @@ from decoupled.transport.interface import Transport
 from decoupled.version import __version__
 from decoupled.wire.messages import Kind, Message
 
+HOST_MAX = 120  # letters of a host's name that are kept; Linux has 64
 READY_S = 120.0  # for workers to build their stages and find their neighbours
 SILENT_S = 1.5  # without a report, of which several should have come
 SLEPT_S = 1.0  # between two looks, which should be a few milliseconds
@@ -82,7 +83,7 @@ class Crew:
         """A worker asks for a stage; its connection has proven that it has the key."""
         match message.body:
             case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if can_be_linked(address):
-                seat = Seat(peer, address, host, pid, key, as_told(message.body.get("versions")))
+                seat = Seat(peer, address, host[:HOST_MAX], pid, key, as_told(message.body.get("versions")))
                 taken = self.rendezvous.join(seat, version, self.supervision.expected())
             case _:
                 taken = "it did not say who and where it is"

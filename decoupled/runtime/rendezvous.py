@@ -13,7 +13,7 @@ class Seat:
     host: str
     pid: int
     key: str = ""
-    versions: Mapping[str, str] = field(default_factory=dict)  # as it says
+    versions: Mapping[str, str] = field(default_factory=dict, compare=False)  # as it says
 
 
 class Rendezvous:

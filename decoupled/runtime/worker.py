@@ -123,11 +123,11 @@ class Worker:
                 self._life.receive(peer, message)
 
     def _stop(self, body: dict[str, Any]) -> None:
-        """Raises RunFailed when the run goes on without this worker."""
+        """Raises RunFailed when the run is not over for this worker, so that whoever starts workers starts another."""
         self.is_done, self.is_kept = True, body.get("again") is True
         if "reason" in body:
             self.is_dismissed = True
-            raise RunFailed(f"The coordinator gave this worker's stage to another: {body['reason']}.")
+            raise RunFailed(f"The coordinator dismissed this worker: {body['reason']}.")
 
     def _keep_early(self, peer: str, message: Message) -> None:
         """Keeps of a greeting, which may be a stranger's, only what is small."""

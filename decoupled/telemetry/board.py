@@ -94,6 +94,8 @@ class Board:
         self._overlap.add(stage, rows, at_ns)
         self._strips.add(stage, rows, at_ns, at_ns if arrived_ns is None else arrived_ns)
         past = self._past[stage]
+        if past and counters.samples < past[-1][1]:  # it went back to a checkpoint
+            past.clear()
         if not past and len(spans) and self.generations[stage] == 0:
             past.append((int(spans[0, 2]), 0, 0))
         past.append((at_ns, counters.samples, self._busy_ns[stage]))

@@ -143,9 +143,13 @@ class ZeroMQ:
     def close(self) -> None:
         # Closes every socket, also one that an interruption left half made. libzmq may be looking up a host's name just then,
         # for up to a minute in which nothing can stop it; the end of the process does.
-        closing = threading.Thread(target=self._context.destroy, args=(LINGER_MS,), name="closing", daemon=True)
+        closing = threading.Thread(target=self._destroy, name="closing", daemon=True)
         closing.start()
         closing.join(CLOSE_S)
+
+    def _destroy(self) -> None:
+        with contextlib.suppress(zmq.ZMQError):
+            self._context.destroy(LINGER_MS)
 
     def _socket(self, kind: int, address: str) -> "zmq.Socket[bytes]":
         socket: zmq.Socket[bytes] = self._context.socket(kind)

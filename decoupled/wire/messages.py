@@ -38,7 +38,7 @@ class Kind(Enum):
     RESULT = "result"  # a piece of a stage's trained arrays
     FAILED = "failed"  # the worker cannot go on, and why
     FAULT = "fault"  # do that to yourself, on purpose
-    STOP = "stop"  # the run is over, or was given up, or goes on without you
+    STOP = "stop"  # the run is over, or else you are dismissed from it, and why
     # between a guest, who takes no part, and the coordinator
     ASK = "ask"  # how do things stand?
     ANSWER = "answer"  # who is here, of what versions, and what time it is

@@ -54,6 +54,11 @@ def test_it_goes_on_whatever_is_done_to_its_containers(demo: Callable[..., Demo]
     four.docker("network", "connect", network, cut)
     four.until_page("all to go back", lambda story: happened(story, "rolled back"))
 
+    # And a coordinator that was told to end leaves workers that the engine starts again, for the run is not over.
+    four.until_page("a checkpoint of its own", lambda story: story["now"]["checkpoint"] is not None)
+    four.compose("restart", "coordinator")
+    four.until_page("lockstep to be resumed", lambda story: happened(story, "resumed"))
+
     coordinator = four.containers("coordinator")[0]
     until("the end", lambda: four.inspect(coordinator, ".State.Status") == "exited", 200.0)
     assert four.inspect(coordinator, ".State.ExitCode") == "0"

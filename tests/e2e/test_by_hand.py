@@ -74,7 +74,6 @@ def test_side_by_side_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     address, script = free_address(), str(ROOT / "scripts" / "side-by-side")
     command = [script, "--bind", address, "--hidden", "32,32,32", "--epochs", "60", "--set", "checkpoint.every_s=0.1"]
     bin_first = {**environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    (tmp_path / "runs").mkdir()
     workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
     first = subprocess.Popen(command, cwd=tmp_path, env=bin_first, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until("a checkpoint", lambda: any(tmp_path.glob("runs/*/dni/checkpoints/*/manifest.json")))
@@ -90,7 +89,7 @@ def test_side_by_side_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "resumed: after microbatch" in done.stdout
     (folder,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"dni", "lockstep"}
+    assert {path.name for path in folder.iterdir()} == {"dni", "lockstep", "options"}
     assert "speed-up" in done.stdout
     assert [worker.wait(10) for worker in workers] == [0] * 4
     for worker in workers:
@@ -113,7 +112,7 @@ def test_a_worker_whose_stage_was_given_to_another_ends_as_one_that_failed(tmp_p
 
     assert workers[0].returncode == 1  # so that whoever restarts workers that fail starts another
     assert is_one_sentence(said)
-    assert "gave this worker's stage to another: no report for" in said
+    assert "dismissed this worker: no report for" in said
     main.send_signal(signal.SIGINT)
     for process in (main, *workers[1:]):
         process.communicate(timeout=10)
@@ -153,20 +152,31 @@ def test_a_worker_that_is_stopped_by_hand_is_replaced_by_the_next_to_come(tmp_pa
     assert codes == [0, 0, 130, 0, 0]
 
 
-def test_a_coordinator_that_dies_ends_its_workers_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (signal.SIGKILL, "The coordinator has gone"),
+        (signal.SIGINT, "the run was ended before it was over"),
+        (signal.SIGTERM, "the run was ended before it was over"),
+    ],
+)
+def test_a_coordinator_that_ends_early_ends_its_workers_as_ones_that_failed(
+    number: signal.Signals, sentence: str, tmp_path: Path
+) -> None:
+    """So that whoever starts workers starts others, for the run can be resumed."""
     address = free_address()
     main = started("coordinator", "--bind", address, *ENDLESS, "--out", "run", cwd=tmp_path)
     workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
     read_until(main, "loss")
 
-    main.kill()
+    main.send_signal(number)
 
     main.communicate()
     for worker in workers:
         _, said = worker.communicate(timeout=5)
         assert worker.returncode == 1
         assert is_one_sentence(said)
-        assert "The coordinator has gone" in said
+        assert sentence in said
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:

@@ -272,8 +272,9 @@ def test_a_host_where_no_worker_could_listen_is_told_of(host: str, insecure: boo
     assert found["inbox"].advice == "This host reaches the coordinator from 127.0.0.1: --host 127.0.0.1"
 
 
-def test_an_address_that_is_none_is_one_sentence(tmp_path: Path) -> None:
-    done = decoupled("doctor", "--join", "nonsense", cwd=tmp_path)
+@pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1:*", "tcp://:5555", "ipc://"])
+def test_an_address_that_is_none_is_one_sentence(address: str, tmp_path: Path) -> None:
+    done = decoupled("doctor", "--join", address, cwd=tmp_path)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_sentence(done.stderr)

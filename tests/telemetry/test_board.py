@@ -37,6 +37,15 @@ def test_rates_are_of_the_last_second_or_so() -> None:
     assert made.views()[1].samples_per_s == pytest.approx(100)
 
 
+def test_a_stage_that_went_back_to_a_checkpoint_has_no_negative_rate() -> None:
+    made = board()
+    for half_second, samples in enumerate((500, 550, 100, 150)):
+        made.report(Counters(1, samples=samples), spans(), half_second * S // 2)
+        assert made.views()[1].samples_per_s >= 0
+
+    assert made.views()[1].samples_per_s == pytest.approx(100)
+
+
 def test_busy_is_the_share_of_time_in_training_spans() -> None:
     made = board()
     made.report(Counters(0), spans(), 0)
