@@ -219,7 +219,17 @@ def test_scripts_and_documents_name_only_options_that_exist() -> None:
     texts = [*DOCUMENTS.values(), *(path.read_text() for path in (ROOT / "scripts").iterdir())]
     known = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", reference() + (ROOT / "tests" / "chaos.py").read_text())) | {"--help"}
     foreign = {"--quiet", "--disable", "--editable", "--check", "--no", "--logdir"}  # of pip, ruff, import-linter, tensorboard
-    foreign |= {"--wheel-dir", "--detach", "--scale", "--follow", "--rm", "--namespace", "--current", "--from-file"}  # of engines
+    foreign |= {
+        "--wheel-dir",
+        "--detach",
+        "--scale",
+        "--follow",
+        "--rm",
+        "--entrypoint",
+        "--namespace",
+        "--current",
+        "--from-file",
+    }  # of engines
     foreign |= {"--head", "--node-ip", "--include-dashboard"}  # of ray start
 
     for option in set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", "".join(texts))):
