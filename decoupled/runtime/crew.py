@@ -93,7 +93,7 @@ class Crew:
                 self._transport.send(peer, Message(Kind.REFUSE, body={"reason": taken}))
             return
         self.supervision.joined(taken)
-        self.board.hosts[taken] = host
+        self.board.hosts[taken] = seat.host
         if self._is_assigned and not self._rolls_back:
             self._rejoin(taken)
         elif self._is_assigned and self.rendezvous.is_complete:

@@ -81,6 +81,7 @@ def test_what_a_worker_says_of_itself_is_kept_short() -> None:
     (answer,) = asked(cluster, stranger(cluster, "memory://coordinator"))
 
     assert len(str(answer.body)) < 3000
+    assert max(map(len, cluster.coordinator.board.hosts)) < 200
 
 
 @pytest.mark.parametrize("said", [None, 3, "text", ["a"], {1: "a"}, {"a": 1}, {"a": {"b": "c"}}])
