@@ -25,7 +25,7 @@ from decoupled.version import __version__
 
 PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
 SETTLE_S = 2.0  # for Ray to know of CPUs that another run has just left
-RESTARTS_MAX = 20  # by Ray; a worker that has used them up before the run begins ends it, and one that has later is replaced
+RESTARTS_MAX = 100  # of a worker by Ray, then the run ends: one that never gets as far as the coordinator is not counted there
 REACH_S = 5.0  # to connect to the cluster, which Ray itself tries for two minutes
 ALREADY_TOLD = "infinite retries remaining|A worker died or was killed"  # by the run's own incidents, in fewer words
 LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans

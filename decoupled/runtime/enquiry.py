@@ -88,4 +88,4 @@ class Desk:
 
 
 def _told(stage: int, seat: Seat) -> dict[str, object]:
-    return {"stage": stage, "host": seat.host[:TEXT_MAX], "address": seat.address[:TEXT_MAX], "versions": seat.versions}
+    return {"stage": stage, "host": seat.host, "address": seat.address[:TEXT_MAX], "versions": seat.versions}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import until
+from tests.docker.kubelet import docker
 from tests.e2e.test_by_hand import free_address
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,7 @@ class Demo:
 
     def docker(self, *words: str) -> str:
         """What `docker WORDS` prints, which must succeed."""
-        return self._run(["docker"], *words, seconds=60.0)
+        return docker(*words)
 
     def shell(self, line: str, seconds: float) -> str:
         """What a line prints, which must succeed."""
