@@ -12,7 +12,7 @@ from decoupled.errors import DecoupledError, RunFailed, UsageError
 from decoupled.folders import load_network, load_report
 from decoupled.nn.network import Network
 from decoupled.runtime.report import Report
-from decoupled.telemetry.board import Progress
+from decoupled.telemetry.metrics import Progress
 from decoupled.version import __version__
 
 __all__ = [

@@ -18,17 +18,17 @@ from decoupled.data.arrays import first_sentence
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
-from decoupled.launch.conduct import Audience, conduct
 from decoupled.launch.interface import Launcher
 from decoupled.launch.local import here
+from decoupled.launch.run_coordinator import Callbacks, run_coordinator
 from decoupled.nn.parameters import Array
 from decoupled.runtime import feed
-from decoupled.runtime.blueprint import Blueprint, draw, suits
-from decoupled.runtime.keeper import Standing
+from decoupled.runtime.checkpoints import RunState
 from decoupled.runtime.report import Report
+from decoupled.runtime.resolve import ResolvedRun, resolve, suits
 from decoupled.runtime.single import train_single
-from decoupled.telemetry.board import Progress
-from decoupled.telemetry.sinks import MetricsFile, News
+from decoupled.telemetry.metrics import Progress
+from decoupled.telemetry.sinks import MetricsFile, MetricsRecorder
 from decoupled.telemetry.trace import middle, trace_file
 
 OnProgress = Callable[[Progress], None]
@@ -72,14 +72,14 @@ def train(
     cluster run them. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
     run = _found_from_anywhere(run)
-    blueprint, audience = draw(run, load_data(run)), _audience(on_progress, on_waiting, on_warning, take_faults)
+    resolved, callbacks = resolve(run, load_data(run)), _callbacks(on_progress, on_waiting, on_warning, take_faults)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
-            return _perform(Path(passing), blueprint, None, audience, launcher)
+            return _perform(Path(passing), resolved, None, callbacks, launcher)
     folder = folders.new_folder(Path(out))
     try:
         with folders.alone(folder):
-            return _train_in(folder, blueprint, None, audience, launcher)
+            return _train_in(folder, resolved, None, callbacks, launcher)
     except BaseException:
         folders.remove_if_nothing_happened(folder)
         raise
@@ -107,15 +107,15 @@ def resume(
     if before.data == "arrays":
         raise UsageError(f"{folder} was trained on arrays that it does not hold. Train it anew.")
     run = _found_from_anywhere(run or before.model_copy(update={"faults": ()}))  # a plan is for the run it was given for
-    blueprint = draw(run, load_data(run))
-    _refuse_another(folder, before, blueprint.run)
+    resolved = resolve(run, load_data(run))
+    _refuse_another(folder, before, resolved.run)
     with folders.alone(folder):
-        checkpoint = store_of(folder, blueprint.run, on_warning).latest()
+        checkpoint = store_of(folder, resolved.run, on_warning).latest()
         if checkpoint is None:
             on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
-        elif Standing.of(checkpoint).fed.position > feed.end_of_training(blueprint.dataset, blueprint.run):
+        elif RunState.of(checkpoint).fed.position > feed.end_of_training(resolved.dataset, resolved.run):
             raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
-        return _train_in(folder, blueprint, checkpoint, _audience(on_progress, on_waiting, on_warning, take_faults), launcher)
+        return _train_in(folder, resolved, checkpoint, _callbacks(on_progress, on_waiting, on_warning, take_faults), launcher)
 
 
 def _found_from_anywhere(run: Run) -> Run:
@@ -149,10 +149,10 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _audience(
+def _callbacks(
     on_progress: OnProgress | None, on_waiting: OnWaiting | None, on_warning: OnWarning, take_faults: TakeFaults
-) -> Audience:
-    return Audience(on_progress or _ignore, on_waiting or _ignore, on_warning, take_faults)
+) -> Callbacks:
+    return Callbacks(on_progress or _ignore, on_waiting or _ignore, on_warning, take_faults)
 
 
 def _ignore(*heard: object) -> None:
@@ -160,33 +160,35 @@ def _ignore(*heard: object) -> None:
 
 
 def _train_in(
-    folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, launcher: Launcher
+    folder: Path, resolved: ResolvedRun, checkpoint: Checkpoint | None, callbacks: Callbacks, launcher: Launcher
 ) -> Report:
     """Trains in the run's folder, and keeps what it came to."""
-    folders.begin(folder, blueprint.run)
-    with MetricsFile(folder / "metrics.jsonl", audience.warning) as metrics:
-        news, last = News(), list[Progress]()
+    folders.begin(folder, resolved.run)
+    with MetricsFile(folder / "metrics.jsonl", callbacks.warning) as metrics:
+        news, last = MetricsRecorder(), list[Progress]()
 
         def tell(progress: Progress) -> None:
             if metrics.write(news.record(progress)):
                 news.told(progress)
             last[:] = [progress]
-            audience.progress(progress)
+            callbacks.progress(progress)
 
-        whole = replace(audience, progress=tell)
+        whole = replace(callbacks, progress=tell)
         try:
-            return folders.keep(_perform(folder, blueprint, checkpoint, whole, launcher), folder)
+            return folders.keep(_perform(folder, resolved, checkpoint, whole, launcher), folder)
         except BaseException as error:
             for progress in last:  # so that whoever watches knows
                 metrics.write(news.record(progress.ended_by(error)))
             raise
 
 
-def _perform(folder: Path, blueprint: Blueprint, checkpoint: Checkpoint | None, audience: Audience, launcher: Launcher) -> Report:
-    if blueprint.run.schedule == "single":
-        return train_single(blueprint, audience.progress)
-    workers = launcher(len(blueprint.stages), blueprint.run.runtime.threads)
-    return conduct(blueprint, store_of(folder, blueprint.run, audience.warning), checkpoint, audience, workers)
+def _perform(
+    folder: Path, resolved: ResolvedRun, checkpoint: Checkpoint | None, callbacks: Callbacks, launcher: Launcher
+) -> Report:
+    if resolved.run.schedule == "single":
+        return train_single(resolved, callbacks.progress)
+    workers = launcher(len(resolved.stages), resolved.run.runtime.threads)
+    return run_coordinator(resolved, store_of(folder, resolved.run, callbacks.warning), checkpoint, callbacks, workers)
 
 
 def store_of(folder: Path, run: Run, on_warning: OnWarning) -> Store:

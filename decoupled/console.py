@@ -17,7 +17,7 @@ from rich.text import Text
 from decoupled.config import Run
 from decoupled.runtime.report import Report
 from decoupled.schedules.simulator import Forecast
-from decoupled.telemetry.board import Progress
+from decoupled.telemetry.metrics import Progress
 
 LINE_EVERY_S = 2.0  # in a pipe
 

@@ -72,7 +72,7 @@ def faults(rng: random.Random, behind: int, rate: float, cycle_s: float) -> list
     return [option for fault in plan for option in ("--fault", fault)]
 
 
-class Life:
+class StageSession:
     """One coordinator's life, and what is done to it."""
 
     def __init__(self, command: list[str], log: Path, outcome: Outcome) -> None:
@@ -137,7 +137,7 @@ def _said(worker: psutil.Process) -> str:
         return ""
 
 
-def moments(rng: random.Random, life: Life, cycle_s: float) -> list[tuple[float, Callable[[], object]]]:
+def moments(rng: random.Random, life: StageSession, cycle_s: float) -> list[tuple[float, Callable[[], object]]]:
     """What is done to a coordinator's life, and when, in seconds since its begin."""
     planned: list[tuple[float, Callable[[], object]]] = [
         (rng.uniform(0.2, 0.9) * cycle_s, partial(life.kill_worker, stage)) for stage in range(STAGES)
@@ -147,7 +147,7 @@ def moments(rng: random.Random, life: Life, cycle_s: float) -> list[tuple[float,
     return sorted(planned, key=lambda moment: moment[0])
 
 
-def suffer(rng: random.Random, life: Life, cycle_s: float) -> None:
+def suffer(rng: random.Random, life: StageSession, cycle_s: float) -> None:
     """Does all that is planned for a coordinator's life; a worker that is not there yet is waited for."""
     begun, planned = time.monotonic(), moments(rng, life, cycle_s)
     while planned and not life.is_over:
@@ -175,7 +175,7 @@ def chaos(folder: Path, cycles: int, cycle_s: float, seed: int) -> Outcome:
         if cycle == cycles:  # it is to come to its end soon
             outcome.epochs = (behind + 1) * BATCH // SAMPLES + QUIET_EPOCHS
             where += ["--epochs", str(outcome.epochs)]
-        life = Life([*COMMAND, *where, *faults(rng, behind, rate, cycle_s)], log, outcome)
+        life = StageSession([*COMMAND, *where, *faults(rng, behind, rate, cycle_s)], log, outcome)
         if cycle < cycles:
             suffer(rng, life, cycle_s)
         while cycle == cycles and not life.is_over:  # the last is left alone

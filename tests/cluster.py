@@ -9,10 +9,10 @@ from decoupled.checkpoint import Checkpoint
 from decoupled.config import Run
 from decoupled.data.dataset import Dataset
 from decoupled.errors import RunFailed
-from decoupled.runtime.blueprint import Blueprint, draw
 from decoupled.runtime.coordinator import Coordinator
+from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.worker import Worker
-from decoupled.transport.memory import Faults, MemoryNetwork
+from decoupled.transport.simulated import Faults, SimulatedNetwork
 
 STEPS_MAX = 2_000_000
 
@@ -46,17 +46,17 @@ class Cluster:
         seed: int = 0,
         faults: Faults | None = None,
         store: "MemoryStore | None" = None,
-        network: MemoryNetwork | None = None,
+        network: SimulatedNetwork | None = None,
     ) -> None:
-        self.blueprint: Blueprint = draw(run, dataset)
-        self.network = network or MemoryNetwork(seed, faults)
+        self.resolved: ResolvedRun = resolve(run, dataset)
+        self.network = network or SimulatedNetwork(seed, faults)
         transport = self.network.endpoint()
         transport.bind("memory://coordinator")
         self.store = MemoryStore() if store is None else store
-        self.coordinator = Coordinator(self.blueprint, transport, self.store, self.store.latest(), clock=lambda: self.network.now)
+        self.coordinator = Coordinator(self.resolved, transport, self.store, self.store.latest(), clock=lambda: self.network.now)
         self.workers: list[Worker] = []
         self.dead: set[int] = set()  # numbers of workers that have crashed
-        for _ in self.blueprint.stages:
+        for _ in self.resolved.stages:
             self.start()
 
     def start(self) -> None:
@@ -71,7 +71,7 @@ class Cluster:
 
     def kill(self, stage: int) -> None:
         """Has the worker of that stage vanish, with all that it knew."""
-        peer = self.coordinator.crew.rendezvous.seats[stage]
+        peer = self.coordinator.group.rendezvous.workers[stage]
         assert peer is not None, f"stage {stage} has no worker to lose"
         self._end(int(peer.peer.removeprefix("worker-")))
 

@@ -11,10 +11,10 @@ from decoupled import api, folders
 from decoupled.checkpoint import Checkpoint, Store
 from decoupled.config import CheckpointOptions, Run
 from decoupled.errors import RunFailed, UsageError
-from decoupled.runtime.blueprint import Blueprint, draw
-from decoupled.runtime.feeder import Fed
-from decoupled.runtime.keeper import Standing
+from decoupled.runtime.checkpoints import RunState
+from decoupled.runtime.data_stream import Cursor
 from decoupled.runtime.report import Report
+from decoupled.runtime.resolve import ResolvedRun, resolve
 
 # 1437 digits are 23 batches of 64, and the 360 of the test set 6
 USUAL: dict[str, Any] = {"hidden": (8, 8), "epochs": 4}
@@ -24,11 +24,11 @@ def begun(folder: Path, *positions: int, **values: Any) -> Path:
     """The folder of a run that was interrupted after checkpoints at these positions in its feed."""
     run = Run(**USUAL | values)
     folder.mkdir()
-    run = run if run.data_name == "arrays" else draw(run, api.load_data(run)).run
+    run = run if run.data_name == "arrays" else resolve(run, api.load_data(run)).run
     folders.begin(folder, run)
     store = api.store_of(folder, run.model_copy(update={"checkpoint": CheckpointOptions(keep=9)}), pytest.fail)
     for position in positions:
-        about = Standing(Fed(position=position, number=position)).to_json()
+        about = RunState(Cursor(position=position, number=position)).to_json()
         store.save(Checkpoint(position - 1, [{"a": np.zeros(1)}] * 3, [{}] * 3, about))
     store.finish()
     return folder
@@ -46,18 +46,18 @@ class Conducted:
     """What would have been carried out by worker processes."""
 
     def __init__(self) -> None:
-        self.blueprint: Blueprint | None = None
+        self.resolved: ResolvedRun | None = None
         self.checkpoint: Checkpoint | None = None
 
-    def conduct(self, blueprint: Blueprint, store: Store, checkpoint: Checkpoint | None, *_: object) -> Report:
-        self.blueprint, self.checkpoint = blueprint, checkpoint
+    def run_coordinator(self, resolved: ResolvedRun, store: Store, checkpoint: Checkpoint | None, *_: object) -> Report:
+        self.resolved, self.checkpoint = resolved, checkpoint
         raise RunFailed("It was only to begin.")
 
 
 @pytest.fixture
 def conducted(monkeypatch: pytest.MonkeyPatch) -> Conducted:
     made = Conducted()
-    monkeypatch.setattr(api, "conduct", made.conduct)
+    monkeypatch.setattr(api, "run_coordinator", made.run_coordinator)
     return made
 
 
@@ -159,8 +159,8 @@ def test_how_a_run_is_carried_out_may_be_another(tmp_path: Path, conducted: Cond
     with pytest.raises(RunFailed):
         api.resume(folder, run)
 
-    assert conducted.blueprint is not None
-    assert all(getattr(conducted.blueprint.run, name) == getattr(run, name) for name in values)
+    assert conducted.resolved is not None
+    assert all(getattr(conducted.resolved.run, name) == getattr(run, name) for name in values)
     assert conducted.checkpoint is not None
     assert conducted.checkpoint.microbatch == 49
 
@@ -169,7 +169,7 @@ def test_without_a_checkpoint_it_begins_anew(tmp_path: Path, conducted: Conducte
     with pytest.raises(RunFailed), pytest.warns(RuntimeWarning, match="begins anew"):
         api.resume(begun(tmp_path / "run"))
 
-    assert conducted.blueprint is not None
+    assert conducted.resolved is not None
     assert conducted.checkpoint is None
 
 
@@ -184,7 +184,7 @@ def test_data_in_a_file_is_the_same_by_whatever_path(
     with pytest.raises(RunFailed), pytest.warns(RuntimeWarning, match="begins anew"):
         api.resume(folder, Run(**USUAL, data="mine.npz"))
 
-    assert conducted.blueprint is not None
+    assert conducted.resolved is not None
 
 
 def damaged(folder: Path) -> str:
@@ -221,7 +221,7 @@ def test_a_checkpoint_that_does_not_say_how_the_run_stood_is_refused(
 ) -> None:
     folder = begun(tmp_path / "run")
     store = api.store_of(folder, folders.load_run(folder), pytest.fail)
-    store.save(Checkpoint(5, [{"a": np.zeros(1)}], [{}], change(Standing(Fed()).to_json())))
+    store.save(Checkpoint(5, [{"a": np.zeros(1)}], [{}], change(RunState(Cursor()).to_json())))
     store.finish()
 
     assert refusal(folder).startswith("The checkpoint after microbatch 5 does not say how its run stood: ")

@@ -17,7 +17,7 @@ from decoupled.config import PIPELINES, Run
 from decoupled.data import batches
 from decoupled.data.dataset import Dataset
 from decoupled.errors import UsageError
-from decoupled.runtime.blueprint import Blueprint, draw
+from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.versions import versions
 
 MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
@@ -30,7 +30,7 @@ class Case:
 
     side: str
     condition: Condition
-    blueprint: Blueprint
+    resolved: ResolvedRun
     settings: peers.Settings | None = None  # of a peer
     outcomes: list[Outcome] = field(default_factory=list)  # one for each round
     floors: list[float] = field(default_factory=list)  # samples/s, one for each round; none on emulated devices
@@ -99,7 +99,7 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     own, the same for all sides. Raises UsageError for what the caller can mend and RunFailed when a trial ended early.
     """
     dataset, about = api.load_data(plan.run), machine()
-    if len(trial.update_sizes(draw(_under("lockstep", plan.run), dataset))) <= plan.warm_up:
+    if len(trial.update_sizes(resolve(_under("lockstep", plan.run), dataset))) <= plan.warm_up:
         raise UsageError(f"The run makes no more updates than the {plan.warm_up} that warm it up. Give more --epochs.")
     for condition in plan.conditions:  # what does not fit is refused before anything is tried
         for name in plan.schedules:
@@ -110,26 +110,26 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     for number in range(plan.repeat):
         for i, case in enumerate(cases if number % 2 == 0 else cases[::-1]):
             on_step(f"round {number + 1} of {plan.repeat}: {case.name}", number * len(cases) + i, total)
-            case.outcomes.append(_perform(case, _seeded(case.blueprint, number), folder / _folder_name(case, number), plan))
-            if case.blueprint.run.emulation.device_ms is None:
-                case.floors.append(floor.samples_per_s(case.blueprint, number))
+            case.outcomes.append(_perform(case, _seeded(case.resolved, number), folder / _folder_name(case, number), plan))
+            if case.resolved.run.emulation.device_ms is None:
+                case.floors.append(floor.samples_per_s(case.resolved, number))
     on_step("done", total, total)
     return Benchmark(plan, tuple(cases), tuple(notes), about)
 
 
-def _seeded(blueprint: Blueprint, number: int) -> Blueprint:
-    """The blueprint with the seed of that round."""
-    return replace(blueprint, run=blueprint.run.model_copy(update={"seed": blueprint.run.seed + number}))
+def _seeded(resolved: ResolvedRun, number: int) -> ResolvedRun:
+    """The resolved run with the seed of that round."""
+    return replace(resolved, run=resolved.run.model_copy(update={"seed": resolved.run.seed + number}))
 
 
 def _folder_name(case: Case, number: int) -> str:
     return f"{case.name.replace(' ', '-')}-{number + 1}"
 
 
-def _perform(case: Case, blueprint: Blueprint, folder: Path, plan: Plan) -> Outcome:
+def _perform(case: Case, resolved: ResolvedRun, folder: Path, plan: Plan) -> Outcome:
     if case.settings is not None:
-        return peers.train(case.settings, blueprint, plan.warm_up, plan.target)
-    return trial.train(blueprint, folder, plan.warm_up, plan.target)
+        return peers.train(case.settings, resolved, plan.warm_up, plan.target)
+    return trial.train(resolved, folder, plan.warm_up, plan.target)
 
 
 def _prepare(
@@ -141,9 +141,9 @@ def _prepare(
         run, found = _best(name, plan, dataset, folder, lambda what: on_step(what, 0, 1))
         notes += found
         conditions = [condition for condition in plan.conditions if condition.admits(name, run)]
-        cases += [Case(name, condition, draw(condition.applied(run), dataset)) for condition in conditions or [AS_IS]]
+        cases += [Case(name, condition, resolve(condition.applied(run), dataset)) for condition in conditions or [AS_IS]]
     cases.sort(key=lambda case: plan.conditions.index(case.condition) if case.condition in plan.conditions else -1)
-    lockstep = draw(_under("lockstep", plan.run), dataset)
+    lockstep = resolve(_under("lockstep", plan.run), dataset)
     for name in plan.peers:
         settings = peers.best(name, lockstep, plan.warm_up, lambda what: on_step(what, 0, 1))
         if settings is None:
@@ -190,8 +190,8 @@ def _best(name: str, plan: Plan, dataset: Dataset, folder: Path, on_try: Callabl
     rates = {}
     for i, (what, values) in enumerate(candidates):
         on_try(f"trying {name} with {what}")
-        blueprint = draw(_under(name, plan.run, **values | short), dataset)
-        rates[what] = trial.train(blueprint, folder / f"probe-{name}-{i}", plan.warm_up, None).samples_per_s
+        resolved = resolve(_under(name, plan.run, **values | short), dataset)
+        rates[what] = trial.train(resolved, folder / f"probe-{name}-{i}", plan.warm_up, None).samples_per_s
     best = max(candidates, key=lambda candidate: rates[candidate[0]])
     tried = ", ".join(f"{what} {rate:,.0f}" for what, rate in rates.items())
     return _under(name, plan.run, **best[1]), [f"{name} runs with {best[0]}, the fastest when tried (samples/s: {tried})."]

@@ -71,7 +71,7 @@ def _name(case: Case) -> str:
 
 def _accuracy(case: Case) -> float | None:
     found = [outcome.report["test_accuracy"] for outcome in case.outcomes]
-    return None if None in found or case.blueprint.run.emulation.device_ms else median(found)
+    return None if None in found or case.resolved.run.emulation.device_ms else median(found)
 
 
 def _median(spread: Spread | None) -> float | None:
@@ -109,7 +109,7 @@ def _case(case: Case, warm_up: int) -> dict[str, Any]:
         "side": case.side,
         "condition": asdict(case.condition),
         "steady_samples_per_s": asdict(rate(case)),
-        "predicted_samples_per_s": None if case.settings is not None else prediction.samples_per_s(case.blueprint, warm_up),
+        "predicted_samples_per_s": None if case.settings is not None else prediction.samples_per_s(case.resolved, warm_up),
         "rounds": [outcome.to_json() for outcome in case.outcomes],
     }
 
@@ -147,7 +147,7 @@ def _curve(benchmark: Benchmark, axis: Axis, folder: Path) -> plots.Files:
     sides = dict.fromkeys(case.side for case in on_axis)
     series = {side: [_point(case.condition.value, rate(case)) for case in on_axis if case.side == side] for side in sides}
     ideal = None
-    emulated = [case for case in on_axis if case.side == "single" and case.blueprint.run.emulation.device_ms]
+    emulated = [case for case in on_axis if case.side == "single" and case.resolved.run.emulation.device_ms]
     if axis == "workers" and emulated:  # single's rate, times the workers: as many devices as layers
         ideal = [(case.condition.value, rate(case).median * case.condition.value) for case in emulated]
     title = f"Throughput against {LABELS[axis]}" + (" (emulated devices)" if emulated else "")
@@ -160,7 +160,7 @@ def _point(x: float, spread: Spread) -> plots.Point:
 
 def _moments(case: Case) -> list[plots.Moment]:
     outcome = case.outcomes[0]
-    per_epoch_s = len(case.blueprint.dataset.x_train) / outcome.samples_per_s
+    per_epoch_s = len(case.resolved.dataset.x_train) / outcome.samples_per_s
     return [plots.Moment(e["epoch"] * per_epoch_s, e["loss"], e["accuracy"]) for e in outcome.report["evaluations"]]
 
 

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 
 ROUNDS = 7
 
@@ -35,11 +35,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def products(blueprint: Blueprint) -> list[Product]:
-    """What one batch needs under the blueprint's schedule."""
-    run, architecture = blueprint.run, blueprint.architecture
+def products(resolved: ResolvedRun) -> list[Product]:
+    """What one batch needs under the resolved's schedule."""
+    run, architecture = resolved.run, resolved.architecture
     needed = []
-    for stage, layers in enumerate(blueprint.stages):
+    for stage, layers in enumerate(resolved.stages):
         for layer in layers:
             inputs, outputs = architecture.widths[layer : layer + 2]
             is_sparse = run.schedule == "dni" and layer == layers[0] and stage > 0  # it goes to another stage, now and then
@@ -51,10 +51,10 @@ def products(blueprint: Blueprint) -> list[Product]:
     return needed
 
 
-def samples_per_s(blueprint: Blueprint, at: int) -> float:
+def samples_per_s(resolved: ResolvedRun, at: int) -> float:
     """The floor's rate: every core busy with products, one BLAS thread each; measured once for each value of `at`."""
-    seconds = sum(p.share * _seconds(p.m, p.k, p.n, p.dtype, at) for p in products(blueprint))
-    return blueprint.run.batch * cores() / seconds
+    seconds = sum(p.share * _seconds(p.m, p.k, p.n, p.dtype, at) for p in products(resolved))
+    return resolved.run.batch * cores() / seconds
 
 
 @cache

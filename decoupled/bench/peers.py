@@ -10,7 +10,7 @@ from typing import Any
 from decoupled.bench.floor import cores
 from decoupled.bench.trial import Outcome, child, seconds_to
 from decoupled.errors import RunFailed
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 
 NAMES = ("torch", "torch gpipe", "torch 1f1b")
 MISSING = "PyTorch is not installed, so it takes no part. To add it: pip install torch"
@@ -39,43 +39,43 @@ def is_there() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def candidates(name: str, blueprint: Blueprint) -> list[Settings]:
+def candidates(name: str, resolved: ResolvedRun) -> list[Settings]:
     """The settings worth trying for that peer on this machine."""
     if name == "torch":
         return [Settings("single", threads, fused) for threads in sorted({1, cores()}) for fused in (True, False)]
     kind = name.removeprefix("torch ")
-    workers = sorted({w for w in (2, cores(), len(blueprint.stages)) if 1 < w <= blueprint.architecture.layers})
+    workers = sorted({w for w in (2, cores(), len(resolved.stages)) if 1 < w <= resolved.architecture.layers})
     return [
         Settings(kind, 1, True, w, m)
         for w in workers
         for m in (1, 2, 4, 8)
-        if blueprint.run.batch % m == 0 and blueprint.run.batch // m > 1 and (kind == "gpipe" or m >= w)
+        if resolved.run.batch % m == 0 and resolved.run.batch // m > 1 and (kind == "gpipe" or m >= w)
     ]
 
 
-def best(name: str, blueprint: Blueprint, warm_up: int, on_try: Callable[[str], None]) -> Settings | None:
+def best(name: str, resolved: ResolvedRun, warm_up: int, on_try: Callable[[str], None]) -> Settings | None:
     """The fastest of the candidates, each tried once and shortly; None when there is none that works."""
     rates: dict[Settings, float] = {}
-    for settings in candidates(name, blueprint):
+    for settings in candidates(name, resolved):
         on_try(f"trying {name} with {settings}")
         try:
-            rates[settings] = _ask(settings, blueprint, warm_up, warm_up + PROBE_UPDATES)["samples_per_s"]
+            rates[settings] = _ask(settings, resolved, warm_up, warm_up + PROBE_UPDATES)["samples_per_s"]
         except RunFailed:  # this one does not suit the run; another may
             continue
     return max(rates, key=lambda settings: rates[settings], default=None)
 
 
-def train(settings: Settings, blueprint: Blueprint, warm_up: int, target: float | None) -> Outcome:
-    """Trains the blueprint's run in torch. Raises RunFailed with what it said."""
-    said = _ask(settings, blueprint, warm_up, None)
+def train(settings: Settings, resolved: ResolvedRun, warm_up: int, target: float | None) -> Outcome:
+    """Trains the run in torch. Raises RunFailed with what it said."""
+    said = _ask(settings, resolved, warm_up, None)
     evaluations = said["evaluations"]
     final = evaluations[-1] if evaluations else {"accuracy": None, "loss": None}
     report = said | {"test_accuracy": final["accuracy"], "test_loss": final["loss"], "settings": str(settings)}
     rate = said["samples_per_s"]
-    return Outcome(rate, seconds_to(target, evaluations, len(blueprint.dataset.x_train), rate), report)
+    return Outcome(rate, seconds_to(target, evaluations, len(resolved.dataset.x_train), rate), report)
 
 
-def _ask(settings: Settings, blueprint: Blueprint, warm_up: int, updates_max: int | None) -> dict[str, Any]:
-    job = {"run": blueprint.run.model_dump(mode="json"), "updates_max": updates_max, "warm_up": warm_up} | asdict(settings)
+def _ask(settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int | None) -> dict[str, Any]:
+    job = {"run": resolved.run.model_dump(mode="json"), "updates_max": updates_max, "warm_up": warm_up} | asdict(settings)
     said: dict[str, Any] = json.loads(child([sys.executable, "-m", "decoupled.bench.torch_peer"], json.dumps(job)))
     return said

@@ -12,7 +12,7 @@ from decoupled.bench import steady
 from decoupled.config import to_toml
 from decoupled.data import batches
 from decoupled.errors import RunFailed
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 
 END_S = 10.0  # for a child that was told to stop
 
@@ -29,11 +29,11 @@ class Outcome:
         return {"steady_samples_per_s": round(self.samples_per_s, 1), "target_s": self.target_s} | self.report
 
 
-def train(blueprint: Blueprint, folder: Path, warm_up: int, target: float | None) -> Outcome:
-    """Trains the blueprint's run with the command `decoupled train`, into `folder`. Raises RunFailed with what it said."""
+def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
+    """Trains the run with the command `decoupled train`, into `folder`. Raises RunFailed with what it said."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = folder.with_name(f"{folder.name}.toml")
-    config.write_text(to_toml(blueprint.run), encoding="utf-8")
+    config.write_text(to_toml(resolved.run), encoding="utf-8")
     try:
         child([sys.executable, "-m", "decoupled", "train", "--config", str(config), "--out", str(folder)])
     finally:
@@ -43,10 +43,10 @@ def train(blueprint: Blueprint, folder: Path, warm_up: int, target: float | None
     for worker, rows in zip(report["workers_detail"], spans, strict=True):
         worker["steady_samples_per_s"] = steady.own_rate(rows, worker["samples"], warm_up)
     own = [worker["steady_samples_per_s"] for worker in report["workers_detail"]]
-    rate = steady.samples_per_s(spans, update_sizes(blueprint), stretches(blueprint), warm_up)
+    rate = steady.samples_per_s(spans, update_sizes(resolved), stretches(resolved), warm_up)
     if rate is None:  # outputs were dropped, so that the stages made different numbers of updates
         rate = report["samples_per_s"] if None in own else min(own)
-    return Outcome(rate, seconds_to(target, report["evaluations"], len(blueprint.dataset.x_train), rate), report)
+    return Outcome(rate, seconds_to(target, report["evaluations"], len(resolved.dataset.x_train), rate), report)
 
 
 def memory_growth_mb(folder: Path) -> float:
@@ -60,17 +60,17 @@ def memory_growth_mb(folder: Path) -> float:
     return float(round(last - first, 1))
 
 
-def update_sizes(blueprint: Blueprint) -> list[int]:
+def update_sizes(resolved: ResolvedRun) -> list[int]:
     """The samples of each update of the run."""
-    epoch = [stop - start for start, stop in batches.bounds(len(blueprint.dataset.x_train), blueprint.run.batch)]
-    return epoch * blueprint.run.epochs
+    epoch = [stop - start for start, stop in batches.bounds(len(resolved.dataset.x_train), resolved.run.batch)]
+    return epoch * resolved.run.epochs
 
 
-def stretches(blueprint: Blueprint) -> list[int]:
+def stretches(resolved: ResolvedRun) -> list[int]:
     """How many updates there are before the first evaluation, between it and the second, and so on."""
-    run = blueprint.run
+    run = resolved.run
     every = run.runtime.evaluate_every or run.epochs
-    per_epoch = batches.count(len(blueprint.dataset.x_train), run.batch)
+    per_epoch = batches.count(len(resolved.dataset.x_train), run.batch)
     return [min(every, run.epochs - start) * per_epoch for start in range(0, run.epochs, every)]
 
 

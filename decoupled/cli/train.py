@@ -19,7 +19,7 @@ from decoupled.launch.local import here
 from decoupled.launch.on_ray import on_ray
 from decoupled.launch.work import end_with_stdin, work
 from decoupled.options import ADDRESS, Host, Insecure, KeysFolder, takes, takes_run
-from decoupled.telemetry.board import Progress
+from decoupled.telemetry.metrics import Progress
 from decoupled.transport.address import listening
 from decoupled.transport.keys import make as make_keys
 from decoupled.transport.keys import of_worker

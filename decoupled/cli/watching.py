@@ -12,7 +12,7 @@ import typer
 from decoupled.config import Fault, Run
 from decoupled.console import say
 from decoupled.errors import UsageError
-from decoupled.telemetry.board import Progress
+from decoupled.telemetry.metrics import Progress
 from decoupled.telemetry.tensorboard import EventFiles
 from decoupled.watch.address import ADDRESS, check
 from decoupled.watch.beside import Beside

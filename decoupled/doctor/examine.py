@@ -11,7 +11,7 @@ from pathlib import Path
 
 import zmq
 
-from decoupled.doctor import cgroup, guest, machine, ports, probes, way
+from decoupled.doctor import cgroup, machine, ports, probes, status_client, way
 from decoupled.doctor.finding import Finding
 from decoupled.errors import DecoupledError, UsageError
 from decoupled.launch.plan import BLAS_VARIABLES
@@ -78,7 +78,7 @@ def _steps(coordinator: str, name: str, port: str, host: str, folder: Path | Non
             return
         number = found[0]
     yield _inbox(coordinator, host, keys, insecure, probes.outward(number) if number else "")
-    talk = guest.ask(coordinator, keys)
+    talk = status_client.ask(coordinator, keys)
     if talk.answer is None:
         yield way.met(coordinator, talk, probes.door(f"tcp://{number}:{port}" if name else coordinator))
         return
@@ -97,6 +97,6 @@ def _inbox(coordinator: str, host: str, keys: Keys | None, insecure: bool, outwa
     """Tries what a worker does first."""
     try:
         where = inbox_of("doctor", coordinator, host, insecure, keys is not None)
-        return way.inbox(guest.can_listen(where, keys), "", "")
+        return way.inbox(status_client.can_listen(where, keys), "", "")
     except DecoupledError as error:
         return way.inbox("", str(error), "" if outward in probes.numbers(host) else outward)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-from decoupled.doctor.way import Door
+from decoupled.doctor.way import Reach
 from decoupled.transport.address import host_and_port
 
 CONNECT_S = 2.0
@@ -107,7 +107,7 @@ def outward(towards: str = SOMEWHERE) -> str:
     return ""
 
 
-def door(address: str) -> Door:
+def door(address: str) -> Reach:
     """How far a connection to that file, or that number and port, comes."""
     family, where = _place(address)
     try:

@@ -6,14 +6,15 @@ from typing import Literal, TypeAlias
 
 from decoupled.doctor.finding import Finding, judged
 from decoupled.doctor.machine import listed
-from decoupled.runtime.enquiry import Answer, Colleague
+from decoupled.runtime.status import Answer, WorkerStatus
 from decoupled.transport.address import is_loopback
 
 SKEW_MS = 10.0  # about as long as a computation
 SLOW_S = 1.0  # to look a name up
 
-Door: TypeAlias = Literal["open", "mute", "shut", "silent", "far"]  # mute: open, and what is behind it speaks no ZeroMQ
-DOORS: dict[Door, tuple[str, str]] = {
+# mute: open, and what is behind it speaks no ZeroMQ
+Reach: TypeAlias = Literal["open", "mute", "shut", "silent", "far"]
+DOORS: dict[Reach, tuple[str, str]] = {
     "mute": (
         "something takes connections there, but it does not speak as a process of decoupled does",
         "Another program has that port, a proxy stands before one that nothing has, or the coordinator is stopped. Compare "
@@ -61,7 +62,7 @@ def inbox(where: str, problem: str, outward: str) -> Finding:
     )
 
 
-def met(address: str, talk: Talk, door: Door) -> Finding:
+def met(address: str, talk: Talk, door: Reach) -> Finding:
     """Whether the coordinator is there and lets us in; the door was looked at only if it did not answer."""
     if talk.answer is not None:
         return _stands(address, talk.answer)
@@ -130,7 +131,7 @@ def clocks(ahead_ns: int, trip_ns: int) -> Finding:
     return judged("clocks", seen, (abs(ahead_ms) - doubt_ms > SKEW_MS, "warn", advice))
 
 
-def inboxes(doors: Sequence[tuple[Colleague, Door]], is_far: bool) -> Finding:
+def inboxes(doors: Sequence[tuple[WorkerStatus, Reach]], is_far: bool) -> Finding:
     """Whether the workers that have joined can be reached from here, as a worker here would have to reach the next one.
 
     `is_far` says that the coordinator was not called by a loopback address.
@@ -153,7 +154,7 @@ def inboxes(doors: Sequence[tuple[Colleague, Door]], is_far: bool) -> Finding:
     )
 
 
-def _by_host(workers: Sequence[Colleague]) -> str:
+def _by_host(workers: Sequence[WorkerStatus]) -> str:
     stages: dict[str, list[str]] = {}
     for worker in workers:
         stages.setdefault(worker.host, []).append(str(worker.stage))

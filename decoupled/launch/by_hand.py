@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decoupled.launch.interface import Ended, Launcher
-from decoupled.runtime.rendezvous import Seat
+from decoupled.runtime.rendezvous import WorkerInfo
 from decoupled.transport.keys import Keys, of_coordinator
 
 
@@ -26,7 +26,7 @@ class Meeting:
     def start(self, coordinator: str, count: int) -> None:
         """The display says where they are awaited."""
 
-    def kill(self, seat: Seat) -> None:
+    def kill(self, worker: WorkerInfo) -> None:
         """It is told to stop, and does when it can."""
 
     def take_ended(self) -> Sequence[Ended]:

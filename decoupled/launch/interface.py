@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from decoupled.runtime.rendezvous import Seat
+from decoupled.runtime.rendezvous import WorkerInfo
 from decoupled.transport.keys import Keys
 
 
@@ -40,7 +40,7 @@ class Workers(AbstractContextManager[Any], Protocol):
         An engine that replaces lost ones by itself has done so, and makes up for those that have ended.
         """
 
-    def kill(self, seat: Seat) -> None:
+    def kill(self, worker: WorkerInfo) -> None:
         """Ends a worker that does not answer; any other process is left alone."""
 
     def take_ended(self) -> Sequence[Ended]:

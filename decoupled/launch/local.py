@@ -12,7 +12,7 @@ from types import TracebackType
 from decoupled.errors import RunFailed
 from decoupled.launch.interface import Ended, Workers
 from decoupled.launch.plan import worker_command, worker_environment
-from decoupled.runtime.rendezvous import Seat
+from decoupled.runtime.rendezvous import WorkerInfo
 
 PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
 
@@ -60,9 +60,9 @@ class LocalWorkers:
             raise RunFailed(f"A worker process could not be started: {error}.") from None
         self._processes.append(process)
 
-    def kill(self, seat: Seat) -> None:
+    def kill(self, worker: WorkerInfo) -> None:
         for process in self._processes:
-            if process.pid == seat.pid:
+            if process.pid == worker.pid:
                 process.kill()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

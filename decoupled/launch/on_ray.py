@@ -18,7 +18,7 @@ from typing import Any
 from decoupled.errors import RunFailed, UsageError
 from decoupled.launch.interface import Ended, Launcher
 from decoupled.launch.plan import BLAS_VARIABLES
-from decoupled.runtime.rendezvous import Seat
+from decoupled.runtime.rendezvous import WorkerInfo
 from decoupled.transport.address import listening
 from decoupled.transport.keys import passing
 from decoupled.version import __version__
@@ -101,11 +101,11 @@ class RayWorkers:
             runtime_env={"env_vars": dict.fromkeys(BLAS_VARIABLES, str(self._threads))},
         )(_worker())
 
-    def kill(self, seat: Seat) -> None:
+    def kill(self, worker: WorkerInfo) -> None:
         import ray
 
-        if seat.key in self._actors:
-            ray.kill(self._actors[seat.key], no_restart=False)
+        if worker.key in self._actors:
+            ray.kill(self._actors[worker.key], no_restart=False)
 
     def take_ended(self) -> Sequence[Ended]:
         import ray

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 
 from decoupled.errors import DecoupledError, RunFailed, UsageError
-from decoupled.runtime.performer import COORDINATOR, DOWNSTREAM, UPSTREAM
+from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM, UPSTREAM
 from decoupled.runtime.worker import Worker
 from decoupled.transport.address import is_loopback, is_wildcard, listening
 from decoupled.transport.keys import Keys

@@ -14,7 +14,7 @@ from decoupled.nn.network import Architecture, build_layer
 from decoupled.nn.optimisers import SGD, Adam, LearningRate, Optimiser
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.wire.messages import Kind, Message
@@ -24,7 +24,7 @@ from decoupled.wire.messages import Kind, Message
 class Assignment:
     """Which stage of which run, where the next stage listens, and how the inputs are scaled."""
 
-    run_id: str  # of this attempt at the run; a rollback begins another
+    attempt_id: str  # of this attempt at the run; a rollback begins another
     place: Place
     layers: tuple[int, ...]
     run: Run
@@ -50,7 +50,7 @@ class Assignment:
             "members": list(self.members),
         }
         kind, stage = Kind.ASSIGN, self.place.stage
-        return Message(kind, run=self.run_id, generation=self.generation, stage=stage, body=body, tensors=self.scaling)
+        return Message(kind, run=self.attempt_id, generation=self.generation, stage=stage, body=body, tensors=self.scaling)
 
     @classmethod
     def from_message(cls, message: Message) -> "Assignment":
@@ -59,7 +59,7 @@ class Assignment:
         architecture: dict[str, Any] = body["architecture"] | {"widths": tuple(map(index, body["architecture"]["widths"]))}
         downstream = body["downstream"]
         assignment = cls(
-            run_id=message.run,
+            attempt_id=message.run,
             place=Place(message.stage, index(body["stages"])),
             layers=tuple(map(index, body["layers"])),
             run=Run(**body["run"]),
@@ -89,31 +89,31 @@ class Assignment:
         )
 
 
-def upstream_name(run_id: str, generation: int, link: int) -> str:
+def upstream_name(attempt_id: str, generation: int, link: int) -> str:
     """The name by which a stage, or the coordinator that feeds, is known to the next one; each link has its own."""
-    return f"{upstream_prefix(run_id)}{generation}-{link}"
+    return f"{upstream_prefix(attempt_id)}{generation}-{link}"
 
 
-def upstream_prefix(run_id: str) -> str:
+def upstream_prefix(attempt_id: str) -> str:
     """What the names of all upstream stages begin with. Strangers cannot guess it."""
-    return f"upstream-{run_id}-"
+    return f"upstream-{attempt_id}-"
 
 
-def assign(blueprint: Blueprint, stage: int, run_id: str = "", downstream: str | None = None) -> Assignment:
-    """The first assignment of one stage of a blueprint."""
+def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: str | None = None) -> Assignment:
+    """The first assignment of one stage of a resolved run."""
     return Assignment(
-        run_id=run_id,
-        place=Place(stage, len(blueprint.stages)),
-        layers=blueprint.stages[stage],
-        run=blueprint.run,
-        architecture=blueprint.architecture,
-        steps_total=blueprint.steps_total,
+        attempt_id=attempt_id,
+        place=Place(stage, len(resolved.stages)),
+        layers=resolved.stages[stage],
+        run=resolved.run,
+        architecture=resolved.architecture,
+        steps_total=resolved.steps_total,
         downstream=downstream,
-        scaling=blueprint.dataset.scaling,
+        scaling=resolved.dataset.scaling,
     )
 
 
-def build_stage(assignment: Assignment) -> Stage:
+def make_stage(assignment: Assignment) -> Stage:
     """The stage with its initial weights: the same for a seed, whatever the partition."""
     run, architecture = assignment.run, assignment.architecture
     layers: list[Layer] = []

@@ -7,15 +7,15 @@ from decoupled.checkpoint import Checkpoint
 from decoupled.errors import RunFailed
 from decoupled.nn.network import Network
 from decoupled.runtime import feed
-from decoupled.runtime.blueprint import Blueprint
-from decoupled.runtime.feeder import Fed, Feeder
-from decoupled.runtime.keeper import Keeper, Standing
-from decoupled.runtime.parcels import Parcel
-from decoupled.runtime.performer import TRAINED
+from decoupled.runtime.checkpoints import CheckpointCoordinator, RunState
+from decoupled.runtime.chunks import Chunks
+from decoupled.runtime.data_stream import Cursor, DataStream
+from decoupled.runtime.executor import TRAINED
+from decoupled.runtime.feed_link import FeedLink
 from decoupled.runtime.report import Report, conclude
-from decoupled.runtime.source import Source
-from decoupled.telemetry.board import Board
+from decoupled.runtime.resolve import ResolvedRun
 from decoupled.telemetry.evaluations import Evaluations
+from decoupled.telemetry.metrics import RunMetrics
 from decoupled.telemetry.ranges import Ranges
 from decoupled.transport.interface import Transport
 from decoupled.wire.messages import MALFORMED, Message
@@ -26,23 +26,23 @@ class Attempt:
 
     def __init__(
         self,
-        blueprint: Blueprint,
-        keeper: Keeper,
-        board: Board,
+        resolved: ResolvedRun,
+        checkpoints: CheckpointCoordinator,
+        metrics: RunMetrics,
         transport: Transport,
         clock: Callable[[], float],
         checkpoint: Checkpoint | None,
     ) -> None:
         """Raises UsageError when the checkpoint does not say how the run stood."""
-        run, dataset = blueprint.run, blueprint.dataset
-        standing = Standing.of(checkpoint) if checkpoint is not None else Standing(Fed())
+        run, dataset = resolved.run, resolved.dataset
+        state = RunState.of(checkpoint) if checkpoint is not None else RunState(Cursor())
         stream = feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every, run.microbatches or 1)
-        self.run_id, self.checkpoint = secrets.token_hex(8), checkpoint
-        self.source = Source(self.run_id, Feeder(stream, standing.fed), keeper, transport, clock)
+        self.attempt_id, self.checkpoint = secrets.token_hex(8), checkpoint
+        self.feed_link = FeedLink(self.attempt_id, DataStream(stream, state.fed), checkpoints, transport, clock)
         self.ready: set[int] = set()  # stages that have found their neighbours
-        self.results = [Parcel() for _ in blueprint.stages]
-        board.evaluations = Evaluations(len(dataset.x_test), standing.evaluations)
-        keeper.begin(clock(), standing.fed.number - 1)
+        self.results = [Chunks() for _ in resolved.stages]
+        metrics.evaluations = Evaluations(len(dataset.x_test), state.evaluations)
+        checkpoints.begin(clock(), state.fed.number - 1)
 
     @property
     def is_done(self) -> bool:
@@ -51,16 +51,16 @@ class Attempt:
 
     def take_result(self, stage: int, message: Message) -> None:
         """A piece of what a stage's training came to. Raises TypeError or ValueError when it cannot be that."""
-        if not self.source.feeder.exhausted:
+        if not self.feed_link.stream.exhausted:
             raise ValueError("a result before the end")
         self.results[stage].add(message)
 
-    def report(self, blueprint: Blueprint, board: Board) -> Report:
+    def report(self, resolved: ResolvedRun, metrics: RunMetrics) -> Report:
         """What the finished run came to. Raises RunFailed when it is not what was to be trained."""
         arrays = {name: array for result in self.results for name, array in result.arrays.items() if name != TRAINED}
         try:
             trained = [Ranges.from_array(result.arrays[TRAINED]) for result in self.results]
-            network = Network(blueprint.architecture, arrays)
+            network = Network(resolved.architecture, arrays)
         except MALFORMED as error:
             raise RunFailed(f"The workers' results do not make the network that was to be trained: {error!r:.200}.") from error
-        return conclude(blueprint.run, board, network, self.source.feeder.fed, trained)
+        return conclude(resolved.run, metrics, network, self.feed_link.stream.fed, trained)

@@ -10,7 +10,7 @@ import numpy as np
 from decoupled.nn.losses import Loss
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Pass, Quality, Stage, StageLike
-from decoupled.runtime.assignment import Assignment, build_stage
+from decoupled.runtime.assignment import Assignment, make_stage
 from decoupled.runtime.process import wake_on_time
 
 PRODUCTS = 3  # of a layer in backprop: the output, the weights' gradient, the input's gradient
@@ -20,9 +20,9 @@ Clock = Callable[[], float]
 T = TypeVar("T")
 
 
-def equip(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock = time.monotonic) -> StageLike:
+def build_stage(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock = time.monotonic) -> StageLike:
     """The assignment's stage, on the device that its run wants emulated, if any."""
-    stage, emulation = build_stage(assignment), assignment.run.emulation
+    stage, emulation = make_stage(assignment), assignment.run.emulation
     equipped: StageLike = stage
     if emulation.device_ms is not None:
         wake_on_time()

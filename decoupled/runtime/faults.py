@@ -11,18 +11,18 @@ from dataclasses import replace
 
 from decoupled.config import Fault
 from decoupled.runtime.assignment import Assignment, upstream_prefix
-from decoupled.runtime.performer import DOWNSTREAM
-from decoupled.transport.hindered import Hindrance
+from decoupled.runtime.executor import DOWNSTREAM
+from decoupled.transport.faulty import LinkFault
 
 
-def hindrances(assignment: Assignment) -> list[Hindrance]:
+def link_faults(assignment: Assignment) -> list[LinkFault]:
     """What makes the messages that come to the stage late or lose them."""
     run, stage = assignment.run, assignment.place.stage
     found = []
     if run.emulation.latency_ms or run.emulation.drop:
-        found.append(Hindrance(latency_s=run.emulation.latency_ms / 1000, drop=run.emulation.drop))
+        found.append(LinkFault(latency_s=run.emulation.latency_ms / 1000, drop=run.emulation.drop))
     for fault in run.faults:
-        when = Hindrance(from_microbatch=fault.microbatch, seconds=fault.seconds)
+        when = LinkFault(from_microbatch=fault.microbatch, seconds=fault.seconds)
         match fault.kind:
             case "drop" if fault.stage == stage:
                 found.append(replace(when, drop=fault.share or 0.0))
@@ -31,14 +31,14 @@ def hindrances(assignment: Assignment) -> list[Hindrance]:
             case "partition" if fault.stage == stage:
                 found.append(replace(when, holds=True, peer=DOWNSTREAM))
             case "partition" if fault.stage + 1 == stage:
-                found.append(replace(when, holds=True, peer=upstream_prefix(assignment.run_id)))
+                found.append(replace(when, holds=True, peer=upstream_prefix(assignment.attempt_id)))
     return found
 
 
 DEADLY = ("kill", "stop")
 
 
-class Doom:
+class FaultInjector:
     """Kills or stops this very process when the plan says so; a successor that begins behind the moment is spared."""
 
     def __init__(self, assignment: Assignment, strike: Callable[[Fault], None] | None = None) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class WorkerInfo:
     """A worker that has joined: the name to answer to, where its inbox is, and the public key it has proven to have."""
 
     peer: str
@@ -17,54 +17,56 @@ class Seat:
 
 
 class Rendezvous:
-    """Seats workers in the order they come, one for each stage; a seat that was left is free for another worker."""
+    """Seats workers in the order they come, one for each stage; a stage that was left is free for another worker."""
 
     def __init__(self, stages: int, version: str) -> None:
         self._version = version
-        self.seats: list[Seat | None] = [None] * stages
+        self.workers: list[WorkerInfo | None] = [None] * stages
 
-    def join(self, seat: Seat, version: str, expected: Sequence[int] = ()) -> int | str:
+    def join(self, worker: WorkerInfo, version: str, expected: Sequence[int] = ()) -> int | str:
         """Seats a worker, at a stage where one is expected if there is such, and gives that; or the reason for a refusal."""
         if version != self._version:
             return (
                 f"the worker has version {version:.40} of decoupled and the coordinator {self._version}; install the same on both"
             )
         if self.is_complete:
-            return f"all {len(self.seats)} stages of the run are taken; start no more workers than it asks for"
-        stage = next((stage for stage in expected if self.seats[stage] is None), self.seats.index(None))
-        self.seats[stage] = seat
+            return f"all {len(self.workers)} stages of the run are taken; start no more workers than it asks for"
+        stage = next((stage for stage in expected if self.workers[stage] is None), self.workers.index(None))
+        self.workers[stage] = worker
         return stage
 
     def leave(self, stage: int) -> None:
-        """Frees the seat of a worker that has gone."""
-        self.seats[stage] = None
+        """Frees the stage of a worker that has gone."""
+        self.workers[stage] = None
 
     def stage_of(self, peer: str) -> int | None:
-        """The stage that a worker is, if it has a seat."""
-        return next((stage for stage, seat in enumerate(self.seats) if seat is not None and seat.peer == peer), None)
+        """The stage that a worker has, if any."""
+        return next((stage for stage, worker in enumerate(self.workers) if worker is not None and worker.peer == peer), None)
 
     def stage_of_process(self, host: str, pid: int) -> int | None:
-        """The stage that a process is, if it has a seat."""
+        """The stage that a process has, if any."""
         who = (host, pid)
-        return next((stage for stage, seat in enumerate(self.seats) if seat is not None and (seat.host, seat.pid) == who), None)
+        return next(
+            (stage for stage, worker in enumerate(self.workers) if worker is not None and (worker.host, worker.pid) == who), None
+        )
 
     def address(self, stage: int) -> str | None:
         """Where a stage's inbox is; "" for one that nobody has taken; None where there is no such stage."""
-        if stage >= len(self.seats):
+        if stage >= len(self.workers):
             return None
-        seat = self.seats[stage]
-        return seat.address if seat is not None else ""
+        worker = self.workers[stage]
+        return worker.address if worker is not None else ""
 
     def key(self, stage: int) -> str:
         """The public key that a stage has proven to have; "" without keys."""
-        seat = self.seats[stage] if stage < len(self.seats) else None
-        return seat.key if seat is not None else ""
+        worker = self.workers[stage] if stage < len(self.workers) else None
+        return worker.key if worker is not None else ""
 
     @property
-    def taken(self) -> list[Seat]:
-        """The seats that somebody has."""
-        return [seat for seat in self.seats if seat is not None]
+    def taken(self) -> list[WorkerInfo]:
+        """The workers that have a stage."""
+        return [worker for worker in self.workers if worker is not None]
 
     @property
     def is_complete(self) -> bool:
-        return None not in self.seats
+        return None not in self.workers

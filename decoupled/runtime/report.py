@@ -6,12 +6,12 @@ from typing import Any
 
 from decoupled.config import Run
 from decoupled.nn.network import Network
-from decoupled.runtime.feeder import Fed
+from decoupled.runtime.data_stream import Cursor
 from decoupled.runtime.versions import versions
-from decoupled.telemetry.account import Account
-from decoupled.telemetry.board import Board
 from decoupled.telemetry.evaluations import Evaluation
 from decoupled.telemetry.incidents import Incident
+from decoupled.telemetry.ledger import SampleLedger
+from decoupled.telemetry.metrics import RunMetrics
 from decoupled.telemetry.ranges import Ranges
 from decoupled.telemetry.sinks import finite
 from decoupled.telemetry.spans import Rows
@@ -65,7 +65,7 @@ class Report:
     run: Run = field(repr=False)  # it may hold whole datasets
     network: Network = field(repr=False)
     spans: tuple[Rows, ...] = field(repr=False)  # what each worker did when
-    account: Account = field(repr=False)
+    account: SampleLedger = field(repr=False)
     folder: Path | None = None
 
     def within(self, folder: Path) -> "Report":
@@ -83,44 +83,44 @@ class Report:
 JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "spans", "account", "folder"))
 
 
-def conclude(run: Run, board: Board, network: Network, fed: Fed, trained: list[Ranges]) -> Report:
+def conclude(run: Run, metrics: RunMetrics, network: Network, fed: Cursor, trained: list[Ranges]) -> Report:
     """The report of a run whose stages have all finished; `trained` is what each of them says it has trained on."""
-    board.finish()
-    account = Account(fed.trained, tuple(trained))
+    metrics.finish()
+    account = SampleLedger(fed.trained, tuple(trained))
     missed = [account.missed(stage) for stage in range(len(trained))]
-    final = board.evaluations.done[-1]
-    samples = min(counters.samples for counters in board.counters)  # trained on by every stage
+    final = metrics.evaluations.done[-1]
+    samples = min(counters.samples for counters in metrics.counters)  # trained on by every stage
     return Report(
         schedule=run.schedule,
-        workers=len(board.stages),
+        workers=len(metrics.stages),
         data=run.data_name,
-        samples_per_s=round(samples / board.seconds, 1) if board.seconds else 0.0,
-        seconds=round(board.seconds, 3),
+        samples_per_s=round(samples / metrics.seconds, 1) if metrics.seconds else 0.0,
+        seconds=round(metrics.seconds, 3),
         epochs=run.epochs,
-        updates=min(counters.updates for counters in board.counters),
+        updates=min(counters.updates for counters in metrics.counters),
         test_accuracy=None if final.accuracy is None else round(final.accuracy, 6),
         test_loss=round(final.loss, 6),
-        overlap=round(board.overlap, 4),
-        workers_detail=[_detail(board, stage, len(missed[stage]), fed.samples(missed[stage])) for stage in range(len(missed))],
-        evaluations=list(board.evaluations.done),
-        restarts=sum(board.restarts(stage) for stage in range(len(board.stages))),
-        incidents=list(board.incidents),
+        overlap=round(metrics.overlap, 4),
+        workers_detail=[_detail(metrics, stage, len(missed[stage]), fed.samples(missed[stage])) for stage in range(len(missed))],
+        evaluations=list(metrics.evaluations.done),
+        restarts=sum(metrics.restarts(stage) for stage in range(len(metrics.stages))),
+        incidents=list(metrics.incidents),
         seed=run.seed,
         versions=versions(),
         run=run,
         network=network,
-        spans=board.spans,
+        spans=metrics.spans,
         account=account,
     )
 
 
-def _detail(board: Board, stage: int, missed: int, samples_missed: int) -> WorkerDetail:
-    counters, busy = board.counters[stage], board.busy(stage)
+def _detail(metrics: RunMetrics, stage: int, missed: int, samples_missed: int) -> WorkerDetail:
+    counters, busy = metrics.counters[stage], metrics.busy(stage)
     cosine = counters.head_cosine.value
     return WorkerDetail(
         stage=stage,
-        layers=list(board.stages[stage]),
-        host=board.hosts[stage],
+        layers=list(metrics.stages[stage]),
+        host=metrics.hosts[stage],
         busy=round(busy, 4),
         wait=round(1 - busy, 4),
         samples=counters.samples,
@@ -130,8 +130,8 @@ def _detail(board: Board, stage: int, missed: int, samples_missed: int) -> Worke
         unmatched_gradients=counters.unmatched_gradients,
         evicted=counters.evicted,
         dropped=counters.dropped,
-        generation=board.generations[stage],
-        restarts=board.restarts(stage),
+        generation=metrics.generations[stage],
+        restarts=metrics.restarts(stage),
         missed=missed,
         samples_missed=samples_missed,
         peak_rss_mb=round(counters.peak_rss_mb, 1),

@@ -9,39 +9,39 @@ from collections.abc import Callable
 from decoupled.nn.network import Network
 from decoupled.runtime import feed
 from decoupled.runtime.assignment import assign, build_schedule
-from decoupled.runtime.blueprint import Blueprint
-from decoupled.runtime.emulation import equip
-from decoupled.runtime.feeder import Feeder
-from decoupled.runtime.performer import Performer
+from decoupled.runtime.data_stream import DataStream
+from decoupled.runtime.emulation import build_stage
+from decoupled.runtime.executor import StageExecutor
 from decoupled.runtime.process import tune
-from decoupled.runtime.rehearsal import rehearse
 from decoupled.runtime.report import Report, conclude
+from decoupled.runtime.resolve import ResolvedRun
+from decoupled.runtime.warmup import warm_up
 from decoupled.schedules.events import ActivationArrived
-from decoupled.telemetry.board import Board, Progress
 from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters, peak_rss_mb
 from decoupled.telemetry.evaluations import Part
+from decoupled.telemetry.metrics import Progress, RunMetrics
 from decoupled.telemetry.spans import Spans
 from decoupled.wire.messages import Kind
 
 
-def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) -> Report:
-    """Trains the blueprint's network in this process, with the run's number of BLAS threads."""
-    run, dataset = blueprint.run, blueprint.dataset
-    assignment = assign(blueprint, 0)
+def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None]) -> Report:
+    """Trains the run's network in this process, with the run's number of BLAS threads."""
+    run, dataset = resolved.run, resolved.dataset
+    assignment = assign(resolved, 0)
     counters, spans = Counters(stage=0), Spans()
-    schedule, performer = build_schedule(assignment), Performer(equip(assignment), assignment.place, counters)
-    board = Board(blueprint.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
-    feeder = Feeder(feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every))
+    schedule, performer = build_schedule(assignment), StageExecutor(build_stage(assignment), assignment.place, counters)
+    metrics = RunMetrics(resolved.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
+    stream = DataStream(feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every))
 
     def report(now: int) -> None:
         counters.peak_rss_mb = peak_rss_mb()
-        board.report(counters, spans.take(), now)
+        metrics.report(counters, spans.take(), now)
 
     with tune(run.runtime.threads):
-        rehearse(assignment)
+        warm_up(assignment)
         started = reported = now_ns()
-        while (item := feeder.take()) is not None:
+        while (item := stream.take()) is not None:
             performer.accept(item.microbatch, item.x, item.y)
             schedule.receive(ActivationArrived(item.microbatch, item.training))
             while (action := schedule.next_action()) is not None:
@@ -51,12 +51,12 @@ def train_single(blueprint: Blueprint, on_progress: Callable[[Progress], None]) 
                 for _, message in outgoing:
                     if message.kind is Kind.EVALUATED:
                         part = Part.from_body(message.body)
-                        board.evaluations.add(part, len(item.x), item.epoch, (now_ns() - started) / 1e9)
+                        metrics.evaluations.add(part, len(item.x), item.epoch, (now_ns() - started) / 1e9)
             if now_ns() - reported >= run.runtime.report_every_s * 1e9:
                 reported = now_ns()
                 report(reported)
-                on_progress(board.progress((reported - started) / 1e9, item.epoch, feeder.fed.to_train_on))
+                on_progress(metrics.progress((reported - started) / 1e9, item.epoch, stream.fed.to_train_on))
     report(now_ns())
-    on_progress(board.progress((now_ns() - started) / 1e9, run.epochs, feeder.fed.to_train_on))
-    network = Network(blueprint.architecture, performer.stage.arrays())
-    return conclude(run, board, network, feeder.fed, [performer.trained])
+    on_progress(metrics.progress((now_ns() - started) / 1e9, run.epochs, stream.fed.to_train_on))
+    network = Network(resolved.architecture, performer.stage.arrays())
+    return conclude(run, metrics, network, stream.fed, [performer.trained])

@@ -13,16 +13,16 @@ from typing import Any
 from decoupled.config import Fault
 from decoupled.errors import DecoupledError, RunFailed
 from decoupled.runtime.assignment import Assignment, upstream_prefix
-from decoupled.runtime.faults import hindrances, strike_self
-from decoupled.runtime.life import Life
-from decoupled.runtime.parcels import Parcel
-from decoupled.runtime.performer import COORDINATOR
+from decoupled.runtime.chunks import Chunks
+from decoupled.runtime.executor import COORDINATOR
+from decoupled.runtime.faults import link_faults, strike_self
 from decoupled.runtime.process import limits, tune
-from decoupled.runtime.rehearsal import rehearse
+from decoupled.runtime.session import StageSession
 from decoupled.runtime.versions import versions
+from decoupled.runtime.warmup import warm_up
 from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters
-from decoupled.transport.hindered import Hindered
+from decoupled.transport.faulty import FaultyTransport
 from decoupled.transport.interface import Disconnected, Transport
 from decoupled.version import __version__
 from decoupled.wire.messages import MALFORMED, Kind, Message
@@ -43,10 +43,10 @@ class Worker:
         """One that `is_kept` from a run before bears with a coordinator that goes before the next run has begun."""
         self._transport = transport
         self._clock_ns, self._say = clock_ns, say
-        self._life: Life | None = None
-        self._state = Parcel()  # what the stage is to go on from, if anything
+        self._session: StageSession | None = None
+        self._state = Chunks()  # what the stage is to go on from, if anything
         self._early: dict[str, Message] = {}  # greetings of upstream stages that were assigned sooner
-        self._run_id = ""  # of the run that this worker is part of
+        self._attempt_id = ""  # of the run that this worker is part of
         self.is_done = False
         self.is_dismissed = False  # by the coordinator, or because it has gone
         self.is_kept = is_kept  # for another run, whose coordinator comes to the same address
@@ -54,7 +54,7 @@ class Worker:
     @property
     def counters(self) -> Counters | None:
         """What this worker has done so far; None before its assignment."""
-        return self._life.counters if self._life is not None else None
+        return self._session.counters if self._session is not None else None
 
     def join(self, coordinator: str, inbox: str, name: str, key: str = "") -> None:
         """Opens the inbox at `inbox` and tells the coordinator, which has the public key `key` and may start later."""
@@ -70,7 +70,7 @@ class Worker:
 
     def step(self) -> bool:
         """Takes in what has come and does at most one action; says whether it did one."""
-        timeout = 0.0 if self._life is not None and self._life.acted else 0.05
+        timeout = 0.0 if self._session is not None and self._session.acted else 0.05
         for arrival in self._transport.poll(timeout):
             if isinstance(arrival, Disconnected):
                 self._lost(arrival.peer)
@@ -78,13 +78,13 @@ class Worker:
                 self._hear(arrival.peer, arrival.message)
             if self.is_done:
                 return False
-        return self._life.act() if self._life is not None else False
+        return self._session.act() if self._session is not None else False
 
     def fail(self, error: BaseException) -> None:
         """Tells the coordinator why this worker cannot go on."""
-        if self._run_id:
+        if self._attempt_id:
             body = {"reason": str(error) if isinstance(error, DecoupledError) else f"{type(error).__name__}: {error}"}
-            self._transport.send(COORDINATOR, Message(Kind.FAILED, run=self._run_id, body=body))
+            self._transport.send(COORDINATOR, Message(Kind.FAILED, run=self._attempt_id, body=body))
 
     def _lost(self, peer: str) -> None:
         if peer == COORDINATOR and self.is_kept:
@@ -94,8 +94,8 @@ class Worker:
             self.is_dismissed = True
             raise RunFailed("The coordinator has gone, so this worker stops. Look there for the reason.")
         self._early.pop(peer, None)
-        if self._life is not None:
-            self._life.lost(peer)
+        if self._session is not None:
+            self._session.lost(peer)
 
     def _hear(self, peer: str, message: Message) -> None:
         """Raises RunFailed when one of this run sends what cannot be used; from strangers nothing is read."""
@@ -117,10 +117,10 @@ class Worker:
                 strike_self(Fault(**message.body))
             case "coordinator", Kind.STOP:
                 self._stop(message.body)
-            case _, Kind.HELLO if message.run != self._run_id:
+            case _, Kind.HELLO if message.run != self._attempt_id:
                 self._keep_early(peer, message)
-            case _ if self._life is not None:
-                self._life.receive(peer, message)
+            case _ if self._session is not None:
+                self._session.receive(peer, message)
 
     def _stop(self, body: dict[str, Any]) -> None:
         """Raises RunFailed when the run is not over for this worker, so that whoever starts workers starts another."""
@@ -139,25 +139,25 @@ class Worker:
 
     def _become(self, assignment: Assignment) -> None:
         """Is that stage from now on; if it was one before, that was in an attempt which has been given up."""
-        is_new, self.is_kept = self._life is None, False
-        self._run_id = assignment.run_id
+        is_new, self.is_kept = self._session is None, False
+        self._attempt_id = assignment.attempt_id
         self._transport.admit(assignment.members)
-        state, self._state = self._state, Parcel()
-        if self._life is not None:
-            self._life.end()
+        state, self._state = self._state, Chunks()
+        if self._session is not None:
+            self._session.end()
         if is_new:
             tune(assignment.run.runtime.threads)
             self._transport.limits = limits(assignment.run.link)
-            rehearse(assignment)
-        hampered = hindrances(assignment)
-        if isinstance(self._transport, Hindered):  # what is late in it stays so
+            warm_up(assignment)
+        hampered = link_faults(assignment)
+        if isinstance(self._transport, FaultyTransport):  # what is late in it stays so
             self._transport.suffer(hampered)
         elif hampered:
             seed = assignment.run.seed + assignment.place.stage
-            self._transport = Hindered(self._transport, hampered, seed, lambda: self._clock_ns() / 1e9)
+            self._transport = FaultyTransport(self._transport, hampered, seed, lambda: self._clock_ns() / 1e9)
         layers = ", ".join(map(str, assignment.layers))
         self._say(f"stage {assignment.place.stage} of {assignment.place.stages}, with layer {layers}")
-        self._life = Life(assignment, state, self._transport, self._clock_ns)
+        self._session = StageSession(assignment, state, self._transport, self._clock_ns)
         for peer, message in self._early.items():
-            self._life.receive(peer, message)
-        self._early = {peer: message for peer, message in self._early.items() if message.run != self._run_id}
+            self._session.receive(peer, message)
+        self._early = {peer: message for peer, message in self._early.items() if message.run != self._attempt_id}

@@ -107,7 +107,7 @@ class Forecast:
 
 
 @dataclass(slots=True)
-class _Seat:
+class _SimulatedStage:
     """One stage's state in the simulation."""
 
     schedule: Schedule
@@ -140,7 +140,7 @@ def simulate(
 
 class _Simulation:
     def __init__(self, make: Callable[[Place], Schedule], stages: int, costs: list[Costs], window: int, minibatch: int) -> None:
-        self._seats = [_Seat(make(Place(i, stages))) for i in range(stages)]
+        self._simulated = [_SimulatedStage(make(Place(i, stages))) for i in range(stages)]
         self._costs, self._window, self._minibatch = costs, window, minibatch
         self._agenda: list[tuple[float, int, int, Event | None]] = []  # when, order, stage, what (None: look for work)
         self._order = count()
@@ -149,7 +149,7 @@ class _Simulation:
 
     def run(self, microbatches: int) -> Forecast:
         self._last = microbatches - 1
-        for stage, _ in enumerate(self._seats[:-1]):
+        for stage, _ in enumerate(self._simulated[:-1]):
             self._post(0.0, stage, PeerJoined(self._window))
         for m in range(microbatches):
             self._post(0.0, 0, self._feed(m))
@@ -157,43 +157,45 @@ class _Simulation:
         while self._agenda:
             now, _, stage, event = heapq.heappop(self._agenda)
             if event is not None:
-                self._seats[stage].schedule.receive(event)
+                self._simulated[stage].schedule.receive(event)
             if not (self._agenda and self._agenda[0][0] == now and self._agenda[0][2] == stage):
                 self._work(stage, now)
-        if stuck := [i for i, seat in enumerate(self._seats) if not seat.schedule.finished]:
+        if stuck := [i for i, simulated in enumerate(self._simulated) if not simulated.schedule.finished]:
             raise Deadlock(f"stages {stuck} still had work when nothing more could happen.")
         makespan = max((slot.end for slot in self._slots), default=0.0)
-        return Forecast(tuple(self._slots), len(self._seats), makespan, tuple(seat.peak for seat in self._seats))
+        return Forecast(
+            tuple(self._slots), len(self._simulated), makespan, tuple(simulated.peak for simulated in self._simulated)
+        )
 
     def _feed(self, m: int) -> ActivationArrived:
         return ActivationArrived(m, ends_minibatch=m == self._last or (m + 1) % self._minibatch == 0)
 
     def _post(self, when: float, stage: int, event: Event | None) -> None:
-        if 0 <= stage < len(self._seats):
+        if 0 <= stage < len(self._simulated):
             heapq.heappush(self._agenda, (when, next(self._order), stage, event))
 
     def _work(self, stage: int, now: float) -> None:
-        seat = self._seats[stage]
-        if seat.free_at > now:
+        simulated = self._simulated[stage]
+        if simulated.free_at > now:
             return
-        action = seat.schedule.next_action()
+        action = simulated.schedule.next_action()
         if action is None:
-            if seat.schedule.finished and not seat.said_finished:
-                seat.said_finished = True
+            if simulated.schedule.finished and not simulated.said_finished:
+                simulated.said_finished = True
                 self._post(now + self._costs[stage].latency, stage - 1, PeerFinished())
             return
-        seat.free_at = now + self._costs[stage].of(action)
-        self._slots.append(Slot(stage, action, now, seat.free_at))
-        self._tell(stage, action, seat, seat.free_at)
-        self._post(seat.free_at, stage, None)
+        simulated.free_at = now + self._costs[stage].of(action)
+        self._slots.append(Slot(stage, action, now, simulated.free_at))
+        self._tell(stage, action, simulated, simulated.free_at)
+        self._post(simulated.free_at, stage, None)
 
-    def _tell(self, stage: int, action: Action, seat: _Seat, done: float) -> None:
+    def _tell(self, stage: int, action: Action, simulated: _SimulatedStage, done: float) -> None:
         """What the worker's fixed rules send when an action is done, and what it holds meanwhile."""
         there = done + self._costs[stage].latency
         match action:
             case Forward(m, send):
-                seat.held.add(m)
-                seat.peak = max(seat.peak, len(seat.held))
+                simulated.held.add(m)
+                simulated.peak = max(simulated.peak, len(simulated.held))
                 if send:
                     self._post(there, stage + 1, self._feed(m))
                 self._post(there, stage - 1, CreditGranted(1))
@@ -206,8 +208,8 @@ class _Simulation:
                 if send:
                     self._post(there, stage - 1, GradientArrived(m))
                 if not keep:
-                    seat.held.discard(m)
+                    simulated.held.discard(m)
             case Refine(m) | Evict(m):
-                seat.held.discard(m)
+                simulated.held.discard(m)
             case EndFeed():
                 self._post(there, stage + 1, FeedEnded())

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from decoupled.telemetry.board import Progress, WorkerView
+from decoupled.telemetry.metrics import Progress, WorkerView
 
 TAIL_BYTES = 1 << 23  # more than a line has
 
@@ -65,7 +65,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class News:
+class MetricsRecorder:
     """Makes records of a run for metrics.jsonl. What happened once is in one record only."""
 
     def __init__(self) -> None:

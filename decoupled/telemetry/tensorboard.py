@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from decoupled.errors import UsageError
-from decoupled.telemetry.board import Progress
+from decoupled.telemetry.metrics import Progress
 
 EVERY_S = 1.0
 

@@ -16,11 +16,11 @@ from typing import Any
 import zmq
 
 from decoupled.errors import RunFailed, UsageError
-from decoupled.transport.door import DOMAIN, Door
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
 from decoupled.transport.keys import Keys
-from decoupled.transport.sparing import Sparing
-from decoupled.transport.watch import InboxWatch, LinkWatch
+from decoupled.transport.monitor import InboxMonitor, LinkMonitor
+from decoupled.transport.rate_limited_log import RateLimitedLog
+from decoupled.transport.zap import DOMAIN, ZapAuthenticator
 from decoupled.wire.codec import Frame, WireError, decode, encode
 from decoupled.wire.messages import Kind, Message
 
@@ -44,12 +44,12 @@ class ZeroMQ:
     ) -> None:
         """`own` are the names of peers that this side connects to, now or later, which no caller may take."""
         self.limits, self._own = limits or Limits(), own
-        self._keys, self._log = keys, Sparing(log)
+        self._keys, self._log = keys, RateLimitedLog(log)
         self._context = zmq.Context()
-        self._door = Door(self._context, self._log.add) if keys is not None else None
+        self._zap = ZapAuthenticator(self._context, self._log.add) if keys is not None else None
         self._inbox: zmq.Socket[bytes] | None = None
         self._links: dict[str, zmq.Socket[bytes]] = {}
-        self._watches: dict[zmq.Socket[bytes], InboxWatch | LinkWatch] = {}  # by the monitor socket
+        self._watches: dict[zmq.Socket[bytes], InboxMonitor | LinkMonitor] = {}  # by the monitor socket
         self._callers: set[str] = set()  # peers that have written to the inbox
         self._unexplained = 0  # connections to the inbox that broke, by a caller not found yet
         self._search_at = self._search_until = 0.0
@@ -66,7 +66,7 @@ class ZeroMQ:
             inbox.setsockopt(zmq.CURVE_SERVER, 1)
             inbox.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
             inbox.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
-        watch = InboxWatch(inbox, self._log.add if self._keys is not None else None)
+        watch = InboxMonitor(inbox, self._log.add if self._keys is not None else None)
         try:
             inbox.bind(address)
         except zmq.ZMQError as error:
@@ -84,7 +84,7 @@ class ZeroMQ:
             link.setsockopt_string(zmq.CURVE_PUBLICKEY, self._keys.public)
             link.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
             link.setsockopt_string(zmq.CURVE_SERVERKEY, key)
-        watch = LinkWatch(link, peer, address, self._keys is not None, self._log.add)
+        watch = LinkMonitor(link, peer, address, self._keys is not None, self._log.add)
         try:
             link.connect(address)
         except zmq.ZMQError as error:
@@ -95,9 +95,9 @@ class ZeroMQ:
         self._follow(watch)
 
     def admit(self, keys: Iterable[str]) -> None:
-        if self._door is not None:
-            self._door.admit(keys)
-            self._poller.register(self._door.socket, zmq.POLLIN)
+        if self._zap is not None:
+            self._zap.admit(keys)
+            self._poller.register(self._zap.socket, zmq.POLLIN)
 
     def disconnect(self, peer: str) -> None:
         if (link := self._links.pop(peer, None)) is None:
@@ -131,8 +131,8 @@ class ZeroMQ:
         for socket, _ in self._poller.poll(round(timeout_s * 1000)):
             if socket in self._watches:
                 lost += self._lost(self._watches[socket])
-            elif self._door is not None and socket is self._door.socket:
-                self._door.answer()
+            elif self._zap is not None and socket is self._zap.socket:
+                self._zap.answer()
             else:
                 arrivals += self._drain(socket)
         if lost := lost + self._gone():
@@ -163,7 +163,7 @@ class ZeroMQ:
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(self.limits.silence_s * 1000))
         return socket
 
-    def _follow(self, watch: InboxWatch | LinkWatch) -> None:
+    def _follow(self, watch: InboxMonitor | LinkMonitor) -> None:
         self._watches[watch.monitor] = watch
         self._poller.register(watch.socket, zmq.POLLIN)
         self._poller.register(watch.monitor, zmq.POLLIN)
@@ -224,9 +224,9 @@ class ZeroMQ:
             raise WireError(f"a stranger that calls itself {name}.")
         return name
 
-    def _lost(self, watch: InboxWatch | LinkWatch) -> list[str]:
+    def _lost(self, watch: InboxMonitor | LinkMonitor) -> list[str]:
         """The peer that a lost connection cut off, if this side connected to it; callers are left to `_gone`."""
-        if isinstance(watch, LinkWatch):
+        if isinstance(watch, LinkMonitor):
             return [watch.peer] if watch.lost() else []
         if broken := watch.broken():
             self._unexplained += broken

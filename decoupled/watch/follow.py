@@ -9,8 +9,8 @@ from typing import Any
 from decoupled import folders
 from decoupled.config import Run
 from decoupled.errors import UsageError
+from decoupled.watch.history import RunHistory
 from decoupled.watch.records import Outcome, outcome, parse
-from decoupled.watch.story import Story
 
 READ_BYTES = 1 << 17  # at a time
 LINE_BYTES_MAX = 1 << 23
@@ -23,7 +23,7 @@ class Follower:
     """The story of the run in a folder, which need not be there yet."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self.folder, self.story = folder, Story()
+        self.folder, self.story = folder, RunHistory()
         self._clock = clock
         self._facts: dict[str, Any] = {}
         self._facts_of: tuple[int, ...] = ()  # the very file that they are from

@@ -84,7 +84,7 @@ def _by_stage(family: GaugeMetricFamily, name: str, workers: list[dict[str, Any]
 
 
 def exposition(told: dict[str, Any], totals: list[dict[str, int]]) -> bytes:
-    """What /metrics says of a run (see Follower.now and Story.totals)."""
+    """What /metrics says of a run (see Follower.now and RunHistory.totals)."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Run(told, totals))
     return generate_latest(registry)

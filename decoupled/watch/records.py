@@ -109,7 +109,7 @@ class Facts(_Part):
     window: Whole | None = None
 
 
-class Cells(_Part):
+class Bins(_Part):
     """What each worker did of late."""
 
     ms: Annotated[int, Field(gt=0, le=1000)]
@@ -125,7 +125,7 @@ class Now(_Part):
     evaluations: Annotated[list[Evaluation], Field(max_length=NEWS_MAX)]
     report: "Outcome | None"
     events: Annotated[list[Event], Field(max_length=NEWS_MAX)]
-    cells: Cells
+    cells: Bins
 
 
 class Outcome(_Part):

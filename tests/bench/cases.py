@@ -8,7 +8,7 @@ from decoupled.bench.plan import Plan
 from decoupled.bench.trial import Outcome
 from decoupled.config import Run
 from decoupled.data.dataset import Dataset
-from decoupled.runtime.blueprint import Blueprint, draw
+from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.telemetry.spans import Rows
 from tests.datasets import blobs
 from tests.telemetry.spans import spans
@@ -25,9 +25,9 @@ MACHINE: dict[str, Any] = {
 }
 
 
-def drawn(dataset: Dataset | None = None, **values: Any) -> Blueprint:
-    """The blueprint of a small run with these values."""
-    return draw(Run(**SMALL | values), dataset or blobs())
+def drawn(dataset: Dataset | None = None, **values: Any) -> ResolvedRun:
+    """A small run, resolved, with these values."""
+    return resolve(Run(**SMALL | values), dataset or blobs())
 
 
 def outcome(rate: float, target_s: float | None = None, **report: Any) -> Outcome:

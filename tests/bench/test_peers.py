@@ -8,7 +8,7 @@ import pytest
 from decoupled.bench import peers
 from decoupled.bench.peers import Settings
 from decoupled.errors import RunFailed
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 from tests.bench.cases import drawn
 
 
@@ -19,7 +19,7 @@ class Torch:
         self._rates, self._evaluations = rates, evaluations or []
         self.asked: list[tuple[Settings, int, int | None]] = []
 
-    def __call__(self, settings: Settings, blueprint: Blueprint, warm_up: int, updates_max: int | None) -> dict[str, Any]:
+    def __call__(self, settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int | None) -> dict[str, Any]:
         self.asked.append((settings, warm_up, updates_max))
         if settings not in self._rates:
             raise RunFailed("torch cannot train this.")

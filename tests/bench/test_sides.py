@@ -143,8 +143,8 @@ def test_microbatches_of_one_sample_are_not_probed(trials: Trials) -> None:
 
 def test_peers_run_at_their_best_and_in_turn(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = peers.Settings("single", 2, True)
-    monkeypatch.setattr(peers, "best", lambda name, blueprint, warm_up, on_try: settings if name == "torch" else None)
-    monkeypatch.setattr(peers, "train", lambda settings, blueprint, warm_up, target: outcome(400, settings=str(settings)))
+    monkeypatch.setattr(peers, "best", lambda name, resolved, warm_up, on_try: settings if name == "torch" else None)
+    monkeypatch.setattr(peers, "train", lambda settings, resolved, warm_up, target: outcome(400, settings=str(settings)))
 
     made = measure(plan(peers=("torch", "torch gpipe"), repeat=2), FOLDER, silent)
 

@@ -15,7 +15,7 @@ from decoupled.bench import trial
 from decoupled.bench.trial import child, memory_growth_mb, seconds_to, stretches, update_sizes
 from decoupled.config import Run, from_toml
 from decoupled.errors import RunFailed
-from decoupled.runtime.blueprint import draw
+from decoupled.runtime.resolve import resolve
 from tests.bench.cases import drawn, updates
 from tests.conftest import until
 from tests.datasets import blobs
@@ -59,10 +59,10 @@ def test_a_sample_that_is_left_alone_joins_the_update_before_it() -> None:
 
 @pytest.mark.parametrize(("every", "lengths"), [(0, [50]), (1, [10, 10, 10, 10, 10]), (2, [20, 20, 10]), (5, [50]), (9, [50])])
 def test_a_stretch_goes_from_one_evaluation_to_the_next(every: int, lengths: list[int]) -> None:
-    blueprint = drawn(epochs=5, runtime={"evaluate_every": every})
+    resolved = drawn(epochs=5, runtime={"evaluate_every": every})
 
-    assert stretches(blueprint) == lengths
-    assert sum(lengths) == len(update_sizes(blueprint))
+    assert stretches(resolved) == lengths
+    assert sum(lengths) == len(update_sizes(resolved))
 
 
 def growth(folder: Path, *told: tuple[int, tuple[float, ...]]) -> float:
@@ -89,7 +89,7 @@ def test_memory_that_nobody_told_of_has_not_grown(told: tuple[tuple[int, tuple[f
 
 def test_a_trial_is_the_blueprints_run_and_comes_to_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(hidden=(8,), epochs=4, schedule="single", runtime={"evaluate_every": 1})
-    blueprint = draw(run, api.load_data(run))
+    resolved = resolve(run, api.load_data(run))
     trained = list[Run]()
 
     def in_this_process(command: list[str]) -> str:
@@ -100,9 +100,9 @@ def test_a_trial_is_the_blueprints_run_and_comes_to_its_report(tmp_path: Path, m
         return ""
 
     monkeypatch.setattr(trial, "child", in_this_process)
-    came_to = trial.train(blueprint, tmp_path / "runs" / "mine", warm_up=2, target=0.0)
+    came_to = trial.train(resolved, tmp_path / "runs" / "mine", warm_up=2, target=0.0)
 
-    assert trained == [blueprint.run]
+    assert trained == [resolved.run]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine"], "the configuration is gone"
     assert came_to.report["folder"] == str(tmp_path / "runs" / "mine")
     assert [evaluation["epoch"] for evaluation in came_to.report["evaluations"]] == [1, 2, 3, 4]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from decoupled.bench.trial import Outcome
 from decoupled.config import Run
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 from tests.bench.cases import outcome
 
 FOLDER = Path("runs")
@@ -18,10 +18,10 @@ class Trials:
         self.with_threads: dict[int, float] = {}
         self.done: list[tuple[str, Run]] = []  # the folder's name and the run
 
-    def __call__(self, blueprint: Blueprint, folder: Path, warm_up: int, target: float | None) -> Outcome:
-        self.done.append((folder.name, blueprint.run))
-        usual = self.with_threads.get(blueprint.run.runtime.threads, 100.0)
-        return outcome(self.rates.get(blueprint.run.microbatches or 1, usual))
+    def __call__(self, resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
+        self.done.append((folder.name, resolved.run))
+        usual = self.with_threads.get(resolved.run.runtime.threads, 100.0)
+        return outcome(self.rates.get(resolved.run.microbatches or 1, usual))
 
     @property
     def names(self) -> list[str]:

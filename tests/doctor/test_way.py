@@ -6,10 +6,10 @@ import pytest
 
 from decoupled.doctor import way
 from decoupled.doctor.way import Talk
-from decoupled.runtime.enquiry import Answer, Colleague
+from decoupled.runtime.status import Answer, WorkerStatus
 
 MINE = {"decoupled": "0.1.0", "python": "3.11.2", "numpy": "2.1.0", "pyzmq": "26.0", "libzmq": "4.3.5", "blas": "openblas 0.3.2"}
-WORKER = Colleague(1, "b", "tcp://10.0.0.2:4000", MINE)
+WORKER = WorkerStatus(1, "b", "tcp://10.0.0.2:4000", MINE)
 ANSWER = Answer("a", 0, 4, 1, False, MINE, (WORKER,))
 THERE = "tcp://10.0.0.1:5555"
 
@@ -54,7 +54,7 @@ def test_a_coordinator_that_answers_is_told_of(answer: Answer, seen: str) -> Non
         (Talk(complaint="It runs with keys and this process without. Start both with --keys."), "open", "Start both"),
     ],
 )
-def test_one_that_does_not_answer_is_told_of_with_the_reason(talk: Talk, door: way.Door, said: str) -> None:
+def test_one_that_does_not_answer_is_told_of_with_the_reason(talk: Talk, door: way.Reach, said: str) -> None:
     found = way.met(THERE, talk, door)
 
     assert found.state == "fail"

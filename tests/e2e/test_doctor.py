@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from decoupled.doctor import guest, probes
+from decoupled.doctor import probes, status_client
 from decoupled.doctor.examine import way_to
 from decoupled.doctor.finding import Finding
 from decoupled.folders import load_network
@@ -42,7 +42,7 @@ def tried(address: str, host: str = "127.0.0.1", keys: Path | None = None, insec
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no answer will come."""
-    monkeypatch.setattr(guest, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(status_client, "PATIENCE_S", 0.3)
     monkeypatch.setattr(probes, "CONNECT_S", 0.3)
     monkeypatch.setattr(zeromq, "LINGER_MS", 0)
 
@@ -112,7 +112,7 @@ def test_a_coordinator_that_waits_is_found_and_goes_on_waiting(tmp_path: Path) -
     with ended(main, worker):
         read_until(main, "1 of 4 workers")
         code, found, said = examined("--join", address.replace("127.0.0.1", "localhost"), cwd=tmp_path)
-        talk = guest.ask(address, None, clock_ns=lambda: now_ns() - 3600 * 10**9)
+        talk = status_client.ask(address, None, clock_ns=lambda: now_ns() - 3600 * 10**9)
         others = [started("worker", "--join", address, cwd=tmp_path) for _ in range(3)]
         with ended(*others):
             line = read_until(main, "workers have joined")

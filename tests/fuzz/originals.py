@@ -6,14 +6,14 @@ import numpy as np
 
 from decoupled.config import Run
 from decoupled.data.dataset import Dataset
-from decoupled.runtime.parcels import parcel
-from decoupled.transport.memory import MemoryNetwork
+from decoupled.runtime.chunks import into_chunks
+from decoupled.transport.simulated import SimulatedNetwork
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
 from tests.datasets import blobs
 
 
-class _Tapped(MemoryNetwork):
+class _Tapped(SimulatedNetwork):
     """Remembers some of what it carries."""
 
     def __init__(self) -> None:
@@ -44,5 +44,5 @@ def originals() -> tuple[Message, ...]:
     cluster.run()
     made = [Message(kind) for kind in Kind]
     made += [Message(Kind.REFUSE, body={"reason": "no"}), Message(Kind.NEIGHBOUR, body={"address": "memory://1"})]
-    made += [Message(Kind.FAILED, body={"reason": "no"}), *parcel(Kind.STATE, {"a": np.zeros(3)}, {"counters": {}})]
+    made += [Message(Kind.FAILED, body={"reason": "no"}), *into_chunks(Kind.STATE, {"a": np.zeros(3)}, {"counters": {}})]
     return (*network.heard.values(), *made)

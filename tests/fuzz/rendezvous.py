@@ -70,7 +70,7 @@ def members(choices: Choices) -> None:
             sender, peer = choices.pick(sorted(cluster.network.links))
             message = warped(choices, choices.pick(originals()))
             if not _is_ruinous(message):
-                cluster.network.carry(sender, peer, replace(message, run=cluster.coordinator.crew.attempt.run_id))
+                cluster.network.carry(sender, peer, replace(message, run=cluster.coordinator.group.attempt.attempt_id))
             _advance(cluster, choices.below(12))
         _advance(cluster, TURNS_MAX)
         if cluster.coordinator.is_done:

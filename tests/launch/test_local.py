@@ -8,7 +8,7 @@ import pytest
 from decoupled.errors import RunFailed
 from decoupled.launch import local
 from decoupled.launch.local import LocalWorkers
-from decoupled.runtime.rendezvous import Seat
+from decoupled.runtime.rendezvous import WorkerInfo
 from tests.conftest import until
 
 
@@ -64,7 +64,7 @@ def test_another_worker_can_be_started_and_one_be_killed(monkeypatch: pytest.Mon
         workers.start(workers.address, 1)
         workers.start(workers.address, 1)
         first, second = workers.pids
-        workers.kill(Seat("worker", "", "here", first))
+        workers.kill(WorkerInfo("worker", "", "here", first))
 
         until("it to be noticed", lambda: [(ended.pid, ended.how) for ended in workers.take_ended()] == [(first, "signal 9")])
         assert psutil.Process(second).is_running()

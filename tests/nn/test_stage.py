@@ -11,8 +11,8 @@ from decoupled.nn.losses import SoftmaxCrossEntropy
 from decoupled.nn.optimisers import SGD, LearningRate
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
-from decoupled.runtime.assignment import assign, build_stage
-from decoupled.runtime.blueprint import draw
+from decoupled.runtime.assignment import assign, make_stage
+from decoupled.runtime.resolve import resolve
 from tests.datasets import blobs
 
 B, D, C = 24, 6, 3
@@ -89,8 +89,8 @@ def test_each_part_gets_its_own_input_gradient(parts: int) -> None:
 @pytest.mark.parametrize("head", ["readout", "linear", "linear-label", "mlp-label"])
 def test_a_stage_that_is_restored_goes_on_as_the_one_that_was_saved(head: str, optimiser: str) -> None:
     """Bit for bit: weights, running statistics, the optimiser's memory and the head's."""
-    blueprint = draw(Run(data="digits", hidden=(16, 12), head=head, epochs=2, optimiser={"name": optimiser}), blobs())
-    saved, restored = (build_stage(assign(blueprint, stage=1)) for _ in range(2))
+    resolved = resolve(Run(data="digits", hidden=(16, 12), head=head, epochs=2, optimiser={"name": optimiser}), blobs())
+    saved, restored = (make_stage(assign(resolved, stage=1)) for _ in range(2))
     for seed in range(5):
         learn(saved, seed)
 
@@ -106,8 +106,8 @@ def test_a_stage_that_is_restored_goes_on_as_the_one_that_was_saved(head: str, o
 
 
 def test_a_saved_state_does_not_change_with_the_stage() -> None:
-    blueprint = draw(Run(data="digits", hidden=(16, 12)), blobs())
-    stage = build_stage(assign(blueprint, stage=1))
+    resolved = resolve(Run(data="digits", hidden=(16, 12)), blobs())
+    stage = make_stage(assign(resolved, stage=1))
     learn(stage, 0)
     saved = stage.state()
     before = {name: array.copy() for name, array in saved.items()}
@@ -127,7 +127,7 @@ def test_a_saved_state_does_not_change_with_the_stage() -> None:
 )
 def test_the_state_of_another_stage_is_refused_and_changes_nothing(other: dict[str, Any], sentence: str) -> None:
     usual = {"data": "digits", "hidden": (16, 12)}
-    mine, theirs = (build_stage(assign(draw(Run(**usual | values), blobs()), stage=1)) for values in ({}, other))
+    mine, theirs = (make_stage(assign(resolve(Run(**usual | values), blobs()), stage=1)) for values in ({}, other))
     before = mine.state()
 
     with pytest.raises(ValueError, match=sentence):

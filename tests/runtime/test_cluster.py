@@ -7,11 +7,11 @@ import pytest
 
 from decoupled.config import Run
 from decoupled.errors import RunFailed
-from decoupled.runtime.blueprint import draw
 from decoupled.runtime.report import Report
+from decoupled.runtime.resolve import resolve
 from decoupled.runtime.single import train_single
 from decoupled.transport.interface import Received
-from decoupled.transport.memory import Faults
+from decoupled.transport.simulated import Faults
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
 from tests.datasets import blobs
@@ -31,7 +31,7 @@ def trained(run: Run, seed: int = 0, faults: Faults | None = None) -> Report:
 def test_lockstep_gives_the_same_weights_as_single_bit_for_bit(stages: tuple[tuple[int, ...], ...] | None) -> None:
     cluster = Cluster(a_run(schedule="lockstep", stages=stages), blobs())
     cluster.run()
-    alone = train_single(Cluster(a_run(schedule="single"), blobs()).blueprint, lambda progress: None)
+    alone = train_single(Cluster(a_run(schedule="single"), blobs()).resolved, lambda progress: None)
 
     there = cluster.coordinator.report().network.arrays
     assert there.keys() == alone.network.arrays.keys()
@@ -46,7 +46,7 @@ def test_a_pipeline_gives_the_weights_of_single(schedule: str, microbatches: int
     """The gradients of the parts add up to that of the batch; only the order of the sums differs."""
     values = {"network": {"batch_norm": False, "dtype": "float64"}, "optimiser": {"name": optimiser}, "epochs": 3, "batch": 30}
     there = trained(a_run(schedule=schedule, microbatches=microbatches, **values)).network.arrays
-    alone = train_single(Cluster(a_run(schedule="single", **values), blobs()).blueprint, lambda progress: None).network.arrays
+    alone = train_single(Cluster(a_run(schedule="single", **values), blobs()).resolved, lambda progress: None).network.arrays
 
     assert there.keys() == alone.keys()
     for name, array in alone.items():
@@ -80,12 +80,12 @@ def test_a_pipeline_makes_one_update_for_each_batch_and_trains_on_every_sample(s
 
 @pytest.mark.parametrize(("schedule", "microbatches"), [("gpipe", 4), ("1f1b", 4), ("lockstep", 1), ("dni", 1), ("single", 1)])
 def test_a_batch_is_cut_into_four_where_a_schedule_can_use_it(schedule: str, microbatches: int) -> None:
-    assert draw(a_run(schedule=schedule), blobs()).run.microbatches == microbatches
+    assert resolve(a_run(schedule=schedule), blobs()).run.microbatches == microbatches
 
 
 @pytest.mark.parametrize(("batch", "microbatches"), [(2, 1), (3, 1), (4, 2), (7, 3), (8, 4), (100, 4)])
 def test_a_small_batch_is_cut_into_fewer_so_that_none_is_alone(batch: int, microbatches: int) -> None:
-    assert draw(a_run(schedule="gpipe", batch=batch), blobs()).run.microbatches == microbatches
+    assert resolve(a_run(schedule="gpipe", batch=batch), blobs()).run.microbatches == microbatches
 
 
 @pytest.mark.parametrize("overflow", ["latest", "drop-oldest"])
@@ -135,7 +135,7 @@ def test_every_form_of_readout_and_feedback_learns(feedback: str, width: int) ->
 def test_the_evaluation_by_the_workers_is_the_trained_networks_own() -> None:
     cluster = Cluster(a_run(), blobs())
     cluster.run()
-    report, data = cluster.coordinator.report(), cluster.blueprint.dataset
+    report, data = cluster.coordinator.report(), cluster.resolved.dataset
 
     loss, accuracy = report.network.evaluate(data.x_test, data.y_test)
 
@@ -229,7 +229,7 @@ def test_a_worker_that_cannot_become_its_stage_is_named_with_its_reason(monkeypa
     def refuse(assignment: object) -> None:
         raise RuntimeError("out of paint")
 
-    monkeypatch.setattr("decoupled.runtime.worker.rehearse", refuse)
+    monkeypatch.setattr("decoupled.runtime.worker.warm_up", refuse)
     cluster = Cluster(a_run(), blobs())
     cluster.coordinator.step(0)
     with pytest.raises(RuntimeError) as error:

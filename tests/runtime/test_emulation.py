@@ -6,9 +6,9 @@ import pytest
 from decoupled.config import Run
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
-from decoupled.runtime.assignment import Assignment, assign, build_stage
-from decoupled.runtime.blueprint import draw
-from decoupled.runtime.emulation import Device, EmulatedStage, Straggler, equip
+from decoupled.runtime.assignment import Assignment, assign, make_stage
+from decoupled.runtime.emulation import Device, EmulatedStage, Straggler, build_stage
+from decoupled.runtime.resolve import resolve
 from decoupled.runtime.single import train_single
 from decoupled.schedules.catalogue import NAMES
 from tests.cluster import Cluster
@@ -20,7 +20,7 @@ PRODUCT_S = 0.010  # a third of what a layer takes for a whole batch
 
 def assigned(stage: int, **values: object) -> Assignment:
     run = Run(**{"hidden": (16, 12, 8), "batch": BATCH, "epochs": 1} | values)
-    return assign(draw(run, blobs()), stage)
+    return assign(resolve(run, blobs()), stage)
 
 
 class Host:
@@ -42,7 +42,7 @@ class Host:
 
 
 def emulated(stage: int, host: Host, **values: object) -> EmulatedStage:
-    made = equip(assigned(stage, emulation={"device_ms": DEVICE_MS}, **values), host.sleep, host.clock)
+    made = build_stage(assigned(stage, emulation={"device_ms": DEVICE_MS}, **values), host.sleep, host.clock)
     assert isinstance(made, EmulatedStage)
     return made
 
@@ -104,7 +104,7 @@ def test_the_head_takes_its_multiplications_share_of_the_layers_product() -> Non
 
 def test_updates_are_counted_and_change_nothing() -> None:
     assignment = assigned(0, emulation={"device_ms": DEVICE_MS})
-    stage, real = equip(assignment, lambda seconds: None), build_stage(assignment)
+    stage, real = build_stage(assignment, lambda seconds: None), make_stage(assignment)
     versions = [stage.weight_version]
 
     for _ in range(3):
@@ -143,7 +143,7 @@ def test_a_device_that_has_had_nothing_to_do_begins_when_it_is_asked() -> None:
 
 def test_a_straggler_takes_its_factor_as_long_for_everything() -> None:
     host = Host()
-    device = EmulatedStage(build_stage(assigned(1)), Device(1, 0, 0, 0.001), 16, 12, host.work, host.clock)
+    device = EmulatedStage(make_stage(assigned(1)), Device(1, 0, 0, 0.001), 16, 12, host.work, host.clock)
     stage = Straggler(device, 5.0, host.sleep, host.clock)
 
     passed = stage.forward(inputs(10, 16))
@@ -156,7 +156,7 @@ def test_a_straggler_takes_its_factor_as_long_for_everything() -> None:
 
 def test_everything_a_stage_does_is_slow_on_a_straggler() -> None:
     host = Host()
-    real = build_stage(assigned(1))
+    real = make_stage(assigned(1))
 
     class Slow:
         """Takes a second for every call of the real stage."""
@@ -179,7 +179,7 @@ def test_everything_a_stage_does_is_slow_on_a_straggler() -> None:
 
 def test_a_straggler_computes_what_its_stage_computes() -> None:
     assignment = assigned(1, emulation={"straggler": 1, "straggler_factor": 9.0})
-    slow, plain = equip(assignment, lambda seconds: None), build_stage(assignment)
+    slow, plain = build_stage(assignment, lambda seconds: None), make_stage(assignment)
     x = np.random.default_rng(0).standard_normal((BATCH, 16)).astype(np.float32)
 
     passed, expected = slow.forward(x), plain.forward(x)
@@ -197,13 +197,13 @@ def test_a_straggler_computes_what_its_stage_computes() -> None:
 
 @pytest.mark.parametrize(("stage", "kind"), [(0, Stage), (1, Straggler), (2, Stage)])
 def test_only_the_stage_that_is_named_is_a_straggler(stage: int, kind: type) -> None:
-    assert type(equip(assigned(stage, emulation={"straggler": 1, "straggler_factor": 2.0}))) is kind
+    assert type(build_stage(assigned(stage, emulation={"straggler": 1, "straggler_factor": 2.0}))) is kind
 
 
 def test_an_emulated_straggler_waits_for_both() -> None:
     host = Host()
 
-    stage = equip(
+    stage = build_stage(
         assigned(1, emulation={"device_ms": DEVICE_MS, "straggler": 1, "straggler_factor": 4.0}), host.sleep, host.clock
     )
     stage.forward(inputs(BATCH, 16))
@@ -214,7 +214,7 @@ def test_an_emulated_straggler_waits_for_both() -> None:
 @pytest.mark.parametrize("schedule", NAMES)
 def test_a_whole_run_on_emulated_devices_ends_with_the_weights_it_began_with(schedule: str) -> None:
     cluster = Cluster(Run(hidden=(8, 8), epochs=2, batch=20, schedule=schedule, emulation={"device_ms": 1e-6}), blobs())
-    initial = {name: a for stage in range(3) for name, a in build_stage(assign(cluster.blueprint, stage)).arrays().items()}
+    initial = {name: a for stage in range(3) for name, a in make_stage(assign(cluster.resolved, stage)).arrays().items()}
 
     cluster.run()
 
@@ -227,4 +227,4 @@ def test_a_whole_run_on_emulated_devices_ends_with_the_weights_it_began_with(sch
 def test_single_is_emulated_as_well() -> None:
     run = Run(hidden=(8,), epochs=1, batch=100, schedule="single", emulation={"device_ms": 1e-3})
 
-    assert train_single(draw(run, blobs()), lambda progress: None).updates == 2
+    assert train_single(resolve(run, blobs()), lambda progress: None).updates == 2

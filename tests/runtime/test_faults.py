@@ -7,9 +7,9 @@ import pytest
 
 from decoupled.config import Fault, Run
 from decoupled.runtime.assignment import Assignment, assign, upstream_name
-from decoupled.runtime.blueprint import draw
-from decoupled.runtime.faults import Doom, after_rollback, hindrances, strike_self
-from decoupled.transport.hindered import Hindrance
+from decoupled.runtime.faults import FaultInjector, after_rollback, link_faults, strike_self
+from decoupled.runtime.resolve import resolve
+from decoupled.transport.faulty import LinkFault
 from tests.cluster import Cluster
 from tests.datasets import blobs
 
@@ -22,14 +22,14 @@ def kill(stage: int, microbatch: int, kind: Any = "kill") -> Fault:
 
 def assigned(stage: int, *faults: Fault, **values: Any) -> Assignment:
     """That of one of four stages."""
-    return assign(draw(Run(hidden=(4, 4, 4), faults=faults, **values), DATA), stage, run_id="r1")
+    return assign(resolve(Run(hidden=(4, 4, 4), faults=faults, **values), DATA), stage, attempt_id="r1")
 
 
 def struck(stage: int, faults: list[Fault], reached: list[int], generation: int = 0) -> list[list[int]]:
     """The microbatches of the faults that strike at each of those that the stage trains on."""
     strokes = list[int]()
     doom, found = (
-        Doom(replace(assigned(stage, *faults), generation=generation), lambda fault: strokes.append(fault.microbatch)),
+        FaultInjector(replace(assigned(stage, *faults), generation=generation), lambda fault: strokes.append(fault.microbatch)),
         [],
     )
     for microbatch in reached:
@@ -40,41 +40,41 @@ def struck(stage: int, faults: list[Fault], reached: list[int], generation: int 
 
 
 def test_without_faults_and_emulation_nothing_suffers() -> None:
-    assert hindrances(assigned(1)) == []
+    assert link_faults(assigned(1)) == []
 
 
 @pytest.mark.parametrize("stage", range(4))
 def test_emulated_links_are_slow_and_lossy_at_every_stage(stage: int) -> None:
-    found = hindrances(assigned(stage, emulation={"latency_ms": 20, "drop": 0.25}))
+    found = link_faults(assigned(stage, emulation={"latency_ms": 20, "drop": 0.25}))
 
-    assert found == [Hindrance(latency_s=0.02, drop=0.25)]
+    assert found == [LinkFault(latency_s=0.02, drop=0.25)]
 
 
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        (Fault(kind="drop", stage=1, share=0.5), Hindrance(drop=0.5)),
+        (Fault(kind="drop", stage=1, share=0.5), LinkFault(drop=0.5)),
         (
             Fault(kind="drop", stage=1, microbatch=30, share=0.5, seconds=2),
-            Hindrance(drop=0.5, from_microbatch=30, seconds=2),
+            LinkFault(drop=0.5, from_microbatch=30, seconds=2),
         ),
-        (Fault(kind="delay", stage=1, ms=40), Hindrance(latency_s=0.04)),
-        (Fault(kind="delay", stage=1, microbatch=7, ms=40, seconds=3), Hindrance(latency_s=0.04, from_microbatch=7, seconds=3)),
+        (Fault(kind="delay", stage=1, ms=40), LinkFault(latency_s=0.04)),
+        (Fault(kind="delay", stage=1, microbatch=7, ms=40, seconds=3), LinkFault(latency_s=0.04, from_microbatch=7, seconds=3)),
     ],
     ids=str,
 )
-def test_what_comes_to_a_stage_is_lost_or_late_there_and_nowhere_else(fault: Fault, expected: Hindrance) -> None:
-    assert [hindrances(assigned(stage, fault)) for stage in range(4)] == [[], [expected], [], []]
+def test_what_comes_to_a_stage_is_lost_or_late_there_and_nowhere_else(fault: Fault, expected: LinkFault) -> None:
+    assert [link_faults(assigned(stage, fault)) for stage in range(4)] == [[], [expected], [], []]
 
 
 def test_a_partition_holds_what_crosses_it_at_both_of_its_ends() -> None:
     fault = Fault(kind="partition", stage=1, microbatch=9, seconds=5)
 
-    found = [hindrances(assigned(stage, fault)) for stage in range(4)]
+    found = [link_faults(assigned(stage, fault)) for stage in range(4)]
 
     (above,), (below,) = found[1], found[2]
     assert (found[0], found[3]) == ([], [])
-    assert above == Hindrance(holds=True, peer="downstream", from_microbatch=9, seconds=5)
+    assert above == LinkFault(holds=True, peer="downstream", from_microbatch=9, seconds=5)
     assert (below.holds, below.from_microbatch, below.seconds) == (True, 9, 5)
     assert upstream_name("r1", generation=3, link=2).startswith(below.peer), "whichever worker and link it is"
     assert not upstream_name("r2", 0, 1).startswith(below.peer)
@@ -84,9 +84,9 @@ def test_a_partition_holds_what_crosses_it_at_both_of_its_ends() -> None:
 def test_several_at_one_stage_add_up_with_the_emulation() -> None:
     faults = [Fault(kind="delay", stage=2, ms=10), Fault(kind="drop", stage=2, share=0.1)]
 
-    found = hindrances(assigned(2, *faults, emulation={"latency_ms": 5}))
+    found = link_faults(assigned(2, *faults, emulation={"latency_ms": 5}))
 
-    assert found == [Hindrance(latency_s=0.005), Hindrance(latency_s=0.01), Hindrance(drop=0.1)]
+    assert found == [LinkFault(latency_s=0.005), LinkFault(latency_s=0.01), LinkFault(drop=0.1)]
 
 
 def test_a_fault_strikes_once_when_its_stage_gets_to_its_microbatch() -> None:
@@ -123,7 +123,7 @@ def test_a_fault_that_is_asked_for_strikes_the_worker_of_its_stage(monkeypatch: 
     cluster = Cluster(Run(hidden=(4, 4), batch=10, epochs=1), DATA)
     cluster.assemble()
 
-    cluster.coordinator.crew.inflict(Fault(kind="stop", stage=1, seconds=5))
+    cluster.coordinator.group.inflict(Fault(kind="stop", stage=1, seconds=5))
     cluster.run()
 
     assert struck == [Fault(kind="stop", stage=1, seconds=5)]
@@ -135,7 +135,7 @@ def test_a_fault_for_a_stage_that_has_no_worker_or_is_none_strikes_nobody(monkey
     cluster = Cluster(Run(hidden=(4, 4), batch=10, epochs=1), DATA)
 
     for stage in (0, 3):
-        cluster.coordinator.crew.inflict(kill(stage, 0))
+        cluster.coordinator.group.inflict(kill(stage, 0))
     cluster.run()
 
     assert struck == []

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from decoupled.errors import DecoupledError, RunFailed
-from decoupled.runtime.parcels import Parcel
+from decoupled.runtime.chunks import Chunks
 from decoupled.telemetry.counters import Counters
 from decoupled.transport.interface import Received
-from decoupled.transport.memory import Memory
+from decoupled.transport.simulated import SimulatedTransport
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
 from tests.fuzz.originals import dataset, small
@@ -29,10 +29,10 @@ def training(schedule: str = "dni") -> Cluster:
 
 
 def says(cluster: Cluster, sender: str, peer: str, message: Message) -> None:
-    cluster.network.carry(sender, peer, replace(message, run=cluster.coordinator.crew.attempt.run_id))
+    cluster.network.carry(sender, peer, replace(message, run=cluster.coordinator.group.attempt.attempt_id))
 
 
-def stranger(cluster: Cluster, target: str, name: str = "stranger") -> Memory:
+def stranger(cluster: Cluster, target: str, name: str = "stranger") -> SimulatedTransport:
     endpoint = cluster.network.endpoint()
     endpoint.bind(f"memory://{name}")
     endpoint.connect("victim", target, name)
@@ -61,7 +61,7 @@ def test_a_member_whose_message_is_malformed_is_replaced_and_the_run_goes_on(mes
     says(cluster, "memory://1", "coordinator", message)
     cluster.run()
 
-    first = cluster.coordinator.board.incidents[0]
+    first = cluster.coordinator.metrics.incidents[0]
     assert (first.stage, first.what) == (1, "lost")
     assert f"malformed {message.kind.value} message" in first.detail
     assert cluster.workers[1].is_done, "it was told to stop"
@@ -133,7 +133,7 @@ def test_a_gradient_of_another_type_is_counted_and_ignored() -> None:
 def test_results_that_are_not_the_network_end_the_run_with_a_sentence() -> None:
     cluster = training()
     cluster.run()
-    del cluster.coordinator.crew.attempt.results[1].arrays["trained"]
+    del cluster.coordinator.group.attempt.results[1].arrays["trained"]
 
     with pytest.raises(RunFailed, match="do not make the network"):
         cluster.coordinator.report()
@@ -162,7 +162,7 @@ def test_greetings_of_strangers_do_not_push_out_that_of_the_upstream_stage() -> 
         stranger(cluster, "memory://1", f"stranger-{number}").send("victim", replace(greeting, run="x" * 100))
     cluster.run()
 
-    assert not cluster.coordinator.board.incidents
+    assert not cluster.coordinator.metrics.incidents
 
 
 @pytest.mark.parametrize(
@@ -181,4 +181,4 @@ def test_greetings_of_strangers_do_not_push_out_that_of_the_upstream_stage() -> 
 )
 def test_what_is_no_piece_of_a_parcel_is_refused(body: dict[str, Any], tensors: tuple[Any, ...]) -> None:
     with pytest.raises((TypeError, ValueError)):
-        Parcel().add(Message(Kind.RESULT, body=body, tensors=tensors))
+        Chunks().add(Message(Kind.RESULT, body=body, tensors=tensors))

@@ -9,10 +9,10 @@ import pytest
 from decoupled.config import Run
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
-from decoupled.runtime.assignment import assign, build_schedule, build_stage
-from decoupled.runtime.blueprint import Blueprint, draw
+from decoupled.runtime.assignment import assign, build_schedule, make_stage
+from decoupled.runtime.executor import DOWNSTREAM, UPSTREAM, StageExecutor
 from decoupled.runtime.feed import Item, stream
-from decoupled.runtime.performer import DOWNSTREAM, UPSTREAM, Performer
+from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.single import train_single
 from decoupled.schedules.events import ActivationArrived, CreditGranted, GradientArrived, PeerJoined
 from decoupled.telemetry.counters import Counters
@@ -59,12 +59,14 @@ class Oracle:
 class Pipeline:
     """Stages with oracle heads, each handed what its neighbours sent."""
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        assignments = [assign(blueprint, stage) for stage in range(len(blueprint.stages))]
-        self.stages = [build_stage(assignment) for assignment in assignments]
+    def __init__(self, resolved: ResolvedRun) -> None:
+        assignments = [assign(resolved, stage) for stage in range(len(resolved.stages))]
+        self.stages = [make_stage(assignment) for assignment in assignments]
         for i, stage in enumerate(self.stages[:-1]):
             stage.head = Oracle(self.stages[i + 1 :])
-        self.performers = [Performer(s, a.place, Counters(a.place.stage)) for s, a in zip(self.stages, assignments, strict=True)]
+        self.performers = [
+            StageExecutor(s, a.place, Counters(a.place.stage)) for s, a in zip(self.stages, assignments, strict=True)
+        ]
         self._schedules = [build_schedule(assignment) for assignment in assignments]
         for schedule in self._schedules[:-1]:
             schedule.receive(PeerJoined(1))
@@ -96,12 +98,12 @@ class Pipeline:
 def test_dni_with_an_oracle_head_equals_backprop(activation: str, batch_norm: bool) -> None:
     network = {"activation": activation, "batch_norm": batch_norm, "dtype": "float64"}
     run = Run(hidden=(12, 10, 8), epochs=3, batch=20, network=network, feedback_every=1, dni={"feedback": "bootstrapped"})
-    blueprint = draw(run, blobs())
-    pipeline = Pipeline(blueprint)
+    resolved = resolve(run, blobs())
+    pipeline = Pipeline(resolved)
 
-    for item in stream(blueprint.dataset, run.batch, run.epochs, run.seed, 0):
+    for item in stream(resolved.dataset, run.batch, run.epochs, run.seed, 0):
         pipeline.train_on(item)
-    alone = train_single(draw(run.model_copy(update={"schedule": "single"}), blobs()), lambda progress: None)
+    alone = train_single(resolve(run.model_copy(update={"schedule": "single"}), blobs()), lambda progress: None)
 
     decoupled = {name: array for stage in pipeline.stages for name, array in stage.arrays().items()}
     for name, array in alone.network.arrays.items():

@@ -8,7 +8,7 @@ import pytest
 
 from decoupled.config import Run
 from decoupled.runtime.report import Report
-from decoupled.transport.memory import Faults
+from decoupled.transport.simulated import Faults
 from tests.cluster import Cluster, MemoryStore
 from tests.datasets import blobs
 
@@ -150,12 +150,12 @@ def test_whatever_dies_when_every_sample_is_accounted_for(seed: int) -> None:
         for _ in range(rng.randint(0, 60)):
             cluster.advance()
         for stage in rng.sample(range(3), rng.choice([1, 1, 1, 2, 3])):
-            if cluster.coordinator.crew.rendezvous.seats[stage] is not None and not cluster.coordinator.is_done:
+            if cluster.coordinator.group.rendezvous.workers[stage] is not None and not cluster.coordinator.is_done:
                 cluster.kill(stage)
 
     cluster.run()
 
-    run, report = cluster.blueprint.run, cluster.coordinator.report()
+    run, report = cluster.resolved.run, cluster.coordinator.report()
     assert report.evaluations[-1].epoch == EPOCHS
     check_account(report)
     if run.rolls_back and run.dni.overflow == "block":

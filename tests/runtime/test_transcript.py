@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from decoupled.config import PIPELINES, Run
-from decoupled.transport.memory import MemoryNetwork
+from decoupled.transport.simulated import SimulatedNetwork
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
 from tests.datasets import blobs
@@ -21,9 +21,9 @@ SPOKEN = {Kind.ACTIVATION, Kind.GRADIENT, Kind.FEED_ENDED, Kind.FINISHED, Kind.E
 def transcript(schedule: str, monkeypatch: pytest.MonkeyPatch) -> str:
     lines: list[str] = []
     names = {"memory://coordinator": "coordinator"} | {f"memory://{i}": f"worker {i}" for i in range(3)}
-    carry = MemoryNetwork.carry
+    carry = SimulatedNetwork.carry
 
-    def listen(network: MemoryNetwork, sender: str, peer: str, message: Message) -> None:
+    def listen(network: SimulatedNetwork, sender: str, peer: str, message: Message) -> None:
         if message.kind in SPOKEN:
             name = peer.split("-")[0]  # without the run's number
             because = f" after {message.cause}" if message.cause else ""
@@ -32,7 +32,7 @@ def transcript(schedule: str, monkeypatch: pytest.MonkeyPatch) -> str:
             )
         carry(network, sender, peer, message)
 
-    monkeypatch.setattr(MemoryNetwork, "carry", listen)
+    monkeypatch.setattr(SimulatedNetwork, "carry", listen)
     cut = {"batch": 20, "microbatches": 4} if schedule in PIPELINES else {"batch": 10}
     run = Run(hidden=(8, 8), epochs=1, schedule=schedule, feedback_every=2, link={"window": 16}, **cut)
     Cluster(run, blobs(train=40, test=10)).run()

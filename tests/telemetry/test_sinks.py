@@ -8,12 +8,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from decoupled.telemetry.board import Board
+from decoupled.telemetry.activity import CELL_NS
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.evaluations import Part
 from decoupled.telemetry.incidents import Incident
-from decoupled.telemetry.sinks import MetricsFile, News
-from decoupled.telemetry.strips import CELL_NS
+from decoupled.telemetry.metrics import RunMetrics
+from decoupled.telemetry.sinks import MetricsFile, MetricsRecorder
 from tests.telemetry.spans import spans
 
 
@@ -28,8 +28,8 @@ def lines(path: Path) -> list[Any]:
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
 
 
-def board() -> Board:
-    made = Board(((0,), (1,)), epochs=2, train_samples=100, test_samples=10)
+def metrics() -> RunMetrics:
+    made = RunMetrics(((0,), (1,)), epochs=2, train_samples=100, test_samples=10)
     last = Counters(1, samples=50, updates=5)
     last.loss.add(0.5)
     made.report(Counters(0, samples=60, dropped=3), spans((0, 600)), 1000)
@@ -50,7 +50,7 @@ def test_every_line_is_on_disk_as_soon_as_it_is_written(tmp_path: Path, text: st
 
 def test_a_record_of_a_run_reads_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    moment = News().record(board().progress(seconds=1.23456, epoch=1))
+    moment = MetricsRecorder().record(metrics().progress(seconds=1.23456, epoch=1))
 
     with MetricsFile(path, silent) as sink:
         sink.write(moment)
@@ -59,7 +59,7 @@ def test_a_record_of_a_run_reads_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_record_holds_the_run_its_workers_and_its_evaluations() -> None:
-    moment = News().record(board().progress(seconds=1.23456, epoch=1))
+    moment = MetricsRecorder().record(metrics().progress(seconds=1.23456, epoch=1))
 
     assert (moment["seconds"], moment["samples"], moment["loss"], moment["overlap"]) == (1.235, 50, 0.5, 0.2)
     assert moment["evaluations"] == [{"epoch": 1, "loss": 0.25, "accuracy": 0.9, "seconds": 2.0}]
@@ -68,7 +68,7 @@ def test_a_record_holds_the_run_its_workers_and_its_evaluations() -> None:
 
 
 def test_what_happened_once_is_in_one_record_and_in_the_next_if_that_was_lost() -> None:
-    run, news = board(), News()
+    run, news = metrics(), MetricsRecorder()
     run.note(Incident(0.5, 1, "lost", "its process ended"))
     first, unsaid = (news.record(run.progress(1.0, 1)) for _ in range(2))
 

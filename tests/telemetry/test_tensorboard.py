@@ -10,7 +10,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from decoupled.errors import UsageError
 from decoupled.telemetry.tensorboard import EventFiles
-from tests.telemetry.test_sinks import board, silent
+from tests.telemetry.test_sinks import metrics, silent
 
 
 def scalars(folder: Path) -> list[tuple[str, float, int]]:
@@ -26,7 +26,7 @@ def scalars(folder: Path) -> list[tuple[str, float, int]]:
 
 
 def test_a_moment_a_second_is_written_and_every_evaluation_once(tmp_path: Path) -> None:
-    run = board()
+    run = metrics()
 
     with EventFiles(tmp_path / "tensorboard", silent) as files:
         for seconds in (0.25, 0.5, 1.0, 1.5):
@@ -61,7 +61,7 @@ def test_without_the_package_it_is_said_what_to_install(tmp_path: Path, monkeypa
 
 def test_a_full_disk_costs_events_and_a_warning(tmp_path: Path) -> None:
     """The kernel refuses what goes beyond the largest size of a file, just as a full disk would."""
-    run, warnings = board(), list[str]()
+    run, warnings = metrics(), list[str]()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with EventFiles(tmp_path / "tensorboard", warnings.append) as files:
         try:

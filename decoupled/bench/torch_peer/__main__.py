@@ -13,14 +13,14 @@ from decoupled.bench.torch_peer.job import Job, check, note
 from decoupled.bench.torch_peer.pipeline import train_pipeline
 from decoupled.bench.torch_peer.single import train_single
 from decoupled.errors import DecoupledError, UsageError
-from decoupled.runtime.blueprint import draw
+from decoupled.runtime.resolve import resolve
 
 
 def perform(job: Job) -> dict[str, Any]:
     """Trains, and gives the result object. Raises UsageError or RunFailed."""
-    blueprint = draw(job.run, load_data(job.run))
-    check(job, blueprint)
-    parts = train_pipeline(job) if job.is_pipeline else [train_single(job, blueprint)]
+    resolved = resolve(job.run, load_data(job.run))
+    check(job, resolved)
+    parts = train_pipeline(job) if job.is_pipeline else [train_single(job, resolved)]
     seconds = max(part.seconds for part in parts)
     return {
         "kind": job.kind,
@@ -34,7 +34,7 @@ def perform(job: Job) -> dict[str, Any]:
         "workers": len(parts),
         "microbatches": job.microbatches if job.is_pipeline else 1,
         "torch": torch.__version__,
-        "note": note(job, blueprint),
+        "note": note(job, resolved),
     }
 
 

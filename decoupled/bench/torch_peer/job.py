@@ -13,7 +13,7 @@ from decoupled.config import Run
 from decoupled.data import batches
 from decoupled.data.dataset import Array
 from decoupled.errors import UsageError
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 from decoupled.telemetry.counters import peak_rss_mb
 
 
@@ -50,23 +50,23 @@ class Trained:
 Learn = Callable[[Array], None]  # one update, with these rows of the training set
 
 
-def check(job: Job, blueprint: Blueprint) -> None:
+def check(job: Job, resolved: ResolvedRun) -> None:
     """Raises UsageError for what cannot be trained, or leaves nothing to measure."""
     if job.is_pipeline and job.run.batch % job.microbatches:
         raise UsageError(f"A batch of {job.run.batch} cannot be split into {job.microbatches} equal microbatches.")
-    if job.is_pipeline and job.workers > blueprint.architecture.layers:
-        raise UsageError(f"{job.workers} workers cannot share {blueprint.architecture.layers} layers.")
+    if job.is_pipeline and job.workers > resolved.architecture.layers:
+        raise UsageError(f"{job.workers} workers cannot share {resolved.architecture.layers} layers.")
     if job.kind == "1f1b" and job.microbatches < job.workers:
         raise UsageError(f"1f1b needs a microbatch for each worker: {job.microbatches} are too few for {job.workers}.")
-    if (updates := _updates(job, blueprint)) <= job.warm_up:
+    if (updates := _updates(job, resolved)) <= job.warm_up:
         raise UsageError(f"With {updates} updates and {job.warm_up} of them for warming up, none is left to measure.")
 
 
-def note(job: Job, blueprint: Blueprint) -> str:
+def note(job: Job, resolved: ResolvedRun) -> str:
     if not job.is_pipeline:
         return ""
     notes = ["not evaluated"]
-    skipped = batches.count(len(blueprint.dataset.x_train), job.run.batch) - _epoch_updates(job, blueprint)
+    skipped = batches.count(len(resolved.dataset.x_train), job.run.batch) - _epoch_updates(job, resolved)
     if skipped:
         notes.append("the last minibatch of each epoch, of another size, is skipped because a pipeline's shapes are fixed")
     if job.run.network.batch_norm and job.microbatches > 1:
@@ -74,30 +74,30 @@ def note(job: Job, blueprint: Blueprint) -> str:
     return "; ".join(notes)
 
 
-def minibatches_of(job: Job, blueprint: Blueprint) -> Iterator[tuple[int, Array]]:
+def minibatches_of(job: Job, resolved: ResolvedRun) -> Iterator[tuple[int, Array]]:
     """Each update's epoch and rows, in the run's order."""
-    run, samples = blueprint.run, len(blueprint.dataset.x_train)
+    run, samples = resolved.run, len(resolved.dataset.x_train)
     for epoch in range(1, run.epochs + 1):
         for rows in batches.shuffled(samples, run.batch, run.seed, epoch):
             if not job.is_pipeline or len(rows) == run.batch:
                 yield epoch, rows
 
 
-def _epoch_updates(job: Job, blueprint: Blueprint) -> int:
-    bounds = batches.bounds(len(blueprint.dataset.x_train), job.run.batch)
+def _epoch_updates(job: Job, resolved: ResolvedRun) -> int:
+    bounds = batches.bounds(len(resolved.dataset.x_train), job.run.batch)
     return sum(not job.is_pipeline or stop - start == job.run.batch for start, stop in bounds)
 
 
-def _updates(job: Job, blueprint: Blueprint) -> int:
+def _updates(job: Job, resolved: ResolvedRun) -> int:
     """How many updates the job makes."""
-    updates = job.run.epochs * _epoch_updates(job, blueprint)
+    updates = job.run.epochs * _epoch_updates(job, resolved)
     return min(updates, job.updates_max or updates)
 
 
-def drive(job: Job, blueprint: Blueprint, learn: Learn, evaluate: Callable[[], dict[str, Any]] | None) -> Trained:
+def drive(job: Job, resolved: ResolvedRun, learn: Learn, evaluate: Callable[[], dict[str, Any]] | None) -> Trained:
     """Makes every update of the job and evaluates when the run says so, with an eye on the clock."""
-    trained, every, total = Trained(), job.run.runtime.evaluate_every, _updates(job, blueprint)
-    for epoch, minibatches in groupby(islice(minibatches_of(job, blueprint), total), key=itemgetter(0)):
+    trained, every, total = Trained(), job.run.runtime.evaluate_every, _updates(job, resolved)
+    for epoch, minibatches in groupby(islice(minibatches_of(job, resolved), total), key=itemgetter(0)):
         since = perf_counter()
         for _, rows in minibatches:
             learn(rows)

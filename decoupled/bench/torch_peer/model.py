@@ -11,7 +11,7 @@ from decoupled.data.dataset import Array
 from decoupled.nn.layers import BatchNorm, Dense
 from decoupled.nn.network import build_layer
 from decoupled.nn.optimisers import Adam, LearningRate
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "identity": nn.Identity}
 LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # each a sum over outputs and a mean over samples
@@ -21,20 +21,20 @@ LOSS_FUNCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # each a sum 
 }
 
 
-def network(blueprint: Blueprint, layers: tuple[int, ...]) -> nn.Sequential:
+def network(resolved: ResolvedRun, layers: tuple[int, ...]) -> nn.Sequential:
     """These layers of the network, with the run's initial weights."""
-    return nn.Sequential(*(module for index in layers for module in _layer(blueprint, index)))
+    return nn.Sequential(*(module for index in layers for module in _layer(resolved, index)))
 
 
-def _layer(blueprint: Blueprint, index: int) -> Iterator[nn.Module]:
+def _layer(resolved: ResolvedRun, index: int) -> Iterator[nn.Module]:
     """Layer `index` as torch has it. Only the dense layer has initial values that are drawn."""
-    architecture = blueprint.architecture
+    architecture = resolved.architecture
     hidden = index < architecture.layers - 1
-    dense = build_layer(architecture, index, blueprint.run.seed)[0]
+    dense = build_layer(architecture, index, resolved.run.seed)[0]
     assert isinstance(dense, Dense)
     yield _linear(dense)
     if hidden and architecture.batch_norm:
-        features, dtype = architecture.widths[index + 1], dtype_of(blueprint)
+        features, dtype = architecture.widths[index + 1], dtype_of(resolved)
         yield nn.BatchNorm1d(features, eps=BatchNorm.EPSILON, momentum=BatchNorm.MOMENTUM, dtype=dtype)
     if hidden:
         yield ACTIVATIONS[architecture.activation]()
@@ -49,8 +49,8 @@ def _linear(dense: Dense) -> nn.Linear:
     return linear
 
 
-def dtype_of(blueprint: Blueprint) -> torch.dtype:
-    return {"float32": torch.float32, "float64": torch.float64}[blueprint.architecture.dtype]
+def dtype_of(resolved: ResolvedRun) -> torch.dtype:
+    return {"float32": torch.float32, "float64": torch.float64}[resolved.architecture.dtype]
 
 
 class Inputs:
@@ -60,10 +60,10 @@ class Inputs:
     hardly faster, and would need four times the memory.
     """
 
-    def __init__(self, blueprint: Blueprint, x: Array) -> None:
+    def __init__(self, resolved: ResolvedRun, x: Array) -> None:
         self._x = torch.tensor(x)  # a copy, since arrays from files may be read-only
         self._mean, self._deviation = (
-            torch.from_numpy(scale.astype(blueprint.architecture.dtype)) for scale in blueprint.dataset.scaling
+            torch.from_numpy(scale.astype(resolved.architecture.dtype)) for scale in resolved.dataset.scaling
         )
 
     def __getitem__(self, rows: Array) -> Tensor:
@@ -71,17 +71,17 @@ class Inputs:
         return x.to(self._mean.dtype).sub_(self._mean).div_(self._deviation)
 
 
-def targets_of(blueprint: Blueprint, y: Array) -> Tensor:
+def targets_of(resolved: ResolvedRun, y: Array) -> Tensor:
     """Targets as torch's losses want them."""
-    return torch.from_numpy(y).to(torch.int64 if blueprint.architecture.loss == "softmax" else dtype_of(blueprint))
+    return torch.from_numpy(y).to(torch.int64 if resolved.architecture.loss == "softmax" else dtype_of(resolved))
 
 
 class Optimiser:
     """The run's optimiser and its learning rate, which decays from update to update."""
 
-    def __init__(self, job: Job, blueprint: Blueprint, model: nn.Module) -> None:
-        run = blueprint.run
-        self._rate = LearningRate(run.optimiser.decay, blueprint.steps_total)
+    def __init__(self, job: Job, resolved: ResolvedRun, model: nn.Module) -> None:
+        run = resolved.run
+        self._rate = LearningRate(run.optimiser.decay, resolved.steps_total)
         self._lr, self._steps = run.lr, 0
         self._inner: torch.optim.Optimizer = (
             torch.optim.Adam(model.parameters(), run.lr, (Adam.BETA1, Adam.BETA2), Adam.EPSILON, fused=job.fused)

@@ -16,7 +16,7 @@ from decoupled.data.dataset import Array
 from decoupled.errors import RunFailed
 from decoupled.launch.plan import worker_environment
 from decoupled.nn.network import partition
-from decoupled.runtime.blueprint import Blueprint, draw
+from decoupled.runtime.resolve import ResolvedRun, resolve
 
 LOOPBACK = "127.0.0.1"
 
@@ -92,15 +92,15 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     store = torch.distributed.TCPStore(LOOPBACK, port)
     torch.distributed.init_process_group("gloo", store=store, rank=stage, world_size=job.workers)
-    blueprint = draw(job.run, load_data(job.run))
-    layers = partition(blueprint.architecture, job.workers)[stage]
-    model = network(blueprint, layers)
+    resolved = resolve(job.run, load_data(job.run))
+    layers = partition(resolved.architecture, job.workers)[stage]
+    model = network(resolved, layers)
     kind = pipelining.ScheduleGPipe if job.kind == "gpipe" else pipelining.Schedule1F1B
-    place = pipelining.PipelineStage(model, stage, job.workers, torch.device("cpu"), *_shapes(job, blueprint, layers))
-    schedule = kind(place, job.microbatches, LOSS_FUNCTIONS[blueprint.architecture.loss])
-    optimiser = Optimiser(job, blueprint, model)
-    x = Inputs(blueprint, blueprint.dataset.x_train) if place.is_first else None
-    y = targets_of(blueprint, blueprint.dataset.y_train) if place.is_last else None
+    place = pipelining.PipelineStage(model, stage, job.workers, torch.device("cpu"), *_shapes(job, resolved, layers))
+    schedule = kind(place, job.microbatches, LOSS_FUNCTIONS[resolved.architecture.loss])
+    optimiser = Optimiser(job, resolved, model)
+    x = Inputs(resolved, resolved.dataset.x_train) if place.is_first else None
+    y = targets_of(resolved, resolved.dataset.y_train) if place.is_last else None
 
     def learn(rows: Array) -> None:
         inputs = () if x is None else (x[rows],)
@@ -108,13 +108,13 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
         schedule.step(*inputs, **targets, return_outputs=False)
         optimiser.step()
 
-    return drive(job, blueprint, learn, evaluate=None)
+    return drive(job, resolved, learn, evaluate=None)
 
 
-def _shapes(job: Job, blueprint: Blueprint, layers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _shapes(job: Job, resolved: ResolvedRun, layers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """A microbatch of the stage's inputs and one of its outputs, so that the stages need not ask one another."""
-    rows, widths = job.run.batch // job.microbatches, blueprint.architecture.widths
-    dtype = dtype_of(blueprint)
+    rows, widths = job.run.batch // job.microbatches, resolved.architecture.widths
+    dtype = dtype_of(resolved)
     inputs = torch.empty(rows, widths[layers[0]], dtype=dtype, requires_grad=layers[0] > 0)
     outputs = torch.empty(rows, widths[layers[-1] + 1], dtype=dtype, requires_grad=True)
     return inputs, outputs

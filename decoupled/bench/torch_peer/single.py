@@ -10,30 +10,30 @@ from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, 
 from decoupled.data import batches
 from decoupled.data.dataset import Array
 from decoupled.nn.losses import LOSSES
-from decoupled.runtime.blueprint import Blueprint
+from decoupled.runtime.resolve import ResolvedRun
 
 
-def train_single(job: Job, blueprint: Blueprint) -> Trained:
+def train_single(job: Job, resolved: ResolvedRun) -> Trained:
     """Trains the whole network in this process."""
     torch.set_num_threads(job.threads)
-    model = network(blueprint, tuple(range(blueprint.architecture.layers)))
-    optimiser, loss = Optimiser(job, blueprint, model), LOSS_FUNCTIONS[blueprint.architecture.loss]
-    x, y = Inputs(blueprint, blueprint.dataset.x_train), targets_of(blueprint, blueprint.dataset.y_train)
+    model = network(resolved, tuple(range(resolved.architecture.layers)))
+    optimiser, loss = Optimiser(job, resolved, model), LOSS_FUNCTIONS[resolved.architecture.loss]
+    x, y = Inputs(resolved, resolved.dataset.x_train), targets_of(resolved, resolved.dataset.y_train)
 
     def learn(rows: Array) -> None:
         loss(model(x[rows]), y[torch.from_numpy(rows)]).backward()
         optimiser.step()
 
-    return drive(job, blueprint, learn, lambda: _evaluate(blueprint, model))
+    return drive(job, resolved, learn, lambda: _evaluate(resolved, model))
 
 
-def _evaluate(blueprint: Blueprint, model: nn.Module) -> dict[str, Any]:
+def _evaluate(resolved: ResolvedRun, model: nn.Module) -> dict[str, Any]:
     """The whole test set's mean loss and accuracy; what counts as right is judged as for our own network."""
-    dataset, name = blueprint.dataset, blueprint.architecture.loss
-    x, y = Inputs(blueprint, dataset.x_test), targets_of(blueprint, dataset.y_test)
+    dataset, name = resolved.dataset, resolved.architecture.loss
+    x, y = Inputs(resolved, dataset.x_test), targets_of(resolved, dataset.y_test)
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([model(x[rows]) for rows in batches.in_order(len(dataset.x_test), blueprint.run.batch)])
+        outputs = torch.cat([model(x[rows]) for rows in batches.in_order(len(dataset.x_test), resolved.run.batch)])
     model.train()
     correct = LOSSES[name]().correct(outputs.numpy(), dataset.y_test)
     return {

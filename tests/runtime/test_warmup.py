@@ -1,0 +1,177 @@
+"""The rehearsal: it goes through everything, and leaves no trace in the run."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from decoupled.config import Run
+from decoupled.data.arrays import from_mapping
+from decoupled.data.dataset import Dataset
+from decoupled.nn import kernels
+from decoupled.nn.parameters import Array
+from decoupled.nn.stage import Stage
+from decoupled.runtime import warmup
+from decoupled.runtime.assignment import Assignment, assign, make_stage
+from decoupled.runtime.resolve import resolve
+from decoupled.runtime.warmup import warm_up
+from tests.datasets import blobs
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((40, 6)).astype(np.float32)
+TARGETS: dict[str, Array] = {
+    "softmax": rng.integers(0, 3, 40),
+    "sigmoid": rng.integers(0, 2, (40, 3)).astype(np.uint8),
+    "squared": rng.standard_normal((40, 3)).astype(np.float32),
+}
+DATA: dict[str, Dataset] = {
+    loss: from_mapping({"x_train": X, "y_train": y, "x_test": X, "y_test": y}, loss) for loss, y in TARGETS.items()
+}
+
+
+def assignments(dataset: Dataset, **values: object) -> list[Assignment]:
+    resolved = resolve(Run(**{"hidden": (8, 8), "batch": 10} | values), dataset)
+    return [assign(resolved, stage) for stage in range(len(resolved.stages))]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("head", ["readout", "linear", "linear-label", "mlp-label"])
+@pytest.mark.parametrize("loss", TARGETS)
+def test_every_head_loss_and_dtype_can_be_rehearsed(loss: str, head: str, dtype: str) -> None:
+    for assignment in assignments(DATA[loss], head=head, network={"dtype": dtype}):
+        warm_up(assignment)
+
+
+@pytest.mark.parametrize("loss", TARGETS)
+@pytest.mark.parametrize("schedule", ["single", "lockstep", "gpipe", "1f1b"])
+def test_stages_without_heads_can_be_rehearsed_with_any_loss(loss: str, schedule: str) -> None:
+    for assignment in assignments(DATA[loss], schedule=schedule):
+        warm_up(assignment)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"schedule": "single"},
+        {"schedule": "gpipe", "optimiser": {"name": "sgd"}},
+        {"workers": 2, "network": {"activation": "tanh"}},
+        {"network": {"batch_norm": False}, "heads": {"width": 0}},
+        {"hidden": ()},
+    ],
+    ids=str,
+)
+def test_every_kind_of_stage_can_be_rehearsed(values: dict[str, object]) -> None:
+    for assignment in assignments(blobs(), **values):
+        warm_up(assignment)
+
+
+def trained(assignment: Assignment) -> tuple[dict[str, Array], Array]:
+    """A stage's arrays after one step, and what its head then says."""
+    stage, h = make_stage(assignment), np.ones((10, assignment.architecture.widths[assignment.layers[0]]), np.float32)
+    h += np.arange(10, dtype=np.float32)[:, None]
+    targets = np.arange(10) % 3
+    passed = stage.forward(h)
+    stage.backward(passed, stage.synthesize(passed, targets) + 0.1, want_dx=False)
+    stage.update(10)
+    return stage.arrays(), stage.synthesize(stage.forward(h), targets)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_rehearsal_does_not_change_what_comes_after_it(number: int) -> None:
+    assignment = assignments(blobs())[number]
+    arrays, guess = trained(assignment)
+
+    warm_up(assignment)
+    again, guess_again = trained(assignment)
+
+    assert all((again[name] == array).all() for name, array in arrays.items())
+    assert (guess == guess_again).all()
+
+
+def test_a_rehearsal_changes_neither_the_assignment_nor_the_data() -> None:
+    dataset = blobs()
+    assignment = assignments(dataset)[0]
+    before = [array.copy() for array in (dataset.x_train, dataset.y_train, *assignment.scaling)]
+
+    warm_up(assignment)
+
+    after = (dataset.x_train, dataset.y_train, *assignment.scaling)
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
+
+
+def signature(*arrays: object) -> list[tuple[str, bool] | None]:
+    """What a kernel is compiled for: each array's type, and whether it may be written."""
+    return [(str(a.dtype), a.flags.writeable) if isinstance(a, np.ndarray) else None for a in arrays]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_the_run_calls_no_kernel_for_types_that_were_not_rehearsed(
+    stage: int, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would be compiled in the middle of the run, within what is timed."""
+    met: set[str] = set()
+
+    def listen(name: str) -> None:
+        kernel = getattr(kernels, name)
+
+        def noting(*arguments: object) -> object:
+            met.add(f"{name} {signature(*arguments)}")
+            return kernel(*arguments)
+
+        monkeypatch.setattr(kernels, name, noting)
+
+    for name in ("adam", "scale", "moments", "scale_relu", "norm_relu_sums", "norm_relu_back", "softmax_cross_entropy"):
+        listen(name)
+    assignment = assignments(blobs(), network={"dtype": dtype})[stage]
+    warm_up(assignment)
+    rehearsed = set(met)
+    met.clear()
+
+    run_once(make_stage(assignment), assignment)
+
+    assert rehearsed
+    assert met <= rehearsed
+
+
+def run_once(stage: Stage, assignment: Assignment) -> None:
+    """One microbatch as it comes over the wire, read-only, and the returned gradient likewise."""
+    width = assignment.architecture.widths[assignment.layers[0]]
+    x, targets = (
+        rng.standard_normal((7, width)).astype("float32" if assignment.place.is_first else assignment.architecture.dtype),
+        rng.integers(0, 3, 7),
+    )
+    x.flags.writeable = targets.flags.writeable = False
+    passed = stage.forward(x)
+    if stage.head is None:
+        gradient = stage.loss.value_and_gradient(passed.output, targets)[1]
+    else:
+        gradient = stage.synthesize(passed, targets)
+        returned = gradient.copy()
+        returned.flags.writeable = False
+        stage.refine(passed, targets, returned)
+        stage.backward(passed, returned, want_dx=not assignment.place.is_first)
+        stage.update(7)
+    stage.backward(passed, gradient, want_dx=not assignment.place.is_first)
+    stage.update(7)
+    stage.forward(x, training=False)
+
+
+def test_a_stage_is_rehearsed_once_for_each_kind_of_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first stage takes bytes and floats, the others what the network computes in; each read-only and not."""
+    kinds: list[tuple[str, bool]] = []
+    train = warmup._train
+
+    def noting(stage: Stage, x: Array, targets: Array, is_received: bool, is_last: bool) -> None:
+        kinds.append((str(x.dtype), x.flags.writeable))
+        train(stage, x, targets, is_received, is_last)
+
+    monkeypatch.setattr(warmup, "_train", noting)
+    first, second = assignments(blobs(), network={"dtype": "float64"})[:2]
+    warm_up(first)
+    of_first = set(kinds)
+    kinds.clear()
+    warm_up(replace(second))
+
+    assert of_first == {(dtype, may) for dtype in ("uint8", "float32", "float64") for may in (True, False)}
+    assert set(kinds) == {("float64", True), ("float64", False)}

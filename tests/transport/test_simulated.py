@@ -1,0 +1,279 @@
+"""The simulated network: its own clock, its seeded faults, and what they may not touch."""
+
+import numpy as np
+import pytest
+
+from decoupled.transport.interface import Disconnected, Received
+from decoupled.transport.simulated import Faults, SimulatedNetwork, SimulatedTransport
+from decoupled.wire.codec import WireError
+from decoupled.wire.messages import Kind, Message
+
+HINTS, FACTS = Kind.GRADIENT, Kind.ACTIVATION
+
+
+def pair(seed: int = 0, faults: Faults | None = None) -> tuple[SimulatedNetwork, SimulatedTransport, SimulatedTransport]:
+    """A network with `upper`, which is linked to `lower` as its peer "lower"."""
+    network = SimulatedNetwork(seed, faults)
+    upper, lower = network.endpoint(), network.endpoint()
+    upper.bind("a")
+    lower.bind("b")
+    upper.connect("lower", "b", "upper")
+    return network, upper, lower
+
+
+def numbers(endpoint: SimulatedTransport) -> list[int]:
+    """The microbatches of what has arrived."""
+    return [arrival.message.microbatch for arrival in endpoint.poll(0) if isinstance(arrival, Received)]
+
+
+def delivered(seed: int, faults: Faults, kind: Kind, count: int = 200) -> list[tuple[float, int]]:
+    """When each of so many messages arrives, with the clock moved from one delivery to the next."""
+    network, upper, lower = pair(seed, faults)
+    for number in range(count):
+        upper.send("lower", Message(kind, microbatch=number))
+    log = []
+    while (due := network.next_due()) is not None:
+        network.now = due
+        log += [(due, number) for number in numbers(lower)]
+    return log
+
+
+def test_a_message_arrives_under_the_name_its_sender_chose_and_can_be_answered() -> None:
+    _, upper, lower = pair()
+
+    upper.send("lower", Message(Kind.HELLO, microbatch=1))
+    (hello,) = lower.poll(0)
+    lower.send(hello.peer, Message(Kind.WINDOW, microbatch=2))
+    (answer,) = upper.poll(0)
+
+    assert hello.peer == "upper"
+    assert answer.peer == "lower"
+
+
+def test_messages_keep_their_order() -> None:
+    _, upper, lower = pair()
+
+    for number in range(100):
+        upper.send("lower", Message(FACTS if number % 2 else HINTS, microbatch=number))
+
+    assert numbers(lower) == list(range(100))
+
+
+def test_a_message_is_delivered_once() -> None:
+    _, upper, lower = pair()
+    upper.send("lower", Message(FACTS, microbatch=3))
+
+    assert numbers(lower) == [3]
+    assert numbers(lower) == []
+
+
+@pytest.mark.parametrize("kind", [HINTS, FACTS])
+def test_a_message_arrives_when_its_latency_has_passed_and_not_before(kind: Kind) -> None:
+    network, upper, lower = pair(faults=Faults(latency_s=0.5))
+    network.now = 10.0
+    upper.send("lower", Message(kind, microbatch=3))
+
+    network.now = 10.49
+    early = numbers(lower)
+    network.now = 10.5
+
+    assert early == []
+    assert network.next_due() == 10.5
+    assert numbers(lower) == [3]
+
+
+FAULTS = Faults(latency_s=0.1, jitter_s=0.3, drop=0.2, duplicate=0.2)
+
+
+def test_the_same_seed_gives_the_same_deliveries_and_another_gives_others() -> None:
+    first, again, other = (delivered(seed, FAULTS, HINTS) for seed in (7, 7, 8))
+
+    assert first == again
+    assert first != other
+
+
+def test_faults_strike_gradients() -> None:
+    struck = [number for _, number in delivered(0, FAULTS, HINTS)]
+
+    assert 20 < 200 - len(set(struck)) < 60  # a fifth is lost
+    assert 15 < len(struck) - len(set(struck)) < 60  # a fifth of the rest comes twice
+    assert struck != sorted(struck)  # jitter
+
+
+def test_gradients_are_late_by_no_more_than_the_jitter() -> None:
+    whens = [when for when, _ in delivered(0, Faults(latency_s=0.1, jitter_s=0.3), HINTS)]
+
+    assert 0.1 <= min(whens) < 0.12
+    assert 0.38 < max(whens) <= 0.4
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.GRADIENT])
+def test_faults_spare_everything_else(kind: Kind) -> None:
+    assert delivered(0, FAULTS, kind, count=50) == [(0.1, number) for number in range(50)]
+
+
+def test_a_partition_holds_messages_until_it_heals() -> None:
+    network, upper, lower = pair()
+    network.partitioned.add(frozenset("ab"))
+    for number in range(5):
+        upper.send("lower", Message(FACTS, microbatch=number))
+
+    cut = numbers(lower)
+    network.partitioned.clear()
+
+    assert cut == []
+    assert numbers(lower) == [0, 1, 2, 3, 4]
+
+
+def test_a_partition_cuts_both_ways_and_only_its_pair() -> None:
+    network, upper, lower = pair()
+    third = network.endpoint()
+    third.bind("c")
+    third.connect("lower", "b", "third")
+    network.partitioned.add(frozenset("ab"))
+
+    upper.send("lower", Message(FACTS, microbatch=1))
+    lower.send("upper", Message(FACTS, microbatch=2))
+    third.send("lower", Message(FACTS, microbatch=3))
+
+    assert numbers(upper) == []
+    assert numbers(lower) == [3]
+
+
+def test_what_a_partition_holds_is_not_due() -> None:
+    """Or whoever moves the clock from one delivery to the next would stand still for ever."""
+    network, upper, _ = pair(faults=Faults(latency_s=0.5))
+    upper.send("lower", Message(FACTS))
+
+    network.partitioned.add(frozenset("ab"))
+    held = network.next_due()
+    network.partitioned.clear()
+
+    assert held is None
+    assert network.next_due() == 0.5
+
+
+def test_received_arrays_are_copies_that_cannot_be_written() -> None:
+    _, upper, lower = pair()
+    sent = np.arange(3.0)
+    upper.send("lower", Message(FACTS, tensors=(sent,)))
+
+    (arrival,) = lower.poll(0)
+    assert isinstance(arrival, Received)
+    (came,) = arrival.message.tensors
+
+    assert came.tolist() == [0, 1, 2]
+    assert not came.flags.writeable
+    assert not np.shares_memory(came, sent)
+
+
+def test_what_the_wire_refuses_does_not_travel_here_either() -> None:
+    _, upper, lower = pair()
+
+    upper.send("lower", Message(FACTS, tensors=(np.array([None]),)))
+
+    with pytest.raises(WireError, match="an array of object"):
+        lower.poll(0)
+
+
+def three() -> tuple[SimulatedNetwork, SimulatedTransport, SimulatedTransport, SimulatedTransport]:
+    """A network with `middle`, which is linked to `lower`, and `upper`, which is linked to `middle`."""
+    network = SimulatedNetwork()
+    upper, middle, lower = (network.endpoint() for _ in range(3))
+    for endpoint, address in ((upper, "a"), (middle, "b"), (lower, "c")):
+        endpoint.bind(address)
+    upper.connect("below", "b", "above")
+    middle.connect("below", "c", "above")
+    return network, upper, middle, lower
+
+
+def test_a_link_that_is_ended_loses_what_is_under_way_on_it_both_ways() -> None:
+    network, upper, lower = pair(faults=Faults(latency_s=0.5))
+    upper.send("lower", Message(FACTS, microbatch=1))
+    lower.send("upper", Message(FACTS, microbatch=2))
+
+    upper.disconnect("lower")
+    upper.send("lower", Message(FACTS, microbatch=3))
+    lower.send("upper", Message(FACTS, microbatch=4))
+    network.now = 1.0
+
+    assert (upper.poll(0), lower.poll(0)) == ([], [])
+    assert network.next_due() is None
+
+
+def test_a_link_that_is_ended_takes_no_other_with_it() -> None:
+    _, upper, middle, lower = three()
+    upper.send("below", Message(FACTS, microbatch=1))
+    middle.send("below", Message(FACTS, microbatch=2))
+    middle.send("above", Message(FACTS, microbatch=3))
+
+    middle.disconnect("below")
+    middle.disconnect("nobody")
+
+    assert (numbers(upper), numbers(middle), numbers(lower)) == ([3], [1], [])
+
+
+def test_by_a_new_link_the_same_two_can_talk_again() -> None:
+    _, upper, lower = pair()
+    upper.send("lower", Message(FACTS, microbatch=1))
+    upper.disconnect("lower")
+
+    upper.connect("lower", "b", "upper-2")
+    upper.send("lower", Message(FACTS, microbatch=2))
+    (heard,) = lower.poll(0)
+    lower.send("upper-2", Message(FACTS, microbatch=3))
+    lower.send("upper", Message(FACTS, microbatch=4))
+
+    assert heard.peer == "upper-2"
+    assert numbers(upper) == [3]
+
+
+def test_whoever_was_linked_to_one_that_crashed_hears_of_it_once_by_the_name_they_know() -> None:
+    network, upper, middle, lower = three()
+
+    network.crash("b")
+
+    assert upper.poll(0) == [Disconnected("below")]
+    assert lower.poll(0) == [Disconnected("above")]
+    assert (upper.poll(0), lower.poll(0), middle.poll(0)) == ([], [], [])
+
+
+def test_what_it_said_before_comes_before_the_news_and_what_is_said_to_it_is_lost() -> None:
+    network, upper, middle, lower = three()
+    middle.send("below", Message(FACTS, microbatch=1))
+    upper.send("below", Message(FACTS, microbatch=2))
+
+    network.crash("b")
+    upper.send("below", Message(FACTS, microbatch=3))
+    lower.send("above", Message(FACTS, microbatch=4))
+    heard = lower.poll(0)
+
+    assert [type(arrival) for arrival in heard] == [Received, Disconnected]
+    assert numbers(middle) == []
+
+
+def test_two_that_crash_together_leave_nothing_that_is_still_due() -> None:
+    """Or whoever moves the clock from one delivery to the next would stand still for ever."""
+    network, upper, middle, lower = three()
+    for sender, peer in ((upper, "below"), (middle, "below"), (lower, "above")):
+        sender.send(peer, Message(FACTS))
+
+    for address in "bc":
+        network.crash(address)
+
+    assert upper.poll(0) == [Disconnected("below")]
+    assert network.next_due() is None
+
+
+def test_another_can_be_linked_to_in_the_place_of_one_that_crashed() -> None:
+    network, upper, _, _ = three()
+    successor = network.endpoint()
+    successor.bind("d")
+    network.crash("b")
+
+    upper.disconnect("below")
+    upper.connect("below", "d", "above")
+    upper.send("below", Message(FACTS, microbatch=5))
+
+    assert numbers(successor) == [5]
+    assert upper.poll(0) == [], "the news was of a link that is no more"
