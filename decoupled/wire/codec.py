@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import ml_dtypes  # noqa: F401 (numpy knows bfloat16 by it)
 import msgpack
 import numpy as np
 
@@ -21,7 +22,13 @@ MESSAGE_BYTES_MAX = 1 << 28
 TENSORS_MAX = 1024
 NDIM_MAX = 8
 NUMBER_MAX = 2**63 - 1  # microbatches stand in arrays of int64
-DTYPES = {name: np.dtype(name).newbyteorder("<") for name in ("float32", "float64", "uint8", "int32", "int64")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    name: np.dtype(name).newbyteorder("<")
+    for name in (
+        *("float64", "float32", "float16", "bfloat16"),
+        *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"),
+    )
+}
 
 Frame: TypeAlias = bytes | memoryview
 
@@ -58,7 +65,7 @@ def encode(message: Message) -> list[Frame]:
         "body": message.body,
         "tensors": [[_name(array), list(array.shape)] for array in arrays],
     }
-    return [msgpack.packb(header), *(array.data for array in arrays)]
+    return [msgpack.packb(header), *map(_bytes_of, arrays)]
 
 
 def decode(frames: Sequence[Frame], bytes_max: int = MESSAGE_BYTES_MAX) -> Message:
@@ -82,6 +89,11 @@ def decode(frames: Sequence[Frame], bytes_max: int = MESSAGE_BYTES_MAX) -> Messa
         body=header["body"],
         tensors=tuple(_tensor(frame, *shape) for frame, shape in zip(frames[1:], shapes, strict=True)),
     )
+
+
+def _bytes_of(array: Array) -> memoryview:
+    """The memory of a contiguous array; by way of bytes, since Python's buffers know no bfloat16."""
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _name(array: Array) -> str:
@@ -145,6 +157,8 @@ def _is_size(n: Any) -> bool:
 def _tensor(frame: Frame, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     if memoryview(frame).nbytes != math.prod(shape) * dtype.itemsize:
         raise WireError(f"an array frame of {memoryview(frame).nbytes} bytes announced as {dtype} {shape}.")
+    if dtype.kind == "b" and np.frombuffer(frame, np.uint8).max(initial=0) > 1:
+        raise WireError("an array frame of booleans that are neither 0 nor 1.")
     try:
         array = np.frombuffer(frame, dtype).reshape(shape)
     except ValueError:  # no elements, and other sizes beyond what numpy can count

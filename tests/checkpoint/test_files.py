@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes  # noqa: F401 (numpy knows bfloat16 by it)
 import numpy as np
 import pytest
 from safetensors.numpy import save
@@ -20,6 +21,9 @@ ARRAYS: dict[str, Array] = {
     "pixels": np.arange(6, dtype=np.uint8).reshape(1, 2, 3),
     "empty": np.zeros((0, 3), np.float32),
     "number": np.array(7.0),
+    "halves": np.array([[1 / 3], [2.0]], np.float16),
+    "brains": np.array([[1 / 3], [2.0]], "bfloat16"),
+    "flags": np.array([True, False]),
     "transposed": np.arange(6.0).reshape(2, 3).T,
     "every other": np.arange(10, dtype=np.int32)[::2],
 }
