@@ -52,6 +52,8 @@ def from_mapping(arrays: Mapping[str, Any], name: str) -> Dataset:
         raise UsageError(f"{name} has different columns for training and for testing.")
     outputs = int(max(y_train.max(), y_test.max())) + 1 if loss == "softmax" else y_train.shape[1]
     mean, deviation = (whole_scale if x_train.dtype == np.uint8 else feature_scale)(x_train)
+    dtype = np.result_type(x_train, x_test)  # bytes for the one and floats for the other travel as floats
+    x_train, x_test = x_train.astype(dtype, copy=False), x_test.astype(dtype, copy=False)
     return Dataset(name, x_train, y_train, x_test, y_test, loss, outputs, mean, deviation)
 
 

@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from decoupled.tensors import TensorSpec
+
 Array: TypeAlias = NDArray[Any]
 
 BLOCK = 1024  # rows
@@ -31,6 +33,16 @@ class Dataset:
     @property
     def inputs(self) -> int:
         return int(self.x_train.shape[1])
+
+    @property
+    def input_spec(self) -> TensorSpec:
+        """What enters the network."""
+        return TensorSpec.of(self.x_train.dtype.name, *self.x_train.shape[1:])
+
+    @property
+    def target_spec(self) -> TensorSpec:
+        below = self.outputs if self.loss == "softmax" else None
+        return TensorSpec.of(self.y_train.dtype.name, *self.y_train.shape[1:], below=below)
 
     @property
     def scaling(self) -> tuple[Array, Array]:

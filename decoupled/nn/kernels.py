@@ -3,7 +3,7 @@
 A whole-array expression reads and writes memory for every operator in it; these loops do so once for all of them. Each
 has a plain numpy twin in its test. Scalars come as the arrays' own type, or the arithmetic would be in double precision.
 
-A kernel is compiled at its first call for the types it meets and then kept in a cache on disk; `runtime/rehearsal.py`
+A kernel is compiled at its first call for the types it meets and then kept in a cache on disk; `runtime/warmup.py`
 sees to it that this never happens inside a run's timing.
 """
 

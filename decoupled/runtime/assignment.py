@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 
 from decoupled.config import Run
+from decoupled.nn.dense import DenseStage
 from decoupled.nn.heads import MLP, Head, Linear, Readout
 from decoupled.nn.layers import Layer, Standardize
 from decoupled.nn.losses import LOSSES
 from decoupled.nn.network import Architecture, build_layer
 from decoupled.nn.optimisers import SGD, Adam, LearningRate, Optimiser
 from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Stage
 from decoupled.runtime.resolve import ResolvedRun
 from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.interface import Place, Schedule
+from decoupled.tensors import Tensors, TensorSpec
 from decoupled.wire.messages import Kind, Message
 
 
@@ -32,6 +33,8 @@ class Assignment:
     steps_total: int
     downstream: str | None  # its address; None for the last stage, "" while nobody has taken the next
     scaling: tuple[Array, Array]
+    data: TensorSpec  # what enters the first stage
+    targets: TensorSpec
     generation: int = 0  # assignments of this stage before this one
     updates: int = 0  # that the run has seen so far
     downstream_key: str = ""  # what it must prove to have; with keys only
@@ -48,6 +51,8 @@ class Assignment:
             "updates": self.updates,
             "downstream_key": self.downstream_key,
             "members": list(self.members),
+            "data": self.data.to_body(),
+            "targets": self.targets.to_body(),
         }
         kind, stage = Kind.ASSIGN, self.place.stage
         return Message(kind, run=self.attempt_id, generation=self.generation, stage=stage, body=body, tensors=self.scaling)
@@ -71,10 +76,35 @@ class Assignment:
             updates=index(body["updates"]),
             downstream_key=str(body["downstream_key"]),
             members=tuple(map(str, body["members"])),
+            data=TensorSpec.from_body(body["data"]),
+            targets=TensorSpec.from_body(body["targets"]),
         )
         if not assignment._is_consistent:
             raise ValueError("its parts do not fit together")
         return assignment
+
+    @property
+    def inputs(self) -> TensorSpec:
+        """What comes to the stage, beside the targets."""
+        return self.data if self.place.is_first else self._between(self.layers[0])
+
+    @property
+    def outputs(self) -> TensorSpec:
+        return self._between(self.layers[-1] + 1)
+
+    def _between(self, layer: int) -> TensorSpec:
+        """What flows from the layer before to that layer."""
+        return TensorSpec.of(self.architecture.dtype, self.architecture.widths[layer])
+
+    @property
+    def has_head(self) -> bool:
+        """Its stage predicts the gradients of its outputs."""
+        return self.run.schedule == "dni" and not self.place.is_last
+
+    def split(self, tensors: Tensors) -> tuple[Tensors, Tensors]:
+        """The inputs and the targets of a microbatch. Raises ValueError unless it can be one of this stage."""
+        (self.inputs + self.targets).check(tensors)
+        return tensors[: len(self.inputs)], tensors[len(self.inputs) :]
 
     @property
     def _is_consistent(self) -> bool:
@@ -85,6 +115,8 @@ class Assignment:
             and (self.place.is_first, self.place.is_last) == (first == 0, last == len(widths) - 2)
             and widths[1:-1] == self.run.hidden
             and min(widths) > 0
+            and self.data in (TensorSpec.of(dtype, widths[0]) for dtype in ("uint8", "float32"))
+            and len(self.targets) == 1
             and all(scale.shape in ((1,), widths[:1]) and scale.dtype.kind == "f" for scale in self.scaling)
         )
 
@@ -110,10 +142,12 @@ def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: 
         steps_total=resolved.steps_total,
         downstream=downstream,
         scaling=resolved.dataset.scaling,
+        data=resolved.dataset.input_spec,
+        targets=resolved.dataset.target_spec,
     )
 
 
-def make_stage(assignment: Assignment) -> Stage:
+def make_stage(assignment: Assignment) -> DenseStage:
     """The stage with its initial weights: the same for a seed, whatever the partition."""
     run, architecture = assignment.run, assignment.architecture
     layers: list[Layer] = []
@@ -123,23 +157,10 @@ def make_stage(assignment: Assignment) -> Stage:
     for layer in assignment.layers:
         layers += build_layer(architecture, layer, run.seed)
     optimiser: Optimiser = Adam() if run.optimiser.name == "adam" else SGD(run.optimiser.momentum)
-    head = None if assignment.place.is_last or run.schedule != "dni" else _head(assignment)
+    head = _head(assignment) if assignment.has_head else None
     rate = LearningRate(run.optimiser.decay, assignment.steps_total)
-    return Stage(layers, optimiser, run.lr, rate, LOSSES[architecture.loss](), head)
-
-
-def check_batch(assignment: Assignment, x: Array, targets: Array) -> None:
-    """Raises ValueError unless this can be a microbatch of the stage: a kernel would not notice."""
-    architecture, rows = assignment.architecture, x.shape[:1]
-    dtypes = ("uint8", "float32") if assignment.place.is_first else (architecture.dtype,)
-    fits = x.ndim == 2 and len(x) > 0 and x.shape[1] == architecture.widths[assignment.layers[0]] and x.dtype in dtypes
-    if architecture.loss == "softmax":
-        fits = fits and targets.shape == rows and targets.dtype == np.int64
-        fits = fits and 0 <= targets.min() <= targets.max() < architecture.widths[-1]
-    else:
-        fits = fits and targets.shape == (*rows, architecture.widths[-1]) and targets.dtype in ("uint8", "float32")
-    if not fits:
-        raise ValueError(f"{x.dtype} {x.shape} with {targets.dtype} {targets.shape} are no batch of this stage")
+    loss = LOSSES[architecture.loss]()
+    return DenseStage(assignment.inputs, assignment.outputs, layers, optimiser, run.lr, rate, loss, head)
 
 
 def _head(assignment: Assignment) -> Head:

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from decoupled.nn.losses import Loss
-from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Pass, Quality, Stage, StageLike
+from decoupled.nn.dense import DenseStage
+from decoupled.nn.stage import LossResult, Pass, Quality, Stage
 from decoupled.runtime.assignment import Assignment, make_stage
 from decoupled.runtime.process import wake_on_time
+from decoupled.tensors import Array, Tensors
 
 PRODUCTS = 3  # of a layer in backprop: the output, the weights' gradient, the input's gradient
 
@@ -20,22 +20,21 @@ Clock = Callable[[], float]
 T = TypeVar("T")
 
 
-def build_stage(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock = time.monotonic) -> StageLike:
+def build_stage(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock = time.monotonic) -> Stage:
     """The assignment's stage, on the device that its run wants emulated, if any."""
-    stage, emulation = make_stage(assignment), assignment.run.emulation
-    equipped: StageLike = stage
+    made, emulation = make_stage(assignment), assignment.run.emulation
+    stage: Stage = made
     if emulation.device_ms is not None:
         wake_on_time()
-        widths, layers = assignment.architecture.widths, assignment.layers
         sample_s = emulation.device_ms / 1000 / PRODUCTS / assignment.run.batch
-        device = Device(len(layers), *head_products(assignment, stage), sample_s)
-        equipped = EmulatedStage(stage, device, widths[layers[0]], widths[layers[-1] + 1], sleep, clock)
+        device = Device(len(assignment.layers), *head_products(assignment, made), sample_s)
+        stage = EmulatedStage(stage, device, sleep, clock)
     if emulation.straggler == assignment.place.stage:
-        equipped = Straggler(equipped, emulation.straggler_factor, sleep, clock)
-    return equipped
+        stage = Straggler(stage, emulation.straggler_factor, sleep, clock)
+    return stage
 
 
-def head_products(assignment: Assignment, stage: Stage) -> tuple[float, float]:
+def head_products(assignment: Assignment, stage: DenseStage) -> tuple[float, float]:
     """What the stage's head takes to synthesize and to refine, in products of its last layer."""
     if stage.head is None:
         return 0.0, 0.0
@@ -67,42 +66,45 @@ class EmulatedStage:
 
     HOST_S = 0.0005
 
-    def __init__(self, stage: Stage, device: Device, inputs: int, outputs: int, sleep: Sleep, clock: Clock) -> None:
-        self._stage, self._device, self._inputs, self._outputs = stage, device, inputs, outputs
+    def __init__(self, stage: Stage, device: Device, sleep: Sleep, clock: Clock) -> None:
+        self._stage, self._device = stage, device
         self._sleep, self._clock = sleep, clock
         self._free_at = 0.0  # by the clock, when the device has done all it was given
-        self.loss: Loss = stage.loss
-        self.weight_version = 0
+        self.inputs, self.outputs, self.version = stage.inputs, stage.outputs, 0
 
-    def forward(self, x: Array, training: bool = True) -> Pass:
+    def forward(self, x: Tensors, training: bool = True) -> Pass:
+        rows, length = len(x[0]), self.inputs.length_in(x)
         if training:
-            self._compute(self._device.layers, len(x))
-        return Pass(np.zeros((len(x), self._outputs), np.float32), ())
+            self._compute(self._device.layers, rows)
+        return Pass(self.outputs.zeros(rows, length), (rows, length))
 
-    def synthesize(self, passed: Pass, targets: Array) -> Array:
-        self._compute(self._device.synthesize, len(targets))
-        return passed.output
+    def loss(self, passed: Pass, targets: Tensors) -> LossResult:
+        return LossResult(0.0, self.outputs.gradients.zeros(*passed.saved), None)
 
-    def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
-        self._compute(2 * self._device.layers - 1 + want_dx, len(gradient))
-        return np.zeros((len(gradient), self._inputs), np.float32) if want_dx else None
+    def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
+        self._compute(self._device.synthesize, passed.saved[0])
+        return self.outputs.gradients.zeros(*passed.saved)
 
-    def update(self, samples: int) -> None:
-        self.weight_version += 1
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
+        self._compute(2 * self._device.layers - 1 + want_dx, passed.saved[0])
+        return self.inputs.gradients.zeros(*passed.saved) if want_dx else None
 
-    def refine(self, passed: Pass, targets: Array, gradient: Array) -> Quality:
-        self._compute(self._device.refine, len(targets))
+    def step(self, samples: int) -> None:
+        self.version += 1
+
+    def refine(self, passed: Pass, targets: Tensors, gradients: Tensors) -> Quality:
+        self._compute(self._device.refine, passed.saved[0])
         return Quality(0.0, 0.0, 0.0)
 
-    def arrays(self) -> dict[str, Array]:
-        return self._stage.arrays()
+    def model_state(self) -> dict[str, Array]:
+        return self._stage.model_state()
 
-    def state(self) -> dict[str, Array]:
-        return self._stage.state() | {"updates": np.array(self.weight_version)}
+    def state_dict(self) -> dict[str, Array]:
+        return self._stage.state_dict() | {"updates": np.array(self.version)}
 
-    def restore(self, saved: dict[str, Array]) -> None:
-        self._stage.restore(saved)
-        self.weight_version = self._stage.weight_version
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        self._stage.load_state_dict(state)
+        self.version = self._stage.version
 
     def _compute(self, products: float, samples: int) -> None:
         now = self._clock()
@@ -114,41 +116,44 @@ class EmulatedStage:
 class Straggler:
     """A stage for which everything takes `factor` times as long."""
 
-    def __init__(self, stage: StageLike, factor: float, sleep: Sleep, clock: Clock) -> None:
+    def __init__(self, stage: Stage, factor: float, sleep: Sleep, clock: Clock) -> None:
         self._stage, self._factor, self._sleep, self._clock = stage, factor, sleep, clock
-        self.loss: Loss = stage.loss
+        self.inputs, self.outputs = stage.inputs, stage.outputs
 
     @property
-    def weight_version(self) -> int:
-        return self._stage.weight_version
+    def version(self) -> int:
+        return self._stage.version
 
-    @weight_version.setter
-    def weight_version(self, version: int) -> None:
-        self._stage.weight_version = version
+    @version.setter
+    def version(self, version: int) -> None:
+        self._stage.version = version
 
-    def forward(self, x: Array, training: bool = True) -> Pass:
+    def forward(self, x: Tensors, training: bool = True) -> Pass:
         return self._slowly(lambda: self._stage.forward(x, training))
 
-    def synthesize(self, passed: Pass, targets: Array) -> Array:
+    def loss(self, passed: Pass, targets: Tensors) -> LossResult:
+        return self._slowly(lambda: self._stage.loss(passed, targets))
+
+    def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
         return self._slowly(lambda: self._stage.synthesize(passed, targets))
 
-    def backward(self, passed: Pass, gradient: Array, want_dx: bool) -> Array | None:
-        return self._slowly(lambda: self._stage.backward(passed, gradient, want_dx))
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
+        return self._slowly(lambda: self._stage.backward(passed, gradients, want_dx))
 
-    def update(self, samples: int) -> None:
-        self._slowly(lambda: self._stage.update(samples))
+    def step(self, samples: int) -> None:
+        self._slowly(lambda: self._stage.step(samples))
 
-    def refine(self, passed: Pass, targets: Array, gradient: Array) -> Quality:
-        return self._slowly(lambda: self._stage.refine(passed, targets, gradient))
+    def refine(self, passed: Pass, targets: Tensors, gradients: Tensors) -> Quality:
+        return self._slowly(lambda: self._stage.refine(passed, targets, gradients))
 
-    def arrays(self) -> dict[str, Array]:
-        return self._stage.arrays()
+    def model_state(self) -> dict[str, Array]:
+        return self._stage.model_state()
 
-    def state(self) -> dict[str, Array]:
-        return self._stage.state()
+    def state_dict(self) -> dict[str, Array]:
+        return self._stage.state_dict()
 
-    def restore(self, saved: dict[str, Array]) -> None:
-        self._stage.restore(saved)
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        self._stage.load_state_dict(state)
 
     def _slowly(self, work: Callable[[], T]) -> T:
         started = self._clock()

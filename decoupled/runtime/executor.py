@@ -6,8 +6,7 @@ It holds what the schedule only names: arrived activations, the stash of passes,
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Pass, StageLike
+from decoupled.nn.stage import Pass, Stage
 from decoupled.runtime.chunks import into_chunks
 from decoupled.schedules.actions import (
     Action,
@@ -26,7 +25,7 @@ from decoupled.schedules.actions import (
 from decoupled.schedules.interface import Place
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.ranges import Ranges
-from decoupled.wire.codec import MESSAGE_BYTES_MAX
+from decoupled.tensors import Array, Tensors
 from decoupled.wire.messages import Kind, Message
 
 UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
@@ -41,8 +40,8 @@ TRAINED = "trained"  # among a stage's arrays: first and last number of each str
 class Arrived:
     """A microbatch in the inbox."""
 
-    x: Array
-    targets: Array
+    x: Tensors
+    targets: Tensors
     ends_minibatch: bool
 
 
@@ -51,17 +50,17 @@ class Held:
     """A microbatch between its forward pass and the end of its use."""
 
     passed: Pass
-    targets: Array
-    weight_version: int  # of the forward pass
-    gradient: Array | None = None  # of the output: the loss's, or the returned one
-    is_used: bool = False  # the gradient, for a backward pass or to refine
+    targets: Tensors
+    version: int  # of the forward pass
+    gradients: Tensors | None = None  # of the outputs: the loss's, or the returned ones
+    is_used: bool = False  # the gradients, for a backward pass or to refine
 
 
 class StageExecutor:
     """One stage at work."""
 
-    def __init__(self, stage: StageLike, place: Place, counters: Counters, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
-        self.stage, self.counters, self._message_bytes_max = stage, counters, message_bytes_max
+    def __init__(self, stage: Stage, place: Place, counters: Counters) -> None:
+        self.stage, self.counters = stage, counters
         self._place = place
         self._arrived: dict[int, Arrived] = {}
         self._held: dict[int, Held] = {}
@@ -69,32 +68,35 @@ class StageExecutor:
         self._samples = 0  # in the backward passes since the update
         self.trained = Ranges()  # microbatches that the weights have learnt from
 
-    def accept(self, microbatch: int, x: Array, targets: Array, ends_minibatch: bool = True) -> None:
-        """Puts an activation and its targets into the inbox."""
+    def accept(self, microbatch: int, x: Tensors, targets: Tensors, ends_minibatch: bool = True) -> None:
+        """Puts activations and their targets into the inbox."""
         self._arrived[microbatch] = Arrived(x, targets, ends_minibatch)
 
-    def accept_gradient(self, microbatch: int, gradient: Array) -> bool:
-        """Keeps a returned gradient if its microbatch still waits for one; says whether it does."""
+    def accept_gradients(self, microbatch: int, gradients: Tensors) -> bool:
+        """Keeps returned gradients if their microbatch still waits for some; says whether it does."""
         held = self._held.get(microbatch)
-        if held is None or held.gradient is not None or not _is_alike(gradient, held.passed.output):
+        if held is None or held.gradients is not None or not self._are_those_of(gradients, held.passed.outputs):
             self.counters.unmatched_gradients += 1
             return False
-        held.gradient = gradient
+        held.gradients = gradients
         return True
+
+    def _are_those_of(self, gradients: Tensors, outputs: Tensors) -> bool:
+        like = self.stage.outputs.differentiable(outputs)
+        return [(one.shape, one.dtype) for one in gradients] == [(one.shape, one.dtype) for one in like]
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Goes on from what `state` gave. Raises ValueError when it is not that of such a stage."""
         self.trained = Ranges.from_array(arrays.get(TRAINED, Ranges().to_array()))
-        self.stage.restore({name: array for name, array in arrays.items() if name != TRAINED})
+        self.stage.load_state_dict({name: array for name, array in arrays.items() if name != TRAINED})
 
     def state(self) -> dict[str, Array]:
         """Copies of all that a successor needs to go on from here."""
-        return self.stage.state() | {TRAINED: self.trained.to_array()}
+        return self.stage.state_dict() | {TRAINED: self.trained.to_array()}
 
     def result(self) -> list[Message]:
         """What came of it all."""
-        arrays = self.stage.arrays() | {TRAINED: self.trained.to_array()}
-        return into_chunks(Kind.RESULT, arrays, {}, message_bytes_max=self._message_bytes_max)
+        return into_chunks(Kind.RESULT, self.stage.model_state() | {TRAINED: self.trained.to_array()}, {})
 
     def holds(self, microbatch: int) -> bool:
         """Whether the microbatch's forward pass is still needed."""
@@ -113,7 +115,7 @@ class StageExecutor:
             case Backward(m, source, send, keep):
                 return self._backward(m, source, send, keep)
             case Update():
-                self.stage.update(self._samples)
+                self.stage.step(self._samples)
                 self.counters.updates += 1
                 self.counters.samples += self._samples
                 self._samples = 0
@@ -140,8 +142,7 @@ class StageExecutor:
                 self.counters.dropped += 1
                 return []
             case Snapshot(m):
-                about = {"counters": self.counters.to_body()}
-                pieces = into_chunks(Kind.SNAPSHOT, self.state(), about, m, self._message_bytes_max)
+                pieces = into_chunks(Kind.SNAPSHOT, self.state(), {"counters": self.counters.to_body()}, m)
                 return [(DOWNSTREAM, Message(Kind.MARKER, microbatch=m)), *((COORDINATOR, piece) for piece in pieces)]
             case EndFeed():
                 return [(DOWNSTREAM, Message(Kind.FEED_ENDED))]
@@ -149,42 +150,44 @@ class StageExecutor:
     def _forward(self, m: int, send: bool) -> list[Outgoing]:
         arrived = self._arrived.pop(m)
         targets = arrived.targets
-        held = Held(self.stage.forward(arrived.x), targets, self.stage.weight_version)
+        held = Held(self.stage.forward(arrived.x), targets, self.stage.version)
         self._held[m] = held
         if not self._place.is_last:
             body = {"training": True, "ends_minibatch": arrived.ends_minibatch}
-            output = DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body=body, tensors=(held.passed.output, targets))
+            output = DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body=body, tensors=(*held.passed.outputs, *targets))
             if send:
                 return [output, (UPSTREAM, CREDIT)]
             self._unsent[m] = output
             return [(UPSTREAM, CREDIT)]
-        loss, held.gradient = self.stage.loss.value_and_gradient(held.passed.output, targets)
-        self.counters.loss.add(loss)
-        if (correct := self.stage.loss.correct(held.passed.output, targets)) is not None:
-            self.counters.accuracy.add(correct / len(targets))
+        result = self.stage.loss(held.passed, targets)
+        held.gradients = result.gradients
+        self.counters.loss.add(result.value)
+        if result.correct is not None:
+            self.counters.accuracy.add(result.correct / len(targets[0]))
         return [(UPSTREAM, CREDIT)]
 
     def _evaluate(self, m: int) -> list[Outgoing]:
         arrived = self._arrived.pop(m)
-        output, targets = self.stage.forward(arrived.x, training=False).output, arrived.targets
+        passed, targets = self.stage.forward(arrived.x, training=False), arrived.targets
         if not self._place.is_last:
+            tensors = (*passed.outputs, *targets)
             return [
-                (DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=(output, targets))),
+                (DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=tensors)),
                 (UPSTREAM, CREDIT),
             ]
-        loss, _ = self.stage.loss.value_and_gradient(output, targets)
-        found = {"loss": loss, "correct": self.stage.loss.correct(output, targets)}
+        result = self.stage.loss(passed, targets)
+        found = {"loss": result.value, "correct": result.correct}
         return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found)), (UPSTREAM, CREDIT)]
 
     def _backward(self, m: int, source: Source, send: bool, keep: bool) -> list[Outgoing]:
         held = self._held[m]
-        gradient = self.stage.synthesize(held.passed, held.targets) if source is Source.SYNTHETIC else self._true(held)
-        dx = self.stage.backward(held.passed, gradient, want_dx=send)
+        gradients = self.stage.synthesize(held.passed, held.targets) if source is Source.SYNTHETIC else self._true(held)
+        dx = self.stage.backward(held.passed, gradients, want_dx=send)
         self.trained.add(m)
-        self._samples += len(held.targets)
+        self._samples += len(held.targets[0])
         if not keep:
             del self._held[m]
-        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, tensors=(dx,)))] if dx is not None else []
+        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, tensors=dx))] if dx is not None else []
 
     def _refine(self, held: Held) -> None:
         quality = self.stage.refine(held.passed, held.targets, self._true(held))
@@ -193,14 +196,10 @@ class StageExecutor:
         self.counters.head_norm_ratio.add(quality.norm_ratio)
         self.counters.head_relative_error.add(quality.relative_error)
 
-    def _true(self, held: Held) -> Array:
-        """The gradient of the loss, or the one that came back; its first use tells how stale it was."""
-        assert held.gradient is not None, "the schedule asked for a gradient that has not come"
+    def _true(self, held: Held) -> Tensors:
+        """The gradients of the loss, or those that came back; their first use tells how stale they were."""
+        assert held.gradients is not None, "the schedule asked for a gradient that has not come"
         if not held.is_used and not self._place.is_last:
-            self.counters.staleness.add(self.stage.weight_version - held.weight_version)
+            self.counters.staleness.add(self.stage.version - held.version)
         held.is_used = True
-        return held.gradient
-
-
-def _is_alike(one: Array, other: Array) -> bool:
-    return (one.shape, one.dtype) == (other.shape, other.dtype)
+        return held.gradients

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from operator import index
 
-from decoupled.runtime.assignment import Assignment, build_schedule, check_batch, upstream_name, upstream_prefix
+from decoupled.runtime.assignment import Assignment, build_schedule, upstream_name, upstream_prefix
 from decoupled.runtime.chunks import Chunks
 from decoupled.runtime.emulation import build_stage
 from decoupled.runtime.executor import COORDINATOR, CREDIT, DOWNSTREAM, UPSTREAM, StageExecutor
@@ -41,8 +41,7 @@ class StageSession:
         self._place = assignment.place
         self._schedule: Schedule = build_schedule(assignment)
         self.counters = Counters(self._place.stage)
-        message_bytes_max = assignment.run.link.message_bytes_max
-        self._executor = StageExecutor(build_stage(assignment), self._place, self.counters, message_bytes_max)
+        self._executor = StageExecutor(build_stage(assignment), self._place, self.counters)
         self._take_up(state)
         self._spans = Spans()
         self._deadlines: dict[int, int] = {}  # when the patience with a microbatch's gradient runs out, oldest first
@@ -73,7 +72,7 @@ class StageSession:
             self._executor.counters = self.counters
             self._executor.restore(state.arrays)
         stage = self._executor.stage  # the learning rate follows the run, also where a stage has missed some of it
-        stage.weight_version = max(stage.weight_version, self._assignment.updates)
+        stage.version = max(stage.version, self._assignment.updates)
 
     def _greet(self) -> None:
         """Makes a new link to the downstream stage, if it is known where that is."""
@@ -129,8 +128,7 @@ class StageSession:
         m = message.microbatch
         match message.kind:
             case Kind.ACTIVATION:
-                x, targets = message.tensors
-                check_batch(self._assignment, x, targets)
+                x, targets = self._assignment.split(message.tensors)
                 ends = bool(message.body.get("ends_minibatch", True))
                 self._executor.accept(m, x, targets, ends)
                 self._waiting += 1
@@ -149,7 +147,7 @@ class StageSession:
                 return PeerJoined(count, max(room, 0))
             case Kind.CREDIT if isinstance(count, int):
                 return CreditGranted(count)
-            case Kind.GRADIENT if len(message.tensors) == 1 and self._executor.accept_gradient(m, message.tensors[0]):
+            case Kind.GRADIENT if self._executor.accept_gradients(m, message.tensors):
                 return GradientArrived(m)
             case Kind.FINISHED:
                 return PeerFinished()
@@ -164,8 +162,7 @@ class StageSession:
             self._perform(action)
         elif self._schedule.finished and not self._has_finished:
             self._finish()
-        is_due = self._clock_ns() - self._last_report_ns >= self._assignment.run.runtime.report_every_s * 1e9
-        if is_due or self._spans.are_many:
+        if self._clock_ns() - self._last_report_ns >= self._assignment.run.runtime.report_every_s * 1e9:
             self._report()
         return self.acted
 
@@ -228,7 +225,7 @@ class StageSession:
             run=self._assignment.attempt_id,
             generation=self._assignment.generation,
             stage=self._place.stage,
-            weight_version=self._executor.stage.weight_version,
+            weight_version=self._executor.stage.version,
             cause=cause,
         )
         self._transport.send(self._upstream if peer == UPSTREAM else peer, stamped)

@@ -1,44 +1,39 @@
-"""The rehearsal: everything a stage does, once, on a twin that is thrown away, before the run begins.
+"""Warming up: everything a stage does, once, on a twin that is thrown away, before the run begins.
 
 It has the kernels compiled or fetched from their cache, and the libraries' buffers made, outside of what is timed.
 """
 
-from itertools import product
-
-import numpy as np
-
-from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import Assignment, make_stage
+from decoupled.tensors import Tensors
 
-ROWS = 4
+ROWS, LENGTH = 4, 8
 
 
 def warm_up(assignment: Assignment) -> None:
-    """Takes a twin of the stage through every action, on arrays of every kind that may come over the wire or be its own."""
-    architecture = assignment.architecture
+    """Takes a twin of the stage through every action, on arrays as they come over the wire and as it makes them itself."""
     stage = make_stage(assignment)
-    classes = architecture.loss == "softmax"
-    targets = np.zeros(ROWS, np.int64) if classes else np.zeros((ROWS, architecture.widths[-1]), np.float32)
-    width = architecture.widths[assignment.layers[0]]
-    dtypes = ("uint8", "float32", architecture.dtype) if assignment.place.is_first else (architecture.dtype,)
-    for dtype, is_received in product(dtypes, (True, False)):
-        x = np.zeros((ROWS, width), dtype)
-        x.flags.writeable = not is_received
-        _train(stage, x, targets, is_received, assignment.place.is_last)
+    for is_received in (True, False):
+        _train(stage, assignment, is_received)
 
 
-def _train(stage: Stage, x: Array, targets: Array, is_received: bool, is_last: bool) -> None:
-    passed = stage.forward(x)
+def _train(stage: Stage, assignment: Assignment, is_received: bool) -> None:
+    x, targets = (_as_received(spec.zeros(ROWS, LENGTH), is_received) for spec in (stage.inputs, assignment.targets))
     stage.forward(x, training=False)
-    gradient = np.zeros_like(passed.output)
-    if is_last:
-        gradient = stage.loss.value_and_gradient(passed.output, targets)[1]
-    if stage.head is not None:
-        gradient = stage.synthesize(passed, targets)
-        returned = gradient.copy()
-        returned.flags.writeable = False
-        stage.refine(passed, targets, returned)
-    gradient.flags.writeable = not is_received
-    stage.backward(passed, gradient, want_dx=True)
-    stage.update(ROWS)
+    passed = stage.forward(x)
+    if assignment.place.is_last:
+        gradients = stage.loss(passed, targets).gradients
+    elif assignment.has_head:
+        gradients = stage.synthesize(passed, targets)
+        stage.refine(passed, targets, _as_received(tuple(one.copy() for one in gradients), True))
+    else:
+        gradients = stage.outputs.gradients.zeros(ROWS, LENGTH)
+    stage.backward(passed, _as_received(gradients, is_received), want_dx=True)
+    stage.step(ROWS)
+
+
+def _as_received(tensors: Tensors, is_received: bool) -> Tensors:
+    """Arrays that have come over the wire are read-only, and compiled code is compiled anew for those."""
+    for array in tensors:
+        array.flags.writeable = not is_received
+    return tensors

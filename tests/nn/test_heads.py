@@ -24,6 +24,10 @@ HEADS: dict[str, Callable[[], Head]] = {
 }
 
 
+def quality(synthetic: Array, returned: Array) -> Quality:
+    return Quality.of((synthetic,), (returned,))
+
+
 def batch(seed: int) -> tuple[Array, Array]:
     rng = np.random.default_rng(seed)
     return np.maximum(rng.standard_normal((B, H)), 0), rng.integers(0, C, B)
@@ -45,7 +49,7 @@ def test_a_regression_head_converges_on_a_fixed_target(name: str, least_cosine: 
         head.refine(h, y, h @ mixing, decay=1.0)
     h, y = batch(10_000)
 
-    assert Quality.of(head.synthesize(h, y), h @ mixing).cosine > least_cosine
+    assert quality(head.synthesize(h, y), h @ mixing).cosine > least_cosine
 
 
 @pytest.mark.parametrize("name", ["linear-label", "mlp-label"])
@@ -58,7 +62,7 @@ def test_a_regression_head_does_not_care_about_the_scale_of_gradients(name: str)
             h, y = batch(step)
             head.refine(h, y, h @ mixing, decay=1.0)
         h, y = batch(10_000)
-        errors.append(Quality.of(head.synthesize(h, y), h @ mixing).relative_error)
+        errors.append(quality(head.synthesize(h, y), h @ mixing).relative_error)
 
     assert errors[0] == pytest.approx(errors[1], rel=0.05)
 
@@ -80,7 +84,7 @@ def test_a_readout_learns_the_direction_of_the_true_gradient_from_its_own_loss(n
     h, y = labelled(10_000)
     true = LOSS.value_and_gradient(h @ weight, y)[1] @ weight.T
 
-    assert Quality.of(head.synthesize(h, y), true).cosine > 0.7
+    assert quality(head.synthesize(h, y), true).cosine > 0.7
 
 
 @pytest.mark.parametrize("name", ["readout", "narrow readout"])
@@ -98,7 +102,7 @@ def test_returned_gradients_bring_a_readout_closer_to_them(name: str) -> None:
     y = (h @ weight).argmax(axis=1)
     true = LOSS.value_and_gradient(h @ weight, y)[1] @ weight.T
 
-    assert Quality.of(refined.synthesize(h, y), true).relative_error < Quality.of(own.synthesize(h, y), true).relative_error
+    assert quality(refined.synthesize(h, y), true).relative_error < quality(own.synthesize(h, y), true).relative_error
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -122,8 +126,8 @@ def test_a_readout_gives_the_gradient_of_its_own_small_loss(loss: str, width: in
 def test_quality_of_equal_opposite_and_absent_gradients() -> None:
     g = np.array([[3.0, 4.0]])
 
-    assert Quality.of(g, g) == Quality(1.0, 1.0, 0.0)
-    assert Quality.of(-2 * g, g).cosine == pytest.approx(-1.0)
-    assert Quality.of(-2 * g, g).relative_error == pytest.approx(3.0)
-    assert Quality.of(np.zeros((1, 2)), g) == Quality(0.0, 0.0, 1.0)
-    assert Quality.of(g, np.zeros((1, 2))) == Quality(0.0, 0.0, 0.0)
+    assert quality(g, g) == Quality(1.0, 1.0, 0.0)
+    assert quality(-2 * g, g).cosine == pytest.approx(-1.0)
+    assert quality(-2 * g, g).relative_error == pytest.approx(3.0)
+    assert quality(np.zeros((1, 2)), g) == Quality(0.0, 0.0, 1.0)
+    assert quality(g, np.zeros((1, 2))) == Quality(0.0, 0.0, 0.0)

@@ -6,24 +6,26 @@ import numpy as np
 import pytest
 
 from decoupled.config import Run
+from decoupled.nn.dense import DenseStage
 from decoupled.nn.layers import Dense, Layer, Tanh
 from decoupled.nn.losses import SoftmaxCrossEntropy
 from decoupled.nn.optimisers import SGD, LearningRate
 from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import assign, make_stage
 from decoupled.runtime.resolve import resolve
+from decoupled.tensors import TensorSpec
 from tests.datasets import blobs
 
 B, D, C = 24, 6, 3
 
 
-def a_stage() -> Stage:
+def a_stage() -> DenseStage:
     rng = np.random.default_rng(0)
     first = Dense("layer0", rng.standard_normal((D, 8)), rng.standard_normal(8))
     second = Dense("layer1", rng.standard_normal((8, C)), rng.standard_normal(C))
     layers: list[Layer] = [first, Tanh(), second]
-    return Stage(layers, SGD(momentum=0.9), 0.1, LearningRate("constant", 1), SoftmaxCrossEntropy())
+    inputs, outputs, constant = TensorSpec.of("float64", D), TensorSpec.of("float64", C), LearningRate("constant", 1)
+    return DenseStage(inputs, outputs, layers, SGD(momentum=0.9), 0.1, constant, SoftmaxCrossEntropy())
 
 
 def a_batch(seed: int) -> tuple[Array, Array]:
@@ -31,12 +33,12 @@ def a_batch(seed: int) -> tuple[Array, Array]:
     return rng.standard_normal((B, D)), rng.integers(0, C, B)
 
 
-def train(stage: Stage, x: Array, y: Array, parts: int) -> None:
+def train(stage: DenseStage, x: Array, y: Array, parts: int) -> None:
     """One update from so many parts, all of which go forward before any comes back."""
-    passes = [(stage.forward(part), targets) for part, targets in zip(np.split(x, parts), np.split(y, parts), strict=True)]
+    passes = [(stage.forward((part,)), (targets,)) for part, targets in zip(np.split(x, parts), np.split(y, parts), strict=True)]
     for passed, targets in passes:
-        stage.backward(passed, stage.loss.value_and_gradient(passed.output, targets)[1], want_dx=False)
-    stage.update(len(x))
+        stage.backward(passed, stage.loss(passed, targets).gradients, want_dx=False)
+    stage.step(len(x))
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 6])
@@ -47,16 +49,16 @@ def test_the_backward_passes_of_the_parts_of_a_batch_make_the_update_of_the_whol
         train(whole, *a_batch(seed), parts=1)
         train(cut, *a_batch(seed), parts=parts)
 
-    for name, array in whole.arrays().items():
-        np.testing.assert_allclose(cut.arrays()[name], array, rtol=0, atol=1e-12, err_msg=name)
-    assert cut.weight_version == 3
+    for name, array in whole.model_state().items():
+        np.testing.assert_allclose(cut.model_state()[name], array, rtol=0, atol=1e-12, err_msg=name)
+    assert cut.version == 3
 
 
 def test_parts_of_one_update_leave_nothing_for_the_next() -> None:
     alone, after = a_stage(), a_stage()
     x, y = a_batch(0)
     train(after, x, y, parts=4)
-    kept = after.arrays()
+    kept = after.model_state()
     for stage in (alone, after):
         for layer in stage.layers:
             for parameter in layer.parameters:
@@ -66,23 +68,23 @@ def test_parts_of_one_update_leave_nothing_for_the_next() -> None:
     for stage in (alone, after):
         train(stage, *a_batch(1), parts=1)
 
-    assert all((after.arrays()[name] == array).all() for name, array in alone.arrays().items())
+    assert all((after.model_state()[name] == array).all() for name, array in alone.model_state().items())
 
 
 @pytest.mark.parametrize("parts", [2, 3])
 def test_each_part_gets_its_own_input_gradient(parts: int) -> None:
     """What is set aside are the parameters' gradients alone."""
     stage, (x, y) = a_stage(), a_batch(0)
-    whole = stage.forward(x)
-    expected = stage.backward(whole, stage.loss.value_and_gradient(whole.output, y)[1], want_dx=True)
+    whole = stage.forward((x,))
+    expected = stage.backward(whole, stage.loss(whole, (y,)).gradients, want_dx=True)
 
     found = []
     for part, targets in zip(np.split(x, parts), np.split(y, parts), strict=True):
-        passed = stage.forward(part)
-        found.append(stage.backward(passed, stage.loss.value_and_gradient(passed.output, targets)[1], want_dx=True))
+        passed = stage.forward((part,))
+        found.append(stage.backward(passed, stage.loss(passed, (targets,)).gradients, want_dx=True))
 
     assert expected is not None
-    np.testing.assert_allclose(np.concatenate([dx for dx in found if dx is not None]), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.concatenate([dx[0] for dx in found if dx is not None]), expected[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
@@ -94,14 +96,14 @@ def test_a_stage_that_is_restored_goes_on_as_the_one_that_was_saved(head: str, o
     for seed in range(5):
         learn(saved, seed)
 
-    restored.restore(saved.state())
-    assert restored.weight_version == 5
+    restored.load_state_dict(saved.state_dict())
+    assert restored.version == 5
     for seed in range(5, 8):
         learn(saved, seed)
         learn(restored, seed)
 
-    after = restored.state()
-    for name, array in saved.state().items():
+    after = restored.state_dict()
+    for name, array in saved.state_dict().items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)
 
 
@@ -109,7 +111,7 @@ def test_a_saved_state_does_not_change_with_the_stage() -> None:
     resolved = resolve(Run(data="digits", hidden=(16, 12)), blobs())
     stage = make_stage(assign(resolved, stage=1))
     learn(stage, 0)
-    saved = stage.state()
+    saved = stage.state_dict()
     before = {name: array.copy() for name, array in saved.items()}
 
     learn(stage, 1)
@@ -128,20 +130,20 @@ def test_a_saved_state_does_not_change_with_the_stage() -> None:
 def test_the_state_of_another_stage_is_refused_and_changes_nothing(other: dict[str, Any], sentence: str) -> None:
     usual = {"data": "digits", "hidden": (16, 12)}
     mine, theirs = (make_stage(assign(resolve(Run(**usual | values), blobs()), stage=1)) for values in ({}, other))
-    before = mine.state()
+    before = mine.state_dict()
 
     with pytest.raises(ValueError, match=sentence):
-        mine.restore(theirs.state())
+        mine.load_state_dict(theirs.state_dict())
 
-    assert all((mine.state()[name] == array).all() for name, array in before.items())
+    assert all((mine.state_dict()[name] == array).all() for name, array in before.items())
 
 
-def learn(stage: Stage, seed: int) -> None:
+def learn(stage: DenseStage, seed: int) -> None:
     """One step of a hidden stage of 16 inputs: from its head, and then with a gradient that came back."""
     rng = np.random.default_rng(seed)
     dtype = stage.layers[0].parameters[0].value.dtype
     x, y = rng.standard_normal((B, 16)).astype(dtype), rng.integers(0, 3, B)
-    passed = stage.forward(x)
-    stage.backward(passed, stage.synthesize(passed, y), want_dx=False)
-    stage.update(B)
-    stage.refine(passed, y, rng.standard_normal(passed.output.shape).astype(dtype))
+    passed = stage.forward((x,))
+    stage.backward(passed, stage.synthesize(passed, (y,)), want_dx=False)
+    stage.step(B)
+    stage.refine(passed, (y,), (rng.standard_normal(passed.outputs[0].shape).astype(dtype),))

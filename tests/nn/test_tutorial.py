@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from decoupled.nn.dense import DenseStage
 from decoupled.nn.layers import Dense, Sigmoid
 from decoupled.nn.losses import SquaredError
 from decoupled.nn.optimisers import SGD, LearningRate
 from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Stage
+from decoupled.tensors import TensorSpec
 
 BITS, EXAMPLES, BATCH, ALPHA = 12, 1000, 10, 0.1
 
@@ -30,18 +31,19 @@ def test_the_tutorials_losses_come_out() -> None:
     x, y = tutorial_data()
     weights = [np.random.randn(a, b) * 0.2 - 0.1 for a, b in ((24, 128), (128, 64), (64, 12))]
     layers = [layer for i, weight in enumerate(weights) for layer in (Dense(f"layer{i}", weight), Sigmoid())]
-    stage = Stage(list(layers), SGD(momentum=0.0), ALPHA * BATCH, LearningRate("constant", 1), SquaredError())
+    inputs, outputs, constant = TensorSpec.of("float64", 24), TensorSpec.of("float64", 12), LearningRate("constant", 1)
+    stage = DenseStage(inputs, outputs, list(layers), SGD(momentum=0.0), ALPHA * BATCH, constant, SquaredError())
 
     printed = []
     for _ in range(10):
         total = 0.0
         for start in range(0, EXAMPLES, BATCH):
             rows = slice(start, start + BATCH)
-            passed = stage.forward(x[rows])
-            _, gradient = stage.loss.value_and_gradient(passed.output, y[rows])
-            stage.backward(passed, gradient, want_dx=False)
-            stage.update(BATCH)
-            total += float(np.sum(np.abs(gradient * passed.output * (1 - passed.output))))
+            passed = stage.forward((x[rows],))
+            (output,), (gradient,) = passed.outputs, stage.loss(passed, (y[rows],)).gradients
+            stage.backward(passed, (gradient,), want_dx=False)
+            stage.step(BATCH)
+            total += float(np.sum(np.abs(gradient * output * (1 - output))))
         printed.append(total)
 
     assert printed[0] == pytest.approx(1494.3602137319758, rel=1e-12)

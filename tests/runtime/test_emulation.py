@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from decoupled.config import Run
+from decoupled.nn.dense import DenseStage
 from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import Assignment, assign, make_stage
 from decoupled.runtime.emulation import Device, EmulatedStage, Straggler, build_stage
 from decoupled.runtime.resolve import resolve
@@ -57,13 +57,13 @@ def test_each_product_takes_its_share_of_the_devices_time(rows: int, want_dx: bo
     host = Host()
     stage = emulated(1, host)
 
-    passed = stage.forward(inputs(rows, 16))
-    dx = stage.backward(passed, inputs(rows, 12), want_dx)
+    passed = stage.forward((inputs(rows, 16),))
+    dx = stage.backward(passed, (inputs(rows, 12),), want_dx)
 
     product_s = PRODUCT_S * rows / BATCH
     assert host.waits == pytest.approx([product_s, product_s * (2 if want_dx else 1)])
-    assert passed.output.shape == (rows, 12)
-    assert (None if dx is None else dx.shape) == ((rows, 16) if want_dx else None)
+    assert passed.outputs[0].shape == (rows, 12)
+    assert (None if dx is None else dx[0].shape) == ((rows, 16) if want_dx else None)
 
 
 @pytest.mark.parametrize(("want_dx", "products_back"), [(True, 6), (False, 5)])
@@ -72,19 +72,19 @@ def test_a_block_of_layers_takes_the_time_of_all_of_them(want_dx: bool, products
     host = Host()
     stage = emulated(1, host, stages=((0,), (1, 2, 3)))
 
-    passed = stage.forward(inputs(BATCH, 16))
-    stage.backward(passed, inputs(BATCH, 3), want_dx)
+    passed = stage.forward((inputs(BATCH, 16),))
+    stage.backward(passed, (inputs(BATCH, 3),), want_dx)
 
     assert host.waits == pytest.approx([3 * PRODUCT_S, products_back * PRODUCT_S])
-    assert passed.output.shape == (BATCH, 3)
+    assert passed.outputs[0].shape == (BATCH, 3)
 
 
 def test_evaluation_and_updates_cost_nothing_on_an_emulated_device() -> None:
     host = Host()
     stage = emulated(0, host)
 
-    stage.forward(inputs(5, 6), training=False)
-    stage.update(5)
+    stage.forward((inputs(5, 6),), training=False)
+    stage.step(5)
 
     assert host.waits == []
 
@@ -93,28 +93,41 @@ def test_the_head_takes_its_multiplications_share_of_the_layers_product() -> Non
     """A readout of 3 classes without a narrow layer on 16 x 12 weights: 3 thin products to synthesize, 4 to refine."""
     host = Host()
     stage = emulated(1, host, heads={"width": 0})
-    passed = stage.forward(inputs(BATCH, 16), training=False)
-    targets = np.zeros(BATCH, np.int64)
+    passed = stage.forward((inputs(BATCH, 16),), training=False)
+    targets = (np.zeros(BATCH, np.int64),)
 
     stage.synthesize(passed, targets)
-    stage.refine(passed, targets, inputs(BATCH, 12))
+    stage.refine(passed, targets, (inputs(BATCH, 12),))
 
     assert host.waits == pytest.approx([PRODUCT_S * 3 * 12 * 3 / (16 * 12), PRODUCT_S * 4 * 12 * 3 / (16 * 12)])
+
+
+def test_an_emulated_device_passes_on_what_its_stage_would() -> None:
+    """In the network's own type, and as the next stage expects it."""
+    stage = emulated(1, Host(), network={"dtype": "float64"})
+    x, targets = stage.inputs.zeros(BATCH), (np.zeros(BATCH, np.int64),)
+
+    passed = stage.forward(x)
+    stage.outputs.check(passed.outputs)
+    stage.outputs.check(stage.synthesize(passed, targets))
+    stage.inputs.check(stage.backward(passed, passed.outputs, want_dx=True) or ())
+
+    assert x[0].dtype == passed.outputs[0].dtype == np.float64
 
 
 def test_updates_are_counted_and_change_nothing() -> None:
     assignment = assigned(0, emulation={"device_ms": DEVICE_MS})
     stage, real = build_stage(assignment, lambda seconds: None), make_stage(assignment)
-    versions = [stage.weight_version]
+    versions = [stage.version]
 
     for _ in range(3):
-        stage.update(BATCH)
-        versions.append(stage.weight_version)
+        stage.step(BATCH)
+        versions.append(stage.version)
 
     assert versions == [0, 1, 2, 3]
-    arrays = stage.arrays()
-    assert arrays.keys() == real.arrays().keys()
-    assert all((arrays[name] == array).all() for name, array in real.arrays().items())
+    arrays = stage.model_state()
+    assert arrays.keys() == real.model_state().keys()
+    assert all((arrays[name] == array).all() for name, array in real.model_state().items())
 
 
 def test_what_the_host_does_between_two_calls_takes_no_time_of_the_device() -> None:
@@ -124,7 +137,7 @@ def test_what_the_host_does_between_two_calls_takes_no_time_of_the_device() -> N
     began = host.now
 
     for _ in range(10):
-        stage.forward(inputs(BATCH, 16))
+        stage.forward((inputs(BATCH, 16),))
         host.work(0.0004)
 
     assert host.now - began == pytest.approx(10 * PRODUCT_S + 0.0004)
@@ -135,7 +148,7 @@ def test_a_device_that_has_had_nothing_to_do_begins_when_it_is_asked() -> None:
     stage = emulated(1, host)
 
     for _ in range(3):
-        stage.forward(inputs(BATCH, 16))
+        stage.forward((inputs(BATCH, 16),))
         host.work(1.0)
 
     assert host.waits == pytest.approx([PRODUCT_S] * 3)
@@ -143,15 +156,15 @@ def test_a_device_that_has_had_nothing_to_do_begins_when_it_is_asked() -> None:
 
 def test_a_straggler_takes_its_factor_as_long_for_everything() -> None:
     host = Host()
-    device = EmulatedStage(make_stage(assigned(1)), Device(1, 0, 0, 0.001), 16, 12, host.work, host.clock)
+    device = EmulatedStage(make_stage(assigned(1)), Device(1, 0, 0, 0.001), host.work, host.clock)
     stage = Straggler(device, 5.0, host.sleep, host.clock)
 
-    passed = stage.forward(inputs(10, 16))
-    stage.backward(passed, inputs(10, 12), want_dx=True)
-    stage.update(10)
+    passed = stage.forward((inputs(10, 16),))
+    stage.backward(passed, (inputs(10, 12),), want_dx=True)
+    stage.step(10)
 
     assert host.waits == pytest.approx([4 * 0.010, 4 * 0.020, 0])
-    assert stage.weight_version == 1
+    assert stage.version == 1
 
 
 def test_everything_a_stage_does_is_slow_on_a_straggler() -> None:
@@ -161,20 +174,20 @@ def test_everything_a_stage_does_is_slow_on_a_straggler() -> None:
     class Slow:
         """Takes a second for every call of the real stage."""
 
-        loss, weight_version, arrays = real.loss, 7, real.arrays
+        inputs, outputs, version = real.inputs, real.outputs, 7
 
         def __getattr__(self, name: str) -> object:
             host.work(1.0)
             return getattr(real, name)
 
-    stage, targets = Straggler(Slow(), 3.0, host.sleep, host.clock), np.zeros(4, np.int64)  # type: ignore[arg-type]
-    passed = stage.forward(inputs(4, 16))
+    stage, targets = Straggler(Slow(), 3.0, host.sleep, host.clock), (np.zeros(4, np.int64),)  # type: ignore[arg-type]
+    passed = stage.forward((inputs(4, 16),))
     stage.backward(passed, stage.synthesize(passed, targets), want_dx=False)
-    stage.refine(passed, targets, inputs(4, 12))
-    stage.update(4)
+    stage.refine(passed, targets, (inputs(4, 12),))
+    stage.step(4)
 
     assert host.waits == pytest.approx([2.0] * 5)
-    assert stage.weight_version == 7
+    assert stage.version == 7
 
 
 def test_a_straggler_computes_what_its_stage_computes() -> None:
@@ -182,20 +195,20 @@ def test_a_straggler_computes_what_its_stage_computes() -> None:
     slow, plain = build_stage(assignment, lambda seconds: None), make_stage(assignment)
     x = np.random.default_rng(0).standard_normal((BATCH, 16)).astype(np.float32)
 
-    passed, expected = slow.forward(x), plain.forward(x)
-    assert (passed.output == expected.output).all()
-    found_dx = slow.backward(passed, passed.output, want_dx=True)
-    expected_dx = plain.backward(expected, expected.output, want_dx=True)
-    slow.update(BATCH)
-    plain.update(BATCH)
+    passed, expected = slow.forward((x,)), plain.forward((x,))
+    assert (passed.outputs[0] == expected.outputs[0]).all()
+    found_dx = slow.backward(passed, passed.outputs, want_dx=True)
+    expected_dx = plain.backward(expected, expected.outputs, want_dx=True)
+    slow.step(BATCH)
+    plain.step(BATCH)
 
     assert found_dx is not None
     assert expected_dx is not None
-    assert (found_dx == expected_dx).all()
-    assert all((slow.arrays()[name] == array).all() for name, array in plain.arrays().items())
+    assert (found_dx[0] == expected_dx[0]).all()
+    assert all((slow.model_state()[name] == array).all() for name, array in plain.model_state().items())
 
 
-@pytest.mark.parametrize(("stage", "kind"), [(0, Stage), (1, Straggler), (2, Stage)])
+@pytest.mark.parametrize(("stage", "kind"), [(0, DenseStage), (1, Straggler), (2, DenseStage)])
 def test_only_the_stage_that_is_named_is_a_straggler(stage: int, kind: type) -> None:
     assert type(build_stage(assigned(stage, emulation={"straggler": 1, "straggler_factor": 2.0}))) is kind
 
@@ -206,15 +219,16 @@ def test_an_emulated_straggler_waits_for_both() -> None:
     stage = build_stage(
         assigned(1, emulation={"device_ms": DEVICE_MS, "straggler": 1, "straggler_factor": 4.0}), host.sleep, host.clock
     )
-    stage.forward(inputs(BATCH, 16))
+    stage.forward((inputs(BATCH, 16),))
 
     assert host.waits == pytest.approx([PRODUCT_S, 3 * PRODUCT_S])
 
 
-@pytest.mark.parametrize("schedule", NAMES)
-def test_a_whole_run_on_emulated_devices_ends_with_the_weights_it_began_with(schedule: str) -> None:
-    cluster = Cluster(Run(hidden=(8, 8), epochs=2, batch=20, schedule=schedule, emulation={"device_ms": 1e-6}), blobs())
-    initial = {name: a for stage in range(3) for name, a in make_stage(assign(cluster.resolved, stage)).arrays().items()}
+@pytest.mark.parametrize(("schedule", "dtype"), [*((name, "float32") for name in NAMES), ("dni", "float64")])
+def test_a_whole_run_on_emulated_devices_ends_with_the_weights_it_began_with(schedule: str, dtype: str) -> None:
+    run = Run(hidden=(8, 8), epochs=2, batch=20, schedule=schedule, network={"dtype": dtype}, emulation={"device_ms": 1e-6})
+    cluster = Cluster(run, blobs())
+    initial = {name: a for stage in range(3) for name, a in make_stage(assign(cluster.resolved, stage)).model_state().items()}
 
     cluster.run()
 

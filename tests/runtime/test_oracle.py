@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from decoupled.config import Run
+from decoupled.nn.dense import DenseStage
 from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import assign, build_schedule, make_stage
 from decoupled.runtime.executor import DOWNSTREAM, UPSTREAM, StageExecutor
 from decoupled.runtime.feed import Item, stream
@@ -23,25 +23,25 @@ from tests.datasets import blobs
 class Oracle:
     """A head that knows the stages below and works out what backprop would send up."""
 
-    def __init__(self, below: list[Stage]) -> None:
+    def __init__(self, below: list[DenseStage]) -> None:
         self._below = below
 
     def synthesize(self, h: Array, targets: Array) -> Array:
         statistics = [{name: a.copy() for name, a in layer.state.items()} for s in self._below for layer in s.layers]
         passes, x = [], h
         for stage in self._below:
-            passes.append(stage.forward(x))
-            x = passes[-1].output
-        _, gradient = self._below[-1].loss.value_and_gradient(x, targets)
+            passes.append(stage.forward((x,)))
+            (x,) = passes[-1].outputs
+        (gradient,) = self._below[-1].loss(passes[-1], (targets,)).gradients
         for stage, passed in zip(reversed(self._below), reversed(passes), strict=True):
-            for layer, cache in zip(reversed(stage.layers), reversed(passed.caches), strict=True):
+            for layer, cache in zip(reversed(stage.layers), reversed(passed.saved), strict=True):
                 upward = layer.backward(gradient, cache, want_dx=True)  # the stage would take it for one of its own
                 assert upward is not None
                 gradient = upward
         for layer, kept in zip((layer for s in self._below for layer in s.layers), statistics, strict=True):
             for name, array in kept.items():
                 layer.state[name][...] = array  # looking ahead leaves no trace
-        return gradient
+        return np.asarray(gradient)
 
     state: dict[str, Array] = {}
 
@@ -85,11 +85,11 @@ class Pipeline:
             self._arrive(i + 1, message.microbatch, message.body["training"], *message.tensors)
         elif peer == UPSTREAM and i > 0 and message.kind is Kind.CREDIT:
             self._schedules[i - 1].receive(CreditGranted(1))
-        elif peer == UPSTREAM and i > 0 and self.performers[i - 1].accept_gradient(message.microbatch, *message.tensors):
+        elif peer == UPSTREAM and i > 0 and self.performers[i - 1].accept_gradients(message.microbatch, message.tensors):
             self._schedules[i - 1].receive(GradientArrived(message.microbatch))
 
     def _arrive(self, i: int, microbatch: int, training: bool, x: Array, y: Array) -> None:
-        self.performers[i].accept(microbatch, x, y)
+        self.performers[i].accept(microbatch, (x,), (y,))
         self._schedules[i].receive(ActivationArrived(microbatch, training))
 
 
@@ -105,7 +105,7 @@ def test_dni_with_an_oracle_head_equals_backprop(activation: str, batch_norm: bo
         pipeline.train_on(item)
     alone = train_single(resolve(run.model_copy(update={"schedule": "single"}), blobs()), lambda progress: None)
 
-    decoupled = {name: array for stage in pipeline.stages for name, array in stage.arrays().items()}
+    decoupled = {name: array for stage in pipeline.stages for name, array in stage.model_state().items()}
     for name, array in alone.network.arrays.items():
         np.testing.assert_allclose(decoupled[name], array, rtol=0, atol=1e-10, err_msg=name)
     assert [performer.counters.updates for performer in pipeline.performers] == [30] * 4

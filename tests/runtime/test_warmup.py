@@ -1,7 +1,5 @@
 """The rehearsal: it goes through everything, and leaves no trace in the run."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -9,12 +7,13 @@ from decoupled.config import Run
 from decoupled.data.arrays import from_mapping
 from decoupled.data.dataset import Dataset
 from decoupled.nn import kernels
+from decoupled.nn.dense import DenseStage
 from decoupled.nn.parameters import Array
-from decoupled.nn.stage import Stage
-from decoupled.runtime import warmup
+from decoupled.nn.stage import Pass
 from decoupled.runtime.assignment import Assignment, assign, make_stage
 from decoupled.runtime.resolve import resolve
 from decoupled.runtime.warmup import warm_up
+from decoupled.tensors import Tensors
 from tests.datasets import blobs
 
 rng = np.random.default_rng(0)
@@ -70,10 +69,11 @@ def trained(assignment: Assignment) -> tuple[dict[str, Array], Array]:
     stage, h = make_stage(assignment), np.ones((10, assignment.architecture.widths[assignment.layers[0]]), np.float32)
     h += np.arange(10, dtype=np.float32)[:, None]
     targets = np.arange(10) % 3
-    passed = stage.forward(h)
-    stage.backward(passed, stage.synthesize(passed, targets) + 0.1, want_dx=False)
-    stage.update(10)
-    return stage.arrays(), stage.synthesize(stage.forward(h), targets)
+    passed = stage.forward((h,))
+    (synthetic,) = stage.synthesize(passed, (targets,))
+    stage.backward(passed, (synthetic + 0.1,), want_dx=False)
+    stage.step(10)
+    return stage.model_state(), stage.synthesize(stage.forward((h,)), (targets,))[0]
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -134,7 +134,7 @@ def test_the_run_calls_no_kernel_for_types_that_were_not_rehearsed(
     assert met <= rehearsed
 
 
-def run_once(stage: Stage, assignment: Assignment) -> None:
+def run_once(stage: DenseStage, assignment: Assignment) -> None:
     """One microbatch as it comes over the wire, read-only, and the returned gradient likewise."""
     width = assignment.architecture.widths[assignment.layers[0]]
     x, targets = (
@@ -142,36 +142,32 @@ def run_once(stage: Stage, assignment: Assignment) -> None:
         rng.integers(0, 3, 7),
     )
     x.flags.writeable = targets.flags.writeable = False
-    passed = stage.forward(x)
+    passed = stage.forward((x,))
     if stage.head is None:
-        gradient = stage.loss.value_and_gradient(passed.output, targets)[1]
+        gradients = stage.loss(passed, (targets,)).gradients
     else:
-        gradient = stage.synthesize(passed, targets)
-        returned = gradient.copy()
+        gradients = stage.synthesize(passed, (targets,))
+        returned = gradients[0].copy()
         returned.flags.writeable = False
-        stage.refine(passed, targets, returned)
-        stage.backward(passed, returned, want_dx=not assignment.place.is_first)
-        stage.update(7)
-    stage.backward(passed, gradient, want_dx=not assignment.place.is_first)
-    stage.update(7)
-    stage.forward(x, training=False)
+        stage.refine(passed, (targets,), (returned,))
+        stage.backward(passed, (returned,), want_dx=not assignment.place.is_first)
+        stage.step(7)
+    stage.backward(passed, gradients, want_dx=not assignment.place.is_first)
+    stage.step(7)
+    stage.forward((x,), training=False)
 
 
-def test_a_stage_is_rehearsed_once_for_each_kind_of_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first stage takes bytes and floats, the others what the network computes in; each read-only and not."""
-    kinds: list[tuple[str, bool]] = []
-    train = warmup._train
+@pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (1, "float64")])
+def test_a_stage_is_rehearsed_with_inputs_as_they_will_come(stage: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first stage's in the type of the data, the others' in what the network computes in; each read-only and not."""
+    kinds: set[tuple[str, bool]] = set()
+    forward = DenseStage.forward
 
-    def noting(stage: Stage, x: Array, targets: Array, is_received: bool, is_last: bool) -> None:
-        kinds.append((str(x.dtype), x.flags.writeable))
-        train(stage, x, targets, is_received, is_last)
+    def noting(self: DenseStage, x: Tensors, training: bool = True) -> Pass:
+        kinds.update((str(array.dtype), array.flags.writeable) for array in x)
+        return forward(self, x, training)
 
-    monkeypatch.setattr(warmup, "_train", noting)
-    first, second = assignments(blobs(), network={"dtype": "float64"})[:2]
-    warm_up(first)
-    of_first = set(kinds)
-    kinds.clear()
-    warm_up(replace(second))
+    monkeypatch.setattr(DenseStage, "forward", noting)
+    warm_up(assignments(blobs(), network={"dtype": "float64"})[stage])
 
-    assert of_first == {(dtype, may) for dtype in ("uint8", "float32", "float64") for may in (True, False)}
-    assert set(kinds) == {("float64", True), ("float64", False)}
+    assert kinds == {(dtype, True), (dtype, False)}
