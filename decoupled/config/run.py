@@ -61,7 +61,7 @@ class LinkOptions(_Frozen):
 
     window: int = Field(8, ge=1, le=4096)  # microbatches in a stage's inbox
     high_water_mark: int = Field(64, ge=1, le=QUEUE_MAX)  # messages in a socket's queue
-    message_bytes_max: int = Field(MESSAGE_BYTES_MAX, ge=1 << 10, le=WHOLE_MAX)
+    message_bytes_max: int = Field(MESSAGE_BYTES_MAX, ge=1 << 10, le=WHOLE_MAX)  # a batch between stages must fit
     silence_s: float = Field(30.0, ge=0.1, le=86_400)  # before a silent host is taken for dead; not on socket files
 
 

@@ -15,6 +15,7 @@ from decoupled.runtime.feed_link import FIRST
 from decoupled.runtime.process import limits
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun
+from decoupled.runtime.sizes import check_messages_fit
 from decoupled.telemetry.metrics import Progress
 from decoupled.transport.zeromq import ZeroMQ
 
@@ -38,9 +39,11 @@ def run_coordinator(
 ) -> Report:
     """Runs a resolved run over worker processes.
 
-    Raises RunFailed when it cannot go on or the address is taken. Whatever happens, no worker is left that it has started.
+    Raises UsageError when its messages do not fit its links, RunFailed when it cannot go on or the address is taken. Whatever
+    happens, no worker is left that it has started.
     """
     run = resolved.run
+    check_messages_fit(resolved)
     with ExitStack() as stack:
         stack.callback(store.finish)
         stack.enter_context(workers)

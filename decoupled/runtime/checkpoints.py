@@ -11,6 +11,7 @@ from decoupled.runtime.data_stream import Cursor, DataStream
 from decoupled.runtime.snapshot_barrier import SnapshotBarrier
 from decoupled.telemetry.evaluations import Evaluation
 from decoupled.telemetry.incidents import Incident
+from decoupled.wire.codec import MESSAGE_BYTES_MAX
 from decoupled.wire.messages import Kind, Message
 
 
@@ -127,6 +128,9 @@ class CheckpointCoordinator:
         return self._store.latest()
 
 
-def state_messages(checkpoint: Checkpoint | None, stage: int) -> list[Message]:
+def state_messages(checkpoint: Checkpoint | None, stage: int, message_bytes_max: int = MESSAGE_BYTES_MAX) -> list[Message]:
     """What tells a worker the state that its stage has to go on from; nothing, if from the beginning."""
-    return [] if checkpoint is None else into_chunks(Kind.STATE, checkpoint.arrays[stage], checkpoint.about_stages[stage])
+    if checkpoint is None:
+        return []
+    arrays, about = checkpoint.arrays[stage], checkpoint.about_stages[stage]
+    return into_chunks(Kind.STATE, arrays, about, message_bytes_max=message_bytes_max)

@@ -9,9 +9,11 @@ from operator import index
 
 from decoupled.checkpoint import Checkpoint
 from decoupled.runtime.checkpoints import CheckpointCoordinator, RunState, Storing
+from decoupled.runtime.chunks import announced_bytes
 from decoupled.runtime.feed_link import FIRST
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun
+from decoupled.runtime.sizes import state_bytes_max
 from decoupled.runtime.status import StatusService
 from decoupled.runtime.worker_group import WorkerGroup
 from decoupled.telemetry.clock import now_ns
@@ -133,6 +135,8 @@ class Coordinator:
                 self.group.heard(stage, float((rows[:, 3] - rows[:, 2]).max(initial=0)) / 1e9)
             case Kind.EVALUATED:
                 self._evaluated(message.microbatch, Part.from_body(message.body))
+            case Kind.SNAPSHOT | Kind.RESULT if announced_bytes(message) > state_bytes_max(self._resolved, stage):
+                raise ValueError(f"{announced_bytes(message):,} bytes, which are more than its state can have")
             case Kind.SNAPSHOT:
                 stream, m = attempt.feed_link.stream, message.microbatch
                 if self._checkpoints.take(stage, message, self._run_state(), stream.owes(m)):

@@ -26,6 +26,7 @@ from decoupled.schedules.interface import Place
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.ranges import Ranges
 from decoupled.tensors import Array, Tensors
+from decoupled.wire.codec import MESSAGE_BYTES_MAX
 from decoupled.wire.messages import Kind, Message
 
 UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
@@ -59,8 +60,8 @@ class Held:
 class StageExecutor:
     """One stage at work."""
 
-    def __init__(self, stage: Stage, place: Place, counters: Counters) -> None:
-        self.stage, self.counters = stage, counters
+    def __init__(self, stage: Stage, place: Place, counters: Counters, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+        self.stage, self.counters, self._message_bytes_max = stage, counters, message_bytes_max
         self._place = place
         self._arrived: dict[int, Arrived] = {}
         self._held: dict[int, Held] = {}
@@ -96,7 +97,8 @@ class StageExecutor:
 
     def result(self) -> list[Message]:
         """What came of it all."""
-        return into_chunks(Kind.RESULT, self.stage.model_state() | {TRAINED: self.trained.to_array()}, {})
+        arrays = self.stage.model_state() | {TRAINED: self.trained.to_array()}
+        return into_chunks(Kind.RESULT, arrays, {}, message_bytes_max=self._message_bytes_max)
 
     def holds(self, microbatch: int) -> bool:
         """Whether the microbatch's forward pass is still needed."""
@@ -142,7 +144,8 @@ class StageExecutor:
                 self.counters.dropped += 1
                 return []
             case Snapshot(m):
-                pieces = into_chunks(Kind.SNAPSHOT, self.state(), {"counters": self.counters.to_body()}, m)
+                about = {"counters": self.counters.to_body()}
+                pieces = into_chunks(Kind.SNAPSHOT, self.state(), about, m, self._message_bytes_max)
                 return [(DOWNSTREAM, Message(Kind.MARKER, microbatch=m)), *((COORDINATOR, piece) for piece in pieces)]
             case EndFeed():
                 return [(DOWNSTREAM, Message(Kind.FEED_ENDED))]

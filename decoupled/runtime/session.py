@@ -41,7 +41,8 @@ class StageSession:
         self._place = assignment.place
         self._schedule: Schedule = build_schedule(assignment)
         self.counters = Counters(self._place.stage)
-        self._executor = StageExecutor(build_stage(assignment), self._place, self.counters)
+        message_bytes_max = assignment.run.link.message_bytes_max
+        self._executor = StageExecutor(build_stage(assignment), self._place, self.counters, message_bytes_max)
         self._take_up(state)
         self._spans = Spans()
         self._deadlines: dict[int, int] = {}  # when the patience with a microbatch's gradient runs out, oldest first
@@ -162,7 +163,8 @@ class StageSession:
             self._perform(action)
         elif self._schedule.finished and not self._has_finished:
             self._finish()
-        if self._clock_ns() - self._last_report_ns >= self._assignment.run.runtime.report_every_s * 1e9:
+        is_due = self._clock_ns() - self._last_report_ns >= self._assignment.run.runtime.report_every_s * 1e9
+        if is_due or self._spans.are_many:
             self._report()
         return self.acted
 

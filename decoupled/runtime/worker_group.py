@@ -110,7 +110,7 @@ class WorkerGroup:
         worker = self.rendezvous.workers[stage]
         assert worker is not None
         self._assigned_at[stage] = self._clock()
-        for piece in state_messages(checkpoint, stage):
+        for piece in state_messages(checkpoint, stage, self._resolved.run.link.message_bytes_max):
             self._send(worker.peer, piece)
         assignment = replace(
             assign(self._resolved, stage, self.attempt.attempt_id, self.rendezvous.address(stage + 1)),

@@ -25,6 +25,7 @@ KINDS = (
     "absent",  # no action: the stage had no worker
 )
 TRAINING = tuple(KINDS.index(kind) for kind in ("forward", "backward", "synthetic", "update", "refine", "send"))
+ROWS_MAX = 1024  # that are kept before they are taken; 32 KiB
 COLUMNS = ("kind", "microbatch", "start_ns", "end_ns")
 
 
@@ -43,6 +44,11 @@ class Spans:
     def add(self, action: Action, start_ns: int, end_ns: int) -> None:
         """Notes one action; the microbatch of an update is -1."""
         self._rows.append((KINDS.index(kind_of(action)), getattr(action, "microbatch", -1), start_ns, end_ns))
+
+    @property
+    def are_many(self) -> bool:
+        """There are enough for a message."""
+        return len(self._rows) >= ROWS_MAX
 
     def take(self) -> Rows:
         """The spans so far, n x 4 (see COLUMNS), and starts anew."""

@@ -14,6 +14,7 @@ from decoupled.api import train
 from decoupled.config import Run
 from decoupled.errors import UsageError
 
+pytestmark = pytest.mark.slow
 pytest.importorskip("torch")
 command = pytest.importorskip("decoupled.bench.torch_peer.__main__")
 

@@ -1,11 +1,20 @@
-"""Tests of containers run when they are asked for: `scripts/test-docker`, which builds the image that they need."""
+"""Tests of containers, with the image that `scripts/test --all` builds; skipped where no Docker engine answers."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.docker.compose import Demo
+
+
+@pytest.fixture(autouse=True, scope="session")
+def engine() -> None:
+    try:
+        subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("no Docker engine answers")
 
 
 @pytest.fixture

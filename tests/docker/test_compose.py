@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import until
 from tests.docker.compose import Demo, comparison
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def happened(story: Any, what: str) -> list[int]:

@@ -12,7 +12,7 @@ from tests.conftest import until
 from tests.docker.compose import IMAGE, ROOT
 from tests.docker.hosts import Hosts
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 SECTION = (ROOT / "docs" / "distributed.md").read_text().split("## Plain hosts over ssh")[1].split("\n## ")[0]
 LINES = [line for block in SECTION.split("```sh\n")[1:] for line in block.split("```")[0].splitlines()]
 

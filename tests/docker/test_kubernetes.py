@@ -14,7 +14,7 @@ from tests.docker.compose import IMAGE
 from tests.docker.kubelet import Kubelet, docker
 from tests.test_kubernetes import MANIFESTS, PODS
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 UID = PODS["Job worker"]["spec"]["securityContext"]["runAsUser"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.docker.compose import COMPOSE, ROOT, Demo, comparison
 from tests.e2e.test_by_hand import free_address
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def test_the_document_s_own_lines_work_one_after_another(demo: Callable[..., Demo], tmp_path: Path) -> None:

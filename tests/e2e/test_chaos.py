@@ -7,6 +7,7 @@ import pytest
 from tests.chaos import SAMPLES, STAGES, chaos
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_run_survives_chaos_and_accounts_for_every_sample(tmp_path: Path) -> None:
     outcome = chaos(tmp_path, cycles=1, cycle_s=25, seed=0)

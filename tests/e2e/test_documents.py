@@ -61,6 +61,7 @@ def succeeds(words: list[str], folder: Path) -> None:
     assert done.returncode == 0, (words, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)  # a dozen commands, each with processes of its own
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if alone(name)])
 def test_the_commands_work_one_after_another(document: str, tmp_path: Path) -> None:
@@ -95,6 +96,7 @@ def serves_until_interrupted(words: list[str], folder: Path) -> None:
 BENCHES = [words for name in DOCUMENTS for words in commands(name) if words[0] == "bench"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", BENCHES, ids=" ".join)
 def test_the_commands_to_measure_work(words: list[str], tmp_path: Path) -> None:
     """One round of two trials: two values of a list, or else two sides."""
@@ -108,6 +110,7 @@ def test_the_commands_to_measure_work(words: list[str], tmp_path: Path) -> None:
     assert "samples/s" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if {"coordinator", "worker"} <= {w[0] for w in commands(name)}])
 def test_the_commands_to_do_it_by_hand_work_together(document: str, tmp_path: Path) -> None:
     """Each host of the document is a folder, and an address of loopback. Where one worker is written, it stands for four.
@@ -141,6 +144,7 @@ def test_the_commands_to_do_it_by_hand_work_together(document: str, tmp_path: Pa
 PROGRAMS = [pytest.param(program, id=f"{name} {i}") for name in DOCUMENTS for i, program in enumerate(blocks(name, "python"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_the_program_runs_and_prints_what_is_shown(program: str, tmp_path: Path) -> None:
     """What is shown is the block of text after it, if there is one; numbers may be others."""
@@ -217,8 +221,9 @@ def test_the_scripts_exist_and_are_short() -> None:
 
 def test_scripts_and_documents_name_only_options_that_exist() -> None:
     texts = [*DOCUMENTS.values(), *(path.read_text() for path in (ROOT / "scripts").iterdir())]
-    known = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", reference() + (ROOT / "tests" / "chaos.py").read_text())) | {"--help"}
-    foreign = "--quiet --disable --editable --check --no --logdir --dist --wheel-dir "  # of pip, ruff, pytest and so on
+    own = "".join((ROOT / path).read_text() for path in ("tests/chaos.py", "tests/conftest.py"))
+    known = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", reference() + own)) | {"--help", "--torch"}
+    foreign = "--quiet --disable --editable --check --no --logdir --wheel-dir --index-url "  # of pip, ruff, pytest and so on
     foreign += "--detach --scale --follow --rm --entrypoint --network --tag --namespace --current --from-file "  # of engines
     foreign += "--head --node-ip --include-dashboard"  # of ray start
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.conftest import until
 from tests.e2e.commands import environment, read_until, started
@@ -80,6 +81,7 @@ def received(report: dict[str, Any]) -> int:
     return sum(worker["bytes_received"] for worker in report["workers_detail"])
 
 
+@pytest.mark.slow
 def test_a_flood_of_hostile_frames_changes_neither_the_run_nor_its_memory(tmp_path: Path) -> None:
     alone, flooded = run_beside(tmp_path / "alone", 0), run_beside(tmp_path / "flooded", MESSAGES)
     taken = received(flooded.report) - received(alone.report)

@@ -18,6 +18,7 @@ from tests.e2e.commands import ENDLESS, SMALL
 from tests.e2e.looking import colours, events, figures, get, has_colour, is_wider_than_its_window, nameless, text
 
 Open: TypeAlias = Callable[..., Page]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True, scope="module")

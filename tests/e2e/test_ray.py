@@ -20,6 +20,7 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
+@pytest.mark.slow
 def test_two_nodes_train_what_one_machine_trains_bit_for_bit_and_tensors_travel_on_zeromq(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -42,6 +43,7 @@ def test_two_nodes_train_what_one_machine_trains_bit_for_bit_and_tensors_travel_
     assert travelled < 1.2 * on_zeromq, "no more has gone over the cable than the workers have sent and received themselves"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_on_the_other_node_is_restarted_by_ray(cluster: Cluster, tmp_path: Path) -> None:
     command = ["train", *cluster.options, "--hidden", "32,32,32", "--epochs", "200", "--out", "run"]
     main = started(*command, cwd=tmp_path, where=cluster.head.here)
@@ -59,6 +61,7 @@ def test_a_worker_that_is_killed_on_the_other_node_is_restarted_by_ray(cluster: 
     assert report["test_accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced_and_ctrl_c_leaves_none(cluster: Cluster, tmp_path: Path) -> None:
     command = ["train", *cluster.options, *ENDLESS, "--stall-timeout", "2", "--fault", "stop:stage=2,microbatch=400"]
     main = started(*command, "--out", "run", cwd=tmp_path, where=cluster.head.here)
@@ -75,6 +78,7 @@ def test_a_worker_that_hangs_is_replaced_and_ctrl_c_leaves_none(cluster: Cluster
     until("the workers to end", lambda: gone(workers) and not cluster.workers())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_when_the_command_is_killed_no_worker_is_left_on_any_node(
     cluster: Cluster, number: signal.Signals, code: int, tmp_path: Path
@@ -92,6 +96,7 @@ def test_when_the_command_is_killed_no_worker_is_left_on_any_node(
     until("the workers to end", lambda: gone(workers) and not cluster.workers())
 
 
+@pytest.mark.slow
 def test_a_cluster_with_too_little_room_is_one_sentence(cluster: Cluster, tmp_path: Path) -> None:
     command = ["train", *cluster.options, *SMALL, "--set", "runtime.threads=2", "--out", "run"]
     done = decoupled(*command, cwd=tmp_path, where=cluster.head.here)
@@ -102,6 +107,7 @@ def test_a_cluster_with_too_little_room_is_one_sentence(cluster: Cluster, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_where_no_cluster_answers_one_sentence_says_what_to_do(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
     done = decoupled("train", "--launcher", "ray", "--ray-address", "127.0.0.1:1", "--out", "run", cwd=tmp_path)

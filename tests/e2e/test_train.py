@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from decoupled import Progress, Run, load_network, train
-from tests.e2e.commands import SMALL, decoupled
+from tests.e2e.commands import SMALL, decoupled, is_one_sentence
 
 FIELDS = {
     "schedule", "workers", "data", "samples_per_s", "seconds", "epochs", "updates", "test_accuracy", "test_loss", "overlap",
@@ -182,3 +182,24 @@ def test_addition_is_really_solved(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "report.json").read_text())["test_accuracy"] >= 0.99
+
+
+def test_states_and_results_that_are_larger_than_a_message_may_be_are_kept_and_gone_on_from(tmp_path: Path) -> None:
+    """Each layer has 262,144 bytes of weights, and a worker that is lost goes on from three times as much."""
+    options = ["--hidden", "256,256,256", "--epochs", "4", "--set", "checkpoint.every=5", "--fault", "kill:stage=1,microbatch=40"]
+
+    done = decoupled("train", *options, "--set", "link.message_bytes_max=132000", "--out", "run", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    incidents = json.loads((tmp_path / "run" / "report.json").read_text())["incidents"]
+    assert [incident["what"] for incident in incidents] == ["lost", "rejoined"]
+    assert load_network(tmp_path / "run").arrays["layer1.weight"].nbytes == 1 << 18
+
+
+def test_a_message_limit_that_a_batch_does_not_fit_into_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    done = decoupled("train", *SMALL, "--set", "link.message_bytes_max=2000", "--out", "run", cwd=tmp_path)
+
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)
+    assert "link.message_bytes_max is 2,000" in done.stderr
+    assert not (tmp_path / "run").exists()

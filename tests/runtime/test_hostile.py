@@ -165,20 +165,40 @@ def test_greetings_of_strangers_do_not_push_out_that_of_the_upstream_stage() -> 
     assert not cluster.coordinator.metrics.incidents
 
 
+CHUNK: dict[str, Any] = {"name": "a", "shape": [2], "begins": True, "left": 0, "bytes": 1000, "about": {}}
+
+
 @pytest.mark.parametrize(
-    ("body", "tensors"),
+    ("changes", "tensors"),
     [
-        ({}, (np.zeros(2),)),
-        ({"name": 1, "shape": [2], "left": 0, "about": {}}, (np.zeros(2),)),
-        ({"name": "a", "shape": ["2"], "left": 0, "about": {}}, (np.zeros(2),)),
-        ({"name": "a", "shape": [2], "left": 0, "about": []}, (np.zeros(2),)),
-        ({"name": "a", "shape": [2], "left": 0, "about": {}}, (np.zeros(3),)),
-        ({"name": "a", "shape": [2], "left": 0, "about": {}}, (np.zeros(1),)),
-        ({"name": "a", "shape": [-1, -2], "left": 0, "about": {}}, (np.zeros(2),)),
-        ({"name": "a", "shape": [2], "left": 0, "about": {}}, (np.zeros((1, 2)),)),
-        ({"name": "a", "shape": [2], "left": 0, "about": {}}, ()),
+        ({"name": 1}, (np.zeros(2),)),
+        ({"shape": ["2"]}, (np.zeros(2),)),
+        ({"shape": [-1, -2]}, (np.zeros(2),)),
+        ({"about": []}, (np.zeros(2),)),
+        ({"bytes": "many"}, (np.zeros(2),)),
+        ({"bytes": 2}, (np.zeros(2),)),
+        ({"bytes": -1}, (np.zeros(2),)),
+        ({}, (np.zeros(3),)),
+        ({}, (np.zeros(1),)),
+        ({}, (np.zeros((1, 2)),)),
+        ({}, ()),
     ],
 )
-def test_what_is_no_piece_of_a_parcel_is_refused(body: dict[str, Any], tensors: tuple[Any, ...]) -> None:
+def test_what_is_no_chunk_is_refused(changes: dict[str, Any], tensors: tuple[Any, ...]) -> None:
+    Chunks().add(Message(Kind.RESULT, body=CHUNK, tensors=(np.zeros(2),)))
     with pytest.raises((TypeError, ValueError)):
-        Chunks().add(Message(Kind.RESULT, body=body, tensors=tensors))
+        Chunks().add(Message(Kind.RESULT, body=CHUNK | changes, tensors=tensors))
+
+
+@pytest.mark.parametrize("kind", [Kind.SNAPSHOT, Kind.RESULT])
+def test_a_worker_that_sends_more_than_a_stage_can_have_is_dismissed(kind: Kind) -> None:
+    cluster = Cluster(small("dni"), dataset())
+    cluster.assemble()
+    (worker, *_), attempt = cluster.coordinator.group.rendezvous.taken, cluster.coordinator.group.attempt
+    body = CHUNK | {"bytes": 1 << 40, "left": 10**6}
+
+    sent = Message(kind, run=attempt.attempt_id, stage=0, body=body, tensors=(np.zeros(1),))
+    cluster.coordinator._receive(worker.peer, sent, "")
+
+    (incident,) = cluster.coordinator.metrics.incidents
+    assert "1,099,511,627,776 bytes" in incident.detail

@@ -140,7 +140,6 @@ def test_evaluations_that_were_lost_with_a_worker_are_made_again() -> None:
     check_account(report)
 
 
-@pytest.mark.parametrize("seed", range(300))
 def test_whatever_dies_when_every_sample_is_accounted_for(seed: int) -> None:
     """Any schedule and overflow, stages that die at any moment, several at once, gradients lost, late and twice."""
     rng = random.Random(seed)
@@ -183,7 +182,6 @@ def any_cluster(rng: random.Random, seed: int) -> Cluster:
     return cluster_of(a_run(**values, supervision=supervision), seed, **hints)
 
 
-@pytest.mark.parametrize("seed", range(12))
 def test_a_run_resumed_from_any_checkpoint_makes_every_evaluation(seed: int) -> None:
     """Also from one that was made just after an evaluation was lost with a worker."""
     run = a_run(runtime={"evaluate_every": 1}, checkpoint={"every": 1, "keep": 100})

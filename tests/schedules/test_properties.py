@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from decoupled.schedules.actions import Action, Backward, Drop, EndFeed, Evaluate, Evict, Forward, Refine, Send, Source, Update
@@ -166,7 +166,6 @@ def check_one_update_each(actions: list[Action]) -> None:
 
 @pytest.mark.parametrize("name", PATIENT)
 @given(data=st.data(), stages=st.integers(1, 4), microbatches=st.integers(0, 25))
-@settings(max_examples=40, deadline=None)
 def test_any_order_of_delivery_ends_with_every_microbatch_trained_on_once(
     name: str, data: st.DataObject, stages: int, microbatches: int
 ) -> None:
@@ -182,7 +181,6 @@ def test_any_order_of_delivery_ends_with_every_microbatch_trained_on_once(
 
 @pytest.mark.parametrize("name", SYNCHRONOUS)
 @given(data=st.data(), stages=st.integers(1, 4), microbatches=st.integers(0, 25), minibatch=st.integers(1, 4))
-@settings(max_examples=40, deadline=None)
 def test_any_order_of_delivery_ends_with_one_update_for_each_minibatch(
     name: str, data: st.DataObject, stages: int, microbatches: int, minibatch: int
 ) -> None:
@@ -207,7 +205,6 @@ def fate_of(gradient: Event, data: st.DataObject) -> list[Event]:
 
 @pytest.mark.parametrize("name", PATIENT)
 @given(data=st.data(), microbatches=st.integers(1, 25))
-@settings(max_examples=40, deadline=None)
 def test_lost_and_doubled_gradients_starve_nobody_once_patience_runs_out(
     name: str, data: st.DataObject, microbatches: int
 ) -> None:
@@ -223,7 +220,6 @@ def test_lost_and_doubled_gradients_starve_nobody_once_patience_runs_out(
 
 @pytest.mark.parametrize("name", OVERFLOWING)
 @given(data=st.data(), stages=st.integers(1, 4), microbatches=st.integers(0, 25))
-@settings(max_examples=40, deadline=None)
 def test_whatever_is_dropped_each_stage_trains_on_all_that_arrives_and_ends(
     name: str, data: st.DataObject, stages: int, microbatches: int
 ) -> None:

@@ -30,6 +30,15 @@ def test_a_span_has_its_kind_its_microbatch_its_start_and_its_end() -> None:
     assert rows[:, 1:].tolist() == [[7, 100, 150], [7, 150, 180], [-1, 180, 181]]
 
 
+def test_spans_that_are_many_are_taken_before_they_fill_a_message() -> None:
+    made = Spans()
+    while not made.are_many:
+        made.add(Forward(0), 0, 1)
+
+    assert made.take().nbytes <= 1 << 15
+    assert not made.are_many
+
+
 def test_what_was_taken_is_not_given_again() -> None:
     made = Spans()
     made.add(Forward(0), 0, 1)
