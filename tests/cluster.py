@@ -4,8 +4,10 @@ Time moves only when nothing can happen without it, so a run is the same for the
 """
 
 import copy
+from concurrent.futures import Future
+from typing import TypeVar
 
-from decoupled.checkpoint import Checkpoint
+from decoupled.checkpoint import Checkpoint, StageState
 from decoupled.config import Run
 from decoupled.data.dataset import Dataset
 from decoupled.errors import RunFailed
@@ -14,6 +16,7 @@ from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.worker import Worker
 from decoupled.transport.simulated import Faults, SimulatedNetwork
 
+T = TypeVar("T")
 STEPS_MAX = 2_000_000
 
 
@@ -34,6 +37,22 @@ class MemoryStore:
 
     def latest(self) -> Checkpoint | None:
         return self.saved[-1] if self.saved else None
+
+    def load(self) -> Future[Checkpoint | None]:
+        return _done(self.latest())
+
+    def load_stage(self, stage: int) -> Future[StageState | None]:
+        return _done(latest.stage(stage) if (latest := self.latest()) is not None else None)
+
+    def pass_on_warnings(self) -> None:
+        """Nothing goes wrong."""
+
+
+def _done(value: T) -> Future[T]:
+    """What is there at once, so that a cluster is one thread."""
+    future = Future[T]()
+    future.set_result(value)
+    return future
 
 
 class Cluster:
@@ -71,7 +90,7 @@ class Cluster:
 
     def kill(self, stage: int) -> None:
         """Has the worker of that stage vanish, with all that it knew."""
-        peer = self.coordinator.group.rendezvous.workers[stage]
+        peer = self.coordinator.group.members.workers[stage]
         assert peer is not None, f"stage {stage} has no worker to lose"
         self._end(int(peer.peer.removeprefix("worker-")))
 

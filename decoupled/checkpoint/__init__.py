@@ -5,6 +5,6 @@ Must never know: what an array is for, or who trains. A file is written whole or
 """
 
 from decoupled.checkpoint.files import load_arrays, save_arrays, write_whole
-from decoupled.checkpoint.store import Checkpoint, Store
+from decoupled.checkpoint.store import Checkpoint, StageState, Store
 
-__all__ = ["Checkpoint", "Store", "load_arrays", "save_arrays", "write_whole"]
+__all__ = ["Checkpoint", "StageState", "Store", "load_arrays", "save_arrays", "write_whole"]

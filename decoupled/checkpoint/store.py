@@ -9,12 +9,13 @@ import hashlib
 import os
 import re
 import shutil
-import threading
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,8 +23,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from decoupled.checkpoint.files import load_arrays, pack_arrays, write_whole
 from decoupled.errors import UsageError
 
+T = TypeVar("T")
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"([0-9]{10,})(?:-([0-9]+))?")  # of a folder: the microbatch, and how often it was there before
+
+
+class StageState(NamedTuple):
+    """A stage's part of a checkpoint: its arrays, and what is to be known about them."""
+
+    arrays: dict[str, NDArray[Any]]
+    about: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +43,10 @@ class Checkpoint:
     arrays: list[dict[str, NDArray[Any]]]
     about_stages: list[dict[str, Any]]
     about: dict[str, Any]
+
+    def stage(self, stage: int) -> StageState:
+        """One stage's part."""
+        return StageState(self.arrays[stage], self.about_stages[stage])
 
 
 class _File(BaseModel):
@@ -56,7 +69,7 @@ class _Manifest(BaseModel):
 
 
 class Store:
-    """Writes checkpoints in a thread of its own, so that nobody waits for the disk; reads the newest that is sound."""
+    """Writes and reads checkpoints in a thread of its own, one after another, so that nobody waits for the disk."""
 
     def __init__(self, folder: Path, keep: int, warn: Callable[[str], None], trains: str = "") -> None:
         """Keeps the newest `keep` in the folder; `warn` hears sentences about what cannot be written or used.
@@ -64,62 +77,80 @@ class Store:
         `trains` says what is trained; checkpoints in which it says something else are refused.
         """
         self._folder, self._keep, self._warn, self._trains = folder, keep, warn, trains
-        self._thread: threading.Thread | None = None
-        self._said: list[str] = []  # by the thread, for `warn`
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._jobs: list[Future[Any]] = []  # under way, or waiting for the thread
+        self._warnings: deque[str] = deque()  # by the thread, for `warn`
         self.last_saved: int | None = None  # the microbatch of the last one that is on disk
 
     @property
     def is_busy(self) -> bool:
-        """A checkpoint is being written. Passes on what there was to say about the last one."""
-        if self._thread is not None and not self._thread.is_alive():
-            self.finish()
-        return self._thread is not None
+        """A checkpoint is being written or read."""
+        self._jobs = [job for job in self._jobs if not job.done()]
+        return bool(self._jobs)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Begins to write a checkpoint, after the one before. The arrays must not change any more."""
-        self.finish()
-        self._thread = threading.Thread(target=self._save, args=(checkpoint,), name="checkpoint")
-        self._thread.start()
+        """Begins to write a checkpoint. The arrays must not change any more."""
+        self._begin(lambda: self._save(checkpoint))
+
+    def load(self) -> "Future[Checkpoint | None]":
+        """Begins to read the newest checkpoint that is complete and sound, if any, after those that are being written."""
+        return self._begin(lambda: self._newest(_whole))
+
+    def load_stage(self, stage: int) -> "Future[StageState | None]":
+        """Begins to read one stage's part of the newest checkpoint in which that is sound; no other part is looked at."""
+        return self._begin(lambda: self._newest(lambda folder, manifest: _read(folder, stage, manifest.files[stage])))
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is complete and sound, if any. Waits for it."""
+        found = self.load().result()
+        self.pass_on_warnings()
+        return found
 
     def finish(self) -> None:
-        """Waits until the checkpoint under way is on disk, or has failed."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        while self._said:
-            self._warn(self._said.pop())
+        """Waits until nothing is being written or read."""
+        wait(self._jobs)
+        self.pass_on_warnings()
+
+    def pass_on_warnings(self) -> None:
+        """Says what there is to say about checkpoints that could not be written or used, in the thread that asks."""
+        while self._warnings:
+            self._warn(self._warnings.popleft())
+
+    def _begin(self, job: Callable[[], T]) -> "Future[T]":
+        future = self._thread.submit(job)
+        self._jobs.append(future)
+        return future
 
     def _save(self, checkpoint: Checkpoint) -> None:
+        """Whatever goes wrong costs the checkpoint and is said; the thread goes on."""
         folder = self._place(checkpoint.microbatch)
         try:
-            folder.mkdir(parents=True)
-            files = [self._write(folder, stage, checkpoint) for stage in range(len(checkpoint.arrays))]
-            _sync(folder)
-            manifest = _Manifest(
-                format=1, microbatch=checkpoint.microbatch, trains=self._trains, files=files, about=checkpoint.about
-            )
-            manifest.sha256 = manifest.digest()
-            write_whole(folder / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
-            _sync(folder)
-            _sync(self._folder)
-        except (OSError, MemoryError) as error:
+            self._write(folder, checkpoint)
+        except Exception as error:  # a full disk, too little memory, an array that cannot be written
             shutil.rmtree(folder, ignore_errors=True)
-            reason = error.strerror if isinstance(error, OSError) else "no memory left"
-            self._said.append(f"The checkpoint {folder} could not be written: {reason}. Training goes on without it.")
+            self._warnings.append(f"The checkpoint {folder} could not be written: {_reason(error)}. Training goes on without it.")
             return
         self.last_saved = checkpoint.microbatch
-        self._prune(folder)
+        try:
+            self._prune(folder)
+        except OSError as error:
+            self._warnings.append(f"The checkpoints before {folder} could not be removed: {_reason(error)}.")
+
+    def _write(self, folder: Path, checkpoint: Checkpoint) -> None:
+        folder.mkdir(parents=True)
+        files = [_write_stage(folder, stage, checkpoint.stage(stage)) for stage in range(len(checkpoint.arrays))]
+        _sync(folder)
+        manifest = _Manifest(format=1, microbatch=checkpoint.microbatch, trains=self._trains, files=files, about=checkpoint.about)
+        manifest.sha256 = manifest.digest()
+        write_whole(folder / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+        _sync(folder)
+        _sync(self._folder)
 
     def _place(self, microbatch: int) -> Path:
         """A folder that is not there yet."""
         name = f"{microbatch:010d}"
         names = (f"{name}-{before}" if before else name for before in count())
         return next(folder for folder in map(self._folder.joinpath, names) if not os.path.lexists(folder))
-
-    def _write(self, folder: Path, stage: int, checkpoint: Checkpoint) -> _File:
-        content = pack_arrays(checkpoint.arrays[stage], checkpoint.about_stages[stage])
-        write_whole(folder / _name(stage), content)
-        return _File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
     def _prune(self, newest: Path) -> None:
         """Removes what is older than the newest few, finished or not. What a run was taken back from does not count."""
@@ -133,19 +164,23 @@ class Store:
         """Those of all checkpoints, the oldest first."""
         return sorted((path for path in self._folder.glob("*") if _NAME.fullmatch(path.name) and path.is_dir()), key=_age)
 
-    def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is complete and sound, if any."""
-        self.finish()
+    def _newest(self, read: "Callable[[Path, _Manifest], T]") -> T | None:
         for folder in reversed(self._folders()):
             try:
-                return _load(folder, self._trains)
+                return read(folder, _manifest(folder, self._trains))
             except UsageError as error:
-                self._warn(f"{error} The checkpoint before it is used instead, if there is one.")
+                self._warnings.append(f"{error} The checkpoint before it is used instead, if there is one.")
         return None
 
 
-def _load(folder: Path, trains: str) -> Checkpoint:
-    """A checkpoint. Raises UsageError, naming the file, when anything about it is not as it was written for this run."""
+def _write_stage(folder: Path, stage: int, state: StageState) -> _File:
+    content = pack_arrays(*state)
+    write_whole(folder / _name(stage), content)
+    return _File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _manifest(folder: Path, trains: str) -> _Manifest:
+    """A checkpoint's manifest. Raises UsageError, naming the file, when it is not as it was written for this run."""
     path = folder / MANIFEST
     try:
         manifest = _Manifest.model_validate_json(path.read_bytes())
@@ -160,11 +195,17 @@ def _load(folder: Path, trains: str) -> Checkpoint:
         raise UsageError(f"{path} cannot be used: it is of a run that trains something else.")
     if manifest.microbatch != _age(folder)[0]:
         raise UsageError(f"{path} cannot be used: it is that of a checkpoint after microbatch {manifest.microbatch}.")
-    loaded = [_read(folder / _name(stage), file) for stage, file in enumerate(manifest.files)]
-    return Checkpoint(manifest.microbatch, [arrays for arrays, _ in loaded], [about for _, about in loaded], manifest.about)
+    return manifest
 
 
-def _read(path: Path, file: _File) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def _whole(folder: Path, manifest: _Manifest) -> Checkpoint:
+    states = [_read(folder, stage, file) for stage, file in enumerate(manifest.files)]
+    return Checkpoint(manifest.microbatch, [state.arrays for state in states], [state.about for state in states], manifest.about)
+
+
+def _read(folder: Path, stage: int, file: _File) -> StageState:
+    """A stage's part. Raises UsageError, naming the file, when it is not as it was written."""
+    path = folder / _name(stage)
     try:
         if path.stat().st_size != file.bytes:
             raise UsageError(f"{path} has {path.stat().st_size:,} bytes and should have {file.bytes:,}.")
@@ -174,7 +215,7 @@ def _read(path: Path, file: _File) -> tuple[dict[str, NDArray[Any]], dict[str, A
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
     if found != file.sha256:
         raise UsageError(f"{path} is damaged: its content does not fit its checksum.")
-    return load_arrays(path)
+    return StageState(*load_arrays(path))
 
 
 def _age(folder: Path) -> tuple[int, int]:
@@ -185,6 +226,12 @@ def _age(folder: Path) -> tuple[int, int]:
 
 def _name(stage: int) -> str:
     return f"stage{stage}.safetensors"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "no memory left" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
 
 
 def _sync(folder: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decoupled.launch.interface import Ended, Launcher
-from decoupled.runtime.rendezvous import WorkerInfo
+from decoupled.runtime.membership import WorkerInfo
 from decoupled.transport.keys import Keys, of_coordinator
 
 
@@ -16,6 +16,7 @@ class Meeting:
     address: str
     keys: Keys | None
     are_kept: bool
+    are_started_here = False
 
     def __enter__(self) -> "Meeting":
         return self

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from decoupled.runtime.rendezvous import WorkerInfo
+from decoupled.runtime.membership import WorkerInfo
 from decoupled.transport.keys import Keys
 
 
@@ -33,6 +33,10 @@ class Workers(AbstractContextManager[Any], Protocol):
     @property
     def are_kept(self) -> bool:
         """Whether they are to wait for another run after this one."""
+
+    @property
+    def are_started_here(self) -> bool:
+        """Whether `start` starts them itself; otherwise people do, or an engine that has its own reasons to wait."""
 
     def start(self, coordinator: str, count: int) -> None:
         """Starts so many workers, or none, which join the coordinator there. Raises RunFailed when that is not possible.

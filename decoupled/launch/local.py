@@ -12,7 +12,7 @@ from types import TracebackType
 from decoupled.errors import RunFailed
 from decoupled.launch.interface import Ended, Workers
 from decoupled.launch.plan import worker_command, worker_environment
-from decoupled.runtime.rendezvous import WorkerInfo
+from decoupled.runtime.membership import WorkerInfo
 
 PATIENCE_S = 3.0  # for workers to end by themselves before they are killed
 
@@ -22,6 +22,7 @@ class LocalWorkers:
 
     keys = None
     are_kept = False
+    are_started_here = True
 
     def __init__(self, threads: int) -> None:
         self._threads = threads

@@ -18,7 +18,7 @@ from typing import Any
 from decoupled.errors import RunFailed, UsageError
 from decoupled.launch.interface import Ended, Launcher
 from decoupled.launch.plan import BLAS_VARIABLES
-from decoupled.runtime.rendezvous import WorkerInfo
+from decoupled.runtime.membership import WorkerInfo
 from decoupled.transport.address import listening
 from decoupled.transport.keys import passing
 from decoupled.version import __version__
@@ -35,6 +35,7 @@ class RayWorkers:
     """Workers, a Workers, on the nodes of a Ray cluster of which this machine is one."""
 
     are_kept = False
+    are_started_here = False  # Ray restarts them, when it has room
 
     def __init__(self, address: str, count: int, threads: int) -> None:
         """`address` is the cluster's, as HOST:PORT, or auto. Raises UsageError when Ray is not installed."""

@@ -53,7 +53,7 @@ def run_coordinator(
         where = transport.bind(workers.address)
         members = (keys.public, *keys.known) if keys is not None else ()
         transport.admit(members)
-        coordinator = Coordinator(resolved, transport, store, resume, members)
+        coordinator = Coordinator(resolved, transport, store, resume, members, starts_workers=workers.are_started_here)
         stack.push(lambda kind, *_: coordinator.stop(is_over=kind is None, are_kept=workers.are_kept))  # runs first
         workers.start(where, len(resolved.stages))
         next_report_s, joined, told, tended_at = 0.0, -1, 0, 0.0
@@ -63,9 +63,9 @@ def run_coordinator(
                 _tend(workers, coordinator, where)
             coordinator.step(POLL_S)
             for fault in callbacks.faults():
-                coordinator.group.inflict(fault)
-            if len(coordinator.group.rendezvous.taken) != joined:
-                joined = len(coordinator.group.rendezvous.taken)
+                coordinator.group.inject(fault)
+            if len(coordinator.group.members.taken) != joined:
+                joined = len(coordinator.group.members.taken)
                 callbacks.waiting(where, joined, len(resolved.stages))
             is_news = len(coordinator.metrics.incidents) != told
             if coordinator.is_training and (is_news or coordinator.seconds >= next_report_s):
@@ -77,8 +77,8 @@ def run_coordinator(
 
 def _tend(workers: Workers, coordinator: Coordinator, where: str) -> None:
     """Tells the coordinator which workers have ended, and does what it wants done about them."""
-    while coordinator.group.condemned:
-        workers.kill(coordinator.group.condemned.pop())
+    while coordinator.group.to_kill:
+        workers.kill(coordinator.group.to_kill.pop())
     for ended in workers.take_ended():
         if ended.is_failure and not coordinator.is_training:  # the next one would fail as well
             raise RunFailed(f"Worker process {ended.pid} died ({ended.how}), so the run was stopped.")

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable
 
-from decoupled.checkpoint import Checkpoint
 from decoupled.errors import RunFailed
 from decoupled.nn.network import Network
 from decoupled.runtime import feed
@@ -22,7 +21,7 @@ from decoupled.wire.messages import MALFORMED, Message
 
 
 class Attempt:
-    """What is fed, who is ready, and what has come of it. Its messages carry its id, so none of another is taken for its own."""
+    """What is fed, and what has come of it. Its messages carry its id, so none of another is taken for its own."""
 
     def __init__(
         self,
@@ -31,15 +30,14 @@ class Attempt:
         metrics: RunMetrics,
         transport: Transport,
         clock: Callable[[], float],
-        checkpoint: Checkpoint | None,
+        state: RunState | None,
     ) -> None:
-        """Raises UsageError when the checkpoint does not say how the run stood."""
+        """Goes on from how the run stood at a checkpoint; None: from the beginning."""
         run, dataset = resolved.run, resolved.dataset
-        state = RunState.of(checkpoint) if checkpoint is not None else RunState(Cursor())
+        state = state or RunState(Cursor())
         stream = feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every, run.microbatches or 1)
-        self.attempt_id, self.checkpoint = secrets.token_hex(8), checkpoint
+        self.attempt_id = secrets.token_hex(8)
         self.feed_link = FeedLink(self.attempt_id, DataStream(stream, state.fed), checkpoints, transport, clock)
-        self.ready: set[int] = set()  # stages that have found their neighbours
         self.results = [Chunks() for _ in resolved.stages]
         metrics.evaluations = Evaluations(len(dataset.x_test), state.evaluations)
         checkpoints.begin(clock(), state.fed.number - 1)

@@ -1,9 +1,10 @@
 """The checkpoint coordinator: when a snapshot begins, its parts as one checkpoint, and the state that stages go on from."""
 
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from decoupled.checkpoint import Checkpoint
+from decoupled.checkpoint import Checkpoint, StageState
 from decoupled.config import CheckpointOptions
 from decoupled.errors import UsageError
 from decoupled.runtime.chunks import Chunks, into_chunks
@@ -23,7 +24,9 @@ class Storing(Protocol):
     @property
     def last_saved(self) -> int | None: ...
     def save(self, checkpoint: Checkpoint) -> None: ...
-    def latest(self) -> Checkpoint | None: ...
+    def load(self) -> Future[Checkpoint | None]: ...
+    def load_stage(self, stage: int) -> Future[StageState | None]: ...
+    def pass_on_warnings(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ class CheckpointCoordinator:
         if self._barrier.add(stage, message.microbatch) and self._fed is not None:
             whole = RunState(self._fed, self._evaluations, state.seconds, state.generations, state.incidents)
             arrays, abouts = [part.arrays for part in self._parts], [part.about for part in self._parts]
+            self._parts = [Chunks() for _ in self._parts]  # the arrays are large: whoever saves them has them alone
             self._store.save(Checkpoint(message.microbatch, arrays, abouts, whole.to_json()))
         return stage == self._last
 
@@ -123,14 +127,19 @@ class CheckpointCoordinator:
         """A marker was lost with a worker."""
         self._barrier.give_up()
 
-    def latest(self) -> Checkpoint | None:
-        """The checkpoint to go on from; None: the beginning."""
-        return self._store.latest()
+    def load(self) -> Future[Checkpoint | None]:
+        """Begins to read the checkpoint that all go on from; None: the beginning."""
+        return self._store.load()
+
+    def load_stage(self, stage: int) -> Future[StageState | None]:
+        """Begins to read what one stage goes on from; None: the beginning."""
+        return self._store.load_stage(stage)
+
+    def pass_on_warnings(self) -> None:
+        """Has the store say what went wrong with checkpoints."""
+        self._store.pass_on_warnings()
 
 
-def state_messages(checkpoint: Checkpoint | None, stage: int, message_bytes_max: int = MESSAGE_BYTES_MAX) -> list[Message]:
+def state_messages(state: StageState | None, message_bytes_max: int = MESSAGE_BYTES_MAX) -> list[Message]:
     """What tells a worker the state that its stage has to go on from; nothing, if from the beginning."""
-    if checkpoint is None:
-        return []
-    arrays, about = checkpoint.arrays[stage], checkpoint.about_stages[stage]
-    return into_chunks(Kind.STATE, arrays, about, message_bytes_max=message_bytes_max)
+    return [] if state is None else into_chunks(Kind.STATE, state.arrays, state.about, message_bytes_max=message_bytes_max)

@@ -1,4 +1,4 @@
-"""The coordinator: seats the workers, feeds the first stage, gathers reports, evaluations and the trained arrays.
+"""The coordinator: gives workers their stages, feeds the first, gathers reports, evaluations and the trained arrays.
 
 It holds the data and makes no decision about training. Who takes part, and what follows when a worker is lost, is the
 group's business. `step` is all it takes to drive it.
@@ -40,12 +40,14 @@ class Coordinator:
         transport: Transport,
         store: Storing,
         resume: Checkpoint | None = None,
-        members: tuple[str, ...] = (),
+        keys: tuple[str, ...] = (),
         clock: Callable[[], float] = now_s,
+        starts_workers: bool = True,
     ) -> None:
-        """`members` are the public keys of all who may take part, with keys.
+        """`keys` are the public ones of all who may take part, if there are keys.
 
-        With `resume` the run goes on from that checkpoint. Raises UsageError when it does not say how the run stood.
+        With `resume` the run goes on from that checkpoint. With `starts_workers` whoever drives the coordinator starts a
+        worker for each of `take_due_starts`. Raises UsageError when the checkpoint does not say how the run stood.
         """
         self._resolved, self._transport, self._clock = resolved, transport, clock
         run, dataset = resolved.run, resolved.dataset
@@ -57,7 +59,7 @@ class Coordinator:
             self.metrics.generations = [generation + 1 for generation in state.generations]
             resumed = Incident(round(state.seconds, 3), None, "resumed", f"after microbatch {resume.microbatch}")
             self.metrics.incidents = (*state.incidents, resumed)
-        self.group = WorkerGroup(resolved, transport, self._checkpoints, self.metrics, clock, resume, members)
+        self.group = WorkerGroup(resolved, transport, self._checkpoints, self.metrics, clock, resume, keys, starts_workers)
         self._status = StatusService(transport, self.group)
 
     @property
@@ -88,25 +90,25 @@ class Coordinator:
     def stop(self, is_over: bool, are_kept: bool) -> None:
         """Tells all workers that the run is over, or was given up, and whether they are wanted for another."""
         body = {"again": True} if are_kept else {} if is_over else {"reason": "the run was ended before it was over"}
-        for worker in self.group.rendezvous.taken:
+        for worker in self.group.members.taken:
             self._transport.send(worker.peer, Message(Kind.STOP, body=body))
 
     def take_due_starts(self) -> int:
         """How many workers are to be started now, in the places of lost ones."""
-        return len(self.group.supervision.take_due(self._clock()))
+        return len(self.group.recovery.supervision.take_due(self._clock()))
 
     def _disconnected(self, peer: str) -> None:
-        stage = self.group.rendezvous.stage_of(peer)
+        stage = self.group.members.stage_of(peer)
         if stage is not None:
             self.group.disconnected(stage)
         elif peer == FIRST:
             self.group.feed_link_broke()
         else:
-            self.group.left(peer)
+            self.group.members.disconnected(peer)
             self._status.left(peer)
 
     def _receive(self, peer: str, message: Message, key: str) -> None:
-        stage = 0 if peer == FIRST else self.group.rendezvous.stage_of(peer)
+        stage = 0 if peer == FIRST else self.group.members.stage_of(peer)
         if stage is None:
             if message.kind is Kind.JOIN:
                 self.group.join(peer, message, key)
@@ -119,14 +121,15 @@ class Coordinator:
                 else:
                     self._hear(stage, message)
             except MALFORMED as error:
-                self.group.dismiss(stage, f"it sent a malformed {message.kind.value} message ({error!r:.200})")
+                self.group.stop_worker(stage, f"it sent a malformed {message.kind.value} message ({error!r:.200})")
 
     def _hear(self, stage: int, message: Message) -> None:
-        """What a seated worker says."""
+        """What the worker of a stage says."""
         attempt = self.group.attempt
+        is_current = message.generation == self.group.members.generations[stage]
         match message.kind:
-            case Kind.READY:
-                self.group.is_ready(stage)
+            case Kind.READY if is_current:
+                self.group.ready(stage, index(message.body.get("next", 0)))
             case Kind.REPORT:
                 counters = Counters.from_body(message.body["counters"] | {"stage": stage})
                 at_ns = index(message.body["at_ns"])
@@ -143,8 +146,8 @@ class Coordinator:
                     stream.passed(m)
             case Kind.RESULT:
                 attempt.take_result(stage, message)
-            case Kind.BROKEN:
-                self.group.link_broke()
+            case Kind.BROKEN if is_current:
+                self.group.link_broke(stage)
             case Kind.FAILED:
                 self.group.failed(stage, str(message.body["reason"]))
 

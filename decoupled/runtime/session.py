@@ -106,9 +106,9 @@ class StageSession:
 
     def lost(self, peer: str) -> None:
         """A link broke. Another is made to the same neighbour, which may live; if not, its successor will be named."""
-        if peer in (DOWNSTREAM, self._upstream) and not self._has_finished:
-            self.send(COORDINATOR, Message(Kind.BROKEN))
         if peer == DOWNSTREAM:
+            if not self._has_finished:
+                self.send(COORDINATOR, Message(Kind.BROKEN))
             self._renew()
 
     def _renew(self) -> None:
@@ -144,7 +144,7 @@ class StageSession:
         m, count, room = message.microbatch, message.body.get("count"), message.body.get("room")
         match message.kind:
             case Kind.WINDOW if isinstance(count, int) and isinstance(room, int) and message.body.get("link") == self._links:
-                self.send(COORDINATOR, Message(Kind.READY))
+                self.send(COORDINATOR, Message(Kind.READY, body={"next": message.generation}))
                 return PeerJoined(count, max(room, 0))
             case Kind.CREDIT if isinstance(count, int):
                 return CreditGranted(count)

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from operator import index
 
-from decoupled.runtime.rendezvous import WorkerInfo
+from decoupled.runtime.membership import WorkerInfo
 from decoupled.runtime.versions import as_told, versions
 from decoupled.runtime.worker_group import WorkerGroup
 from decoupled.transport.address import can_be_linked
@@ -73,7 +73,7 @@ class StatusService:
         self._answered.pop(peer, None)
 
     def _answer(self, at_ns: int) -> Message:
-        known = self._group.rendezvous.workers
+        known = self._group.members.workers
         workers = [_told(stage, worker) for stage, worker in enumerate(known) if worker is not None]
         body = {
             "host": platform.node()[:TEXT_MAX],

@@ -3,9 +3,13 @@
 from collections import deque
 from dataclasses import dataclass
 
+from decoupled.runtime.resolve import ResolvedRun
+
+SILENT_S = 1.5  # without a report, of which several should have come
 BUDGET_PERIOD_S = 600.0  # so long a restart counts
 BACKOFF_MAX_S = 30.0  # unless the first is longer
 DOUBLED_MAX = 1000  # or numbers would overflow
+JOIN_S = 60.0  # for a worker that was started to join
 REMEMBERED = 5  # reports, for how long a stage's computations take
 
 
@@ -20,6 +24,15 @@ class Policy:
     computation_s: float = 0.0  # what one takes, as far as it is known before the first
 
 
+def policy_of(resolved: ResolvedRun) -> Policy:
+    """That of a run: the limits leave room for reports, and for computations that are known to be long."""
+    run, options = resolved.run, resolved.run.supervision
+    silent_s = max(SILENT_S, 4 * run.runtime.report_every_s)
+    layers_max = max(map(len, resolved.stages))
+    known_s = (run.emulation.device_ms or 0.0) / 1000 * layers_max * run.emulation.straggler_factor
+    return Policy(options.restarts_max, options.backoff_s, silent_s, max(options.stall_timeout_s, silent_s), known_s)
+
+
 class _Watch:
     """What is known about the worker of one stage."""
 
@@ -27,7 +40,8 @@ class _Watch:
         self.heard_at: float | None = None  # None: there is none to hear from yet
         self.is_flagged = False
         self.start_at: float | None = None  # when a new worker is to be started
-        self.is_starting = False  # one has been, and has not joined yet
+        self.started_at: float | None = None  # when one was that has not joined yet
+        self.is_late = False  # that one, and it was said
         self.lost_at: deque[float] = deque()
         self.longest_s: deque[float] = deque(maxlen=REMEMBERED)  # computation in each of the last reports
 
@@ -71,19 +85,20 @@ class Supervision:
         """Nobody listened for so long, so nobody can be blamed for it."""
         for watch in self._watches:
             watch.heard_at = None if watch.heard_at is None else watch.heard_at + seconds
+            watch.started_at = None if watch.started_at is None else watch.started_at + seconds
 
     def expected(self) -> list[int]:
         """The stages for which workers have been started that have not joined yet."""
-        return [i for i, watch in enumerate(self._watches) if watch.is_starting]
+        return [i for i, watch in enumerate(self._watches) if watch.started_at is not None]
 
     def joined(self, stage: int) -> None:
         """The stage has a worker, whoever started it."""
-        self._watches[stage].start_at, self._watches[stage].is_starting = None, False
+        self._watches[stage].start_at = self._watches[stage].started_at = None
 
     def lost(self, stage: int, now: float) -> bool:
         """The worker has gone; says whether the stage may have another one."""
         watch = self._watches[stage]
-        watch.heard_at, watch.is_flagged, watch.is_starting = None, False, False
+        watch.heard_at, watch.is_flagged, watch.started_at = None, False, None
         while watch.lost_at and watch.lost_at[0] < now - BUDGET_PERIOD_S:
             watch.lost_at.popleft()
         doubled_s = self._policy.backoff_s * 2.0 ** min(len(watch.lost_at), DOUBLED_MAX)
@@ -95,8 +110,17 @@ class Supervision:
         """The stages for which a new worker is to be started now, each once."""
         due = [i for i, watch in enumerate(self._watches) if watch.start_at is not None and watch.start_at <= now]
         for stage in due:
-            self._watches[stage].start_at, self._watches[stage].is_starting = None, True
+            watch = self._watches[stage]
+            watch.start_at, watch.started_at, watch.is_late = None, now, False
         return due
+
+    def take_unjoined(self, now: float) -> list[int]:
+        """The stages for which a worker was started that takes too long to join, each once."""
+        late = [i for i, watch in enumerate(self._watches) if watch.started_at is not None and now - watch.started_at > JOIN_S]
+        found = [i for i in late if not self._watches[i].is_late]
+        for stage in found:
+            self._watches[stage].is_late = True
+        return found
 
     def take_silent(self, now: float) -> list[int]:
         """The stages whose worker has been silent for too long to be well, each once."""

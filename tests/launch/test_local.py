@@ -8,7 +8,7 @@ import pytest
 from decoupled.errors import RunFailed
 from decoupled.launch import local
 from decoupled.launch.local import LocalWorkers
-from decoupled.runtime.rendezvous import WorkerInfo
+from decoupled.runtime.membership import WorkerInfo
 from tests.conftest import until
 
 

@@ -123,7 +123,7 @@ def test_a_fault_that_is_asked_for_strikes_the_worker_of_its_stage(monkeypatch: 
     cluster = Cluster(Run(hidden=(4, 4), batch=10, epochs=1), DATA)
     cluster.assemble()
 
-    cluster.coordinator.group.inflict(Fault(kind="stop", stage=1, seconds=5))
+    cluster.coordinator.group.inject(Fault(kind="stop", stage=1, seconds=5))
     cluster.run()
 
     assert struck == [Fault(kind="stop", stage=1, seconds=5)]
@@ -135,7 +135,7 @@ def test_a_fault_for_a_stage_that_has_no_worker_or_is_none_strikes_nobody(monkey
     cluster = Cluster(Run(hidden=(4, 4), batch=10, epochs=1), DATA)
 
     for stage in (0, 3):
-        cluster.coordinator.group.inflict(kill(stage, 0))
+        cluster.coordinator.group.inject(kill(stage, 0))
     cluster.run()
 
     assert struck == []

@@ -194,7 +194,7 @@ def test_what_is_no_chunk_is_refused(changes: dict[str, Any], tensors: tuple[Any
 def test_a_worker_that_sends_more_than_a_stage_can_have_is_dismissed(kind: Kind) -> None:
     cluster = Cluster(small("dni"), dataset())
     cluster.assemble()
-    (worker, *_), attempt = cluster.coordinator.group.rendezvous.taken, cluster.coordinator.group.attempt
+    (worker, *_), attempt = cluster.coordinator.group.members.taken, cluster.coordinator.group.attempt
     body = CHUNK | {"bytes": 1 << 40, "left": 10**6}
 
     sent = Message(kind, run=attempt.attempt_id, stage=0, body=body, tensors=(np.zeros(1),))

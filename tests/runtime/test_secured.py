@@ -35,7 +35,7 @@ class Secured:
         members = (own.public, *own.known)
         self.hub.admit(members)
         run = Run(hidden=hidden, epochs=epochs, batch=16, feedback_every=1)
-        self.coordinator = Coordinator(resolve(run, blobs()), self.hub, MemoryStore(), members=members)
+        self.coordinator = Coordinator(resolve(run, blobs()), self.hub, MemoryStore(), keys=members)
         self.transports: list[ZeroMQ] = []
         self.workers: list[Worker] = []
 
@@ -77,7 +77,7 @@ def test_a_run_trains_to_its_end_and_every_link_is_encrypted(stack: ExitStack) -
 
     assert run.coordinator.report().test_accuracy is not None
     assert [mechanisms(transport) for transport in (run.hub, *run.transports)] == [{zmq.CURVE}] * 4
-    assert {worker.key for worker in run.coordinator.group.rendezvous.taken} == {keys.public for keys in run.keys}
+    assert {worker.key for worker in run.coordinator.group.members.taken} == {keys.public for keys in run.keys}
 
 
 def test_a_known_worker_that_claims_anothers_key_is_seated_with_its_own(stack: ExitStack) -> None:
@@ -87,26 +87,26 @@ def test_a_known_worker_that_claims_anothers_key_is_seated_with_its_own(stack: E
     body = {"address": "tcp://127.0.0.1:1", "version": __version__, "host": "here", "pid": 1}
 
     liar.send("coordinator", Message(Kind.JOIN, body=body | {"key": run.keys[0].public}))
-    until(lambda _: bool(run.coordinator.group.rendezvous.taken), liar, run)
+    until(lambda _: bool(run.coordinator.group.members.taken), liar, run)
 
-    assert [worker.key for worker in run.coordinator.group.rendezvous.taken] == [run.keys[1].public]
+    assert [worker.key for worker in run.coordinator.group.members.taken] == [run.keys[1].public]
 
 
 def test_a_worker_that_was_restarted_takes_part_with_the_same_key(stack: ExitStack) -> None:
     run = Secured(stack, hidden=(8,))
     run.enter(0)
-    while not run.coordinator.group.rendezvous.taken:
+    while not run.coordinator.group.members.taken:
         run.turn()
 
     run.workers.pop()
     run.transports.pop().close()
-    while run.coordinator.group.rendezvous.taken:
+    while run.coordinator.group.members.taken:
         run.turn()
     run.enter(0, 1)
     while not run.coordinator.is_done:
         run.turn()
 
-    assert {worker.key for worker in run.coordinator.group.rendezvous.taken} == {keys.public for keys in run.keys}
+    assert {worker.key for worker in run.coordinator.group.members.taken} == {keys.public for keys in run.keys}
 
 
 def test_a_stages_inbox_turns_strangers_away_and_the_run_goes_on(stack: ExitStack) -> None:
@@ -114,7 +114,7 @@ def test_a_stages_inbox_turns_strangers_away_and_the_run_goes_on(stack: ExitStac
     run.enter(0, 1, 2)
     while not run.coordinator.is_training:
         run.turn()
-    inbox, stranger = run.coordinator.group.rendezvous.taken[1], run.transport(fresh_keys())
+    inbox, stranger = run.coordinator.group.members.taken[1], run.transport(fresh_keys())
     stranger.connect("victim", inbox.address, "stranger", inbox.key)
 
     with pytest.raises(RunFailed, match="does not know its public key"):
@@ -133,7 +133,7 @@ def test_a_successor_with_a_known_key_takes_the_place_of_a_worker_that_is_lost(s
 
     run.workers.pop(1)
     run.transports.pop(1).close()
-    while len(run.coordinator.group.rendezvous.taken) == 3:
+    while len(run.coordinator.group.members.taken) == 3:
         run.turn()
     run.enter(1)
     while not run.coordinator.is_done:

@@ -43,7 +43,7 @@ def test_an_answer_names_nothing_by_which_a_guest_could_take_part() -> None:
 
     assert answer.run == ""
     assert cluster.coordinator.group.attempt.attempt_id not in text
-    assert not [worker for worker in cluster.coordinator.group.rendezvous.taken if worker.peer in text]
+    assert not [worker for worker in cluster.coordinator.group.members.taken if worker.peer in text]
 
 
 def test_a_guest_that_asks_on_is_told_no_more_until_it_comes_anew() -> None:

@@ -149,7 +149,7 @@ def test_whatever_dies_when_every_sample_is_accounted_for(seed: int) -> None:
         for _ in range(rng.randint(0, 60)):
             cluster.advance()
         for stage in rng.sample(range(3), rng.choice([1, 1, 1, 2, 3])):
-            if cluster.coordinator.group.rendezvous.workers[stage] is not None and not cluster.coordinator.is_done:
+            if cluster.coordinator.group.members.workers[stage] is not None and not cluster.coordinator.is_done:
                 cluster.kill(stage)
 
     cluster.run()
