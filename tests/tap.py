@@ -26,6 +26,13 @@ class Tap:
                 self._relay(key.fileobj, key.data)
         return []
 
+    def cut(self) -> None:
+        """Breaks every connection that is relayed now; those who had them may connect again."""
+        for key in list(self._selector.get_map().values()):
+            if key.fileobj is not self._listener:
+                self._selector.unregister(key.fileobj)
+                key.fileobj.close()  # type: ignore[union-attr]
+
     def close(self) -> None:
         for key in list(self._selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]

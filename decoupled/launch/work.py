@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 
 from decoupled.errors import DecoupledError, RunFailed, UsageError
-from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM, UPSTREAM
+from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM
 from decoupled.runtime.worker import Worker
 from decoupled.transport.address import is_loopback, is_wildcard, listening
 from decoupled.transport.keys import Keys
@@ -49,7 +49,7 @@ def _take_part(coordinator: str, host: str, insecure: bool, keys: Keys | None, s
     """Works in one run, and says whether this worker is kept for another."""
     name = f"worker-{uuid.uuid4().hex[:12]}"
     inbox = inbox_of(name, coordinator, host, insecure, keys is not None)
-    transport = ZeroMQ(keys=keys, log=LOG.warning, own=(COORDINATOR, DOWNSTREAM, UPSTREAM))
+    transport = ZeroMQ(keys=keys, log=LOG.warning, own=(COORDINATOR, DOWNSTREAM))
     worker = Worker(transport, say=say, is_kept=is_kept)
     try:
         worker.join(coordinator, inbox, name, keys.known[0] if keys is not None else "")

@@ -87,6 +87,7 @@ class FaultyTransport:
 
     def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
         self._inner.connect(peer, address, name, key)
+        self._late.pop(peer, None)  # of a link before this one
 
     def admit(self, keys: Iterable[str]) -> None:
         self._inner.admit(keys)

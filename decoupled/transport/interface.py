@@ -10,7 +10,7 @@ from decoupled.wire.messages import Message
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message from `peer`, and the public key that its connection has proven, or "" on links without keys."""
+    """A message by the link `peer`, and the public key that its connection has proven, or "" on links without keys."""
 
     peer: str
     message: Message
@@ -19,7 +19,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The link to `peer` broke."""
+    """The link `peer` broke. Nothing comes by it any more, and what is sent by it is dropped."""
 
     peer: str
 
@@ -37,9 +37,17 @@ class Limits:
 
 
 class Transport(Protocol):
-    """Named peers to send to and to hear from. Messages from one peer come in the order they were sent."""
+    """Named links to send by and to hear from.
 
-    limits: Limits  # of the links that are made from now on
+    A `peer` is the name of a link, not of a process: the side that connects names it once for itself (`peer`) and once for
+    the other side (`name`), and a link that takes the place of one that broke has two new names.
+
+    Messages of one link come in the order they were sent. If the link breaks, one Disconnected comes after the last of them;
+    after that, and after `disconnect`, nothing comes by it. What `poll` has given already is not taken back. Before the
+    Disconnected a message may be missing between two that came, where the connection was restored for a moment.
+    """
+
+    limits: Limits  # of the inboxes and links that are made from now on
 
     @property
     def bytes_sent(self) -> int: ...
@@ -50,20 +58,19 @@ class Transport(Protocol):
         """Opens the inbox for peers that connect; gives the address they can use."""
 
     def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
-        """Links to `peer` at `address`, where this side is known as `name`. The peer may open its inbox later.
+        """Makes the link `peer` to the inbox at `address`, where it is known as `name`. The inbox may be opened later.
 
-        With keys, nothing is said to a peer that does not prove to have `key`. A peer that was linked to already is from now
-        on the one at this address.
+        With keys, nothing is said to a side that does not prove to have `key`. A link of the same name is ended.
         """
 
     def admit(self, keys: Iterable[str]) -> None:
         """With keys, lets those who have one of these public keys call this side's inbox. Before, nobody is let in."""
 
     def disconnect(self, peer: str) -> None:
-        """Ends the link to a peer that this side connected to, if there is one; what has not been sent is dropped."""
+        """Ends a link that this side made, if it is there; what has not been sent is dropped, and nothing more comes by it."""
 
     def send(self, peer: str, message: Message) -> None:
-        """Sends, or queues for sending; never blocks. A message to a peer that has gone is dropped."""
+        """Sends, or queues for sending; never blocks. A message by a link that has ended is dropped."""
 
     def poll(self, timeout_s: float) -> list[Arrival]:
         """What has arrived, after at most `timeout_s` if nothing has yet."""

@@ -28,6 +28,7 @@ RETRY_S = 0.001  # between tries to send what a full queue refused
 LINGER_MS = 1000  # that closing may take to hand over the last messages
 CLOSE_S = 2.0  # that it may take at all
 BURST = 64  # messages taken from one socket before the others get their turn
+ENDED_MAX = 4096  # names of callers that have gone which are remembered; more than a run has within seconds
 SEARCH_S = 1.0  # for the caller whose connection broke
 SEARCH_EVERY_S = 0.02
 
@@ -42,7 +43,7 @@ class ZeroMQ:
         log: Callable[[str], None] = lambda line: None,
         own: tuple[str, ...] = (),
     ) -> None:
-        """`own` are the names of peers that this side connects to, now or later, which no caller may take."""
+        """`own` are what the names of peers begin with that this side connects to; no caller may take such a name."""
         self.limits, self._own = limits or Limits(), own
         self._keys, self._log = keys, RateLimitedLog(log)
         self._context = zmq.Context()
@@ -51,6 +52,7 @@ class ZeroMQ:
         self._links: dict[str, zmq.Socket[bytes]] = {}
         self._watches: dict[zmq.Socket[bytes], InboxMonitor | LinkMonitor] = {}  # by the monitor socket
         self._callers: set[str] = set()  # peers that have written to the inbox
+        self._ended: dict[str, None] = {}  # the last callers that have gone; libzmq may connect them again under their names
         self._unexplained = 0  # connections to the inbox that broke, by a caller not found yet
         self._search_at = self._search_until = 0.0
         self._outbox: dict[str, deque[list[Frame]]] = {}
@@ -109,6 +111,16 @@ class ZeroMQ:
         self._poller.unregister(watch.monitor)
         watch.close()
 
+    def _end(self, peer: str) -> None:
+        """Ends a link that broke. libzmq would make the connection anew, and what came by it would seem to be the old one's."""
+        self.disconnect(peer)
+        self._outbox.pop(peer, None)
+        if peer in self._callers:
+            self._callers.remove(peer)
+            self._ended[peer] = None
+            if len(self._ended) > ENDED_MAX:
+                del self._ended[next(iter(self._ended))]
+
     def send(self, peer: str, message: Message) -> None:
         frames = encode(message)
         size = sum(memoryview(frame).nbytes for frame in frames)
@@ -136,8 +148,9 @@ class ZeroMQ:
             else:
                 arrivals += self._drain(socket)
         if lost := lost + self._gone():
-            arrivals += self._rest()  # what was said before a link broke comes before the news of it
-            self._callers.difference_update(lost)
+            arrivals += self._rest()  # what was said before a link broke comes before the report that it did
+            for peer in lost:
+                self._end(peer)
         return [*arrivals, *map(Disconnected, lost)]
 
     def close(self) -> None:
@@ -169,11 +182,12 @@ class ZeroMQ:
         self._poller.register(watch.monitor, zmq.POLLIN)
 
     def _try(self, peer: str, frames: list[Frame]) -> bool:
-        """Sends now and gives True, or False when the queue is full."""
+        """Sends now, or drops what is for a peer that has gone, and gives True; or False when the queue is full."""
         link = self._links.get(peer)
         parts: list[Any] = frames if link is not None else [peer.encode(), *frames]
         socket = link or self._inbox
-        assert socket is not None, f"no link to {peer}"
+        if socket is None or peer in self._ended or (link is None and peer.startswith(self._own)):
+            return True
         try:
             socket.send_multipart(parts, zmq.DONTWAIT)  # copies: below a megabyte that is cheaper than lending
         except zmq.Again:
@@ -185,10 +199,12 @@ class ZeroMQ:
 
     def _flush(self) -> bool:
         """Sends what waits in the outboxes; says whether they are empty now."""
-        for peer, waiting in self._outbox.items():
+        for peer, waiting in list(self._outbox.items()):
             while waiting and self._try(peer, waiting[0]):
                 waiting.popleft()
-        return not any(self._outbox.values())
+            if not waiting:
+                del self._outbox[peer]
+        return not self._outbox
 
     def _rest(self) -> list[Arrival]:
         """All that every peer can have put into a queue by now."""
@@ -210,6 +226,8 @@ class ZeroMQ:
                 except (WireError, UnicodeDecodeError):
                     self.refused += 1
                     continue
+                if sender in self._ended:
+                    continue
                 if peer is None:
                     self._callers.add(sender)
                 if message.kind is not Kind.PING:  # which the transports exchange among themselves
@@ -218,9 +236,9 @@ class ZeroMQ:
         return arrivals
 
     def _caller(self, routing_id: bytes) -> str:
-        """The name of whoever writes to the inbox; nobody may take the name of a peer that this side connected to."""
+        """The name of whoever writes to the inbox; nobody may take the name of a peer that this side connects to."""
         name = routing_id.decode()
-        if name in self._links or name in self._own:
+        if name in self._links or name.startswith(self._own):
             raise WireError(f"a stranger that calls itself {name}.")
         return name
 

@@ -36,8 +36,8 @@ class Sockets:
         self._stack, self.file = stack, f"ipc://{folder / 'inbox'}"
         self.log: list[str] = []  # of all transports
 
-    def transport(self, limits: Limits | None = None, keys: Keys | None = None) -> ZeroMQ:
-        transport = ZeroMQ(limits, keys, self.log.append)
+    def transport(self, limits: Limits | None = None, keys: Keys | None = None, own: tuple[str, ...] = ()) -> ZeroMQ:
+        transport = ZeroMQ(limits, keys, self.log.append, own)
         self._stack.callback(transport.close)
         return transport
 

@@ -238,6 +238,40 @@ def test_hindrances_add_up() -> None:
     assert link.heard() == [0]
 
 
+def test_what_is_late_from_a_link_whose_name_is_taken_by_another_never_comes() -> None:
+    link = Link(latency_s=1.0)
+    link.arrive(0)
+    link.hindered.poll(0)
+
+    link.hindered.connect("peer", "elsewhere", "me")
+    link.arrive(1)
+    link.hindered.poll(0)
+    link.now += 1
+
+    assert link.heard() == [1]
+
+
+@pytest.mark.parametrize("link_fault", [LinkFault(latency_s=1.0), LinkFault(holds=True, seconds=1.0)], ids=["late", "held"])
+def test_the_end_of_a_link_comes_after_all_that_was_held_of_it_and_once(link_fault: LinkFault) -> None:
+    """Also when another link to the same process has begun by then."""
+    link = Link(link_faults=[link_fault])
+    link.arrive(0, peer="down-1")
+    link.hindered.poll(0)
+    link.arrive(1, peer="down-1")
+    link.inner.arrived.append(Disconnected("down-1"))
+    link.arrive(2, peer="down-2")
+    link.hindered.poll(0)
+
+    link.now += 1.0
+    heard = link.hindered.poll(0)
+    link.now += 1.0
+
+    of_the_first = [arrival for arrival in heard if arrival.peer == "down-1"]
+    assert [type(arrival) for arrival in of_the_first][-1] is Disconnected
+    assert heard.count(Disconnected("down-1")) == 1
+    assert link.hindered.poll(0) == []
+
+
 def test_what_is_late_from_a_peer_that_is_disconnected_never_comes() -> None:
     link = Link(latency_s=1.0)
     link.arrive(0)

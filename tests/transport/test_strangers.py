@@ -1,14 +1,11 @@
 """What strangers send over real sockets is refused and counted, and disturbs nobody."""
 
-from contextlib import closing
-
 import numpy as np
 import pytest
 import zmq
 
 from decoupled.errors import RunFailed
 from decoupled.transport.interface import Disconnected, Limits
-from decoupled.transport.zeromq import ZeroMQ
 from decoupled.wire.messages import Kind, Message
 from tests.transport.sockets import Sockets, receive, until, until_lost
 from tests.wire.frames import as_sent, header
@@ -109,18 +106,19 @@ def test_a_stranger_cannot_take_the_name_of_a_peer(sockets: Sockets) -> None:
 
 
 def test_a_stranger_cannot_take_the_name_of_a_peer_that_is_still_to_be_linked_to(sockets: Sockets) -> None:
-    """Or its leaving would be taken for that peer's."""
-    bound = ZeroMQ(own=("downstream",))
-    with closing(bound):
-        where = bound.bind(sockets.file)
-        stranger, guest = sockets.transport(), sockets.transport()
-        stranger.connect("victim", where, "downstream")
-        guest.connect("bound", where, "guest")
+    """Or its leaving would be taken for that peer's; nor is anything sent to one that does."""
+    bound = sockets.transport(own=("downstream", "feed-"))
+    where = bound.bind(sockets.file)
+    for number, name in enumerate(("downstream", "downstream-7-0-1", "feed-3"), start=1):
+        stranger, caller = sockets.transport(), sockets.transport()
+        stranger.connect("victim", where, name)
+        caller.connect("bound", where, f"caller-of-feed-{number}")
 
         stranger.send("victim", Message(Kind.HELLO))
-        until(lambda _: bound.refused == 1, bound, stranger)
+        until(lambda _, number=number: bound.refused == number, bound, stranger)  # type: ignore[misc]
+        bound.send(name, Message(Kind.ACTIVATION))
+        assert not any(stranger.poll(0.01) for _ in range(10))
         stranger.close()
-        guest.send("bound", Message(Kind.HELLO))
-        heard = receive(1, bound, guest)
+        caller.send("bound", Message(Kind.HELLO))
 
-    assert [arrival.peer for arrival in heard] == ["guest"]
+        assert [arrival.peer for arrival in receive(1, bound, caller)] == [f"caller-of-feed-{number}"]
