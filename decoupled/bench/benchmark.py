@@ -5,23 +5,20 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from decoupled import api
-from decoupled.bench import floor, peers, trial
-from decoupled.bench.conditions import AS_IS, Condition, changed
+from decoupled.bench import floor, peers, sides, trial
+from decoupled.bench.choice import Choice
+from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.plan import Plan
-from decoupled.bench.trial import Outcome
-from decoupled.config import PIPELINES, Run
-from decoupled.data import batches
+from decoupled.bench.sides import under
+from decoupled.bench.trial import Outcome, Spread
 from decoupled.data.dataset import Dataset
-from decoupled.errors import UsageError
+from decoupled.errors import RunFailed, UsageError
+from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.versions import versions
-
-MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
-THREADS = tuple(sorted({1, floor.cores()}))  # tried for single
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,25 +37,13 @@ class Case:
         return f"{self.side} {self.condition.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of several values, with the lowest and the highest."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: list[float]) -> "Spread":
-        return cls(median(values), min(values), max(values))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Benchmark:
     """What was measured."""
 
     plan: Plan
     cases: tuple[Case, ...]
+    choices: tuple[Choice, ...]  # of the sides that have several settings
     notes: tuple[str, ...]  # what a reader of the figures must know
     machine: dict[str, Any]  # where it was measured, and how busy that was before
 
@@ -83,7 +68,7 @@ def machine() -> dict[str, Any]:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
-    about = {"processor": model, "cores": floor.cores(), "system": platform.platform()}
+    about = {"processor": model, "cores": cores(), "system": platform.platform()}
     return about | {"load_before": round(os.getloadavg()[0], 2)} | versions()
 
 
@@ -99,13 +84,13 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     own, the same for all sides. Raises UsageError for what the caller can mend and RunFailed when a trial ended early.
     """
     dataset, about = api.load_data(plan.run), machine()
-    if len(trial.update_sizes(resolve(_under("lockstep", plan.run), dataset))) <= plan.warm_up:
+    if len(trial.update_sizes(resolve(under("lockstep", plan.run), dataset))) <= plan.warm_up:
         raise UsageError(f"The run makes no more updates than the {plan.warm_up} that warm it up. Give more --epochs.")
     for condition in plan.conditions:  # what does not fit is refused before anything is tried
         for name in plan.schedules:
             if condition.admits(name, plan.run):
-                condition.applied(_under(name, plan.run))
-    cases, notes = _prepare(plan, dataset, folder, on_step)
+                condition.applied(under(name, plan.run))
+    cases, choices, notes = _prepare(plan, dataset, lambda what: on_step(what, 0, 1))
     total = plan.repeat * len(cases)
     for number in range(plan.repeat):
         for i, case in enumerate(cases if number % 2 == 0 else cases[::-1]):
@@ -114,7 +99,7 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
             if case.resolved.run.emulation.device_ms is None:
                 case.floors.append(floor.samples_per_s(case.resolved, number))
     on_step("done", total, total)
-    return Benchmark(plan, tuple(cases), tuple(notes), about)
+    return Benchmark(plan, tuple(cases), tuple(choices), (*plan.notes, *notes), about)
 
 
 def _seeded(resolved: ResolvedRun, number: int) -> ResolvedRun:
@@ -132,66 +117,22 @@ def _perform(case: Case, resolved: ResolvedRun, folder: Path, plan: Plan) -> Out
     return trial.train(resolved, folder, plan.warm_up, plan.target)
 
 
-def _prepare(
-    plan: Plan, dataset: Dataset, folder: Path, on_step: Callable[[str, int, int], None]
-) -> tuple[list[Case], list[str]]:
-    """The cases, each at its side's best settings."""
-    cases, notes = list[Case](), list(plan.notes)
+def _prepare(plan: Plan, dataset: Dataset, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[str]]:
+    """The cases, each at its side's best settings, how those were chosen, and what a reader must know of that."""
+    cases, choices, failed = list[Case](), list[Choice](), list[str]()
     for name in plan.schedules:
-        run, found = _best(name, plan, dataset, folder, lambda what: on_step(what, 0, 1))
-        notes += found
+        run, choice = sides.best(name, plan, dataset, on_try)
+        choices += [choice] if choice else []
         conditions = [condition for condition in plan.conditions if condition.admits(name, run)]
         cases += [Case(name, condition, resolve(condition.applied(run), dataset)) for condition in conditions or [AS_IS]]
     cases.sort(key=lambda case: plan.conditions.index(case.condition) if case.condition in plan.conditions else -1)
-    lockstep = resolve(_under("lockstep", plan.run), dataset)
+    lockstep = resolve(under("lockstep", plan.run), dataset)
     for name in plan.peers:
-        settings = peers.best(name, lockstep, plan.warm_up, lambda what: on_step(what, 0, 1))
-        if settings is None:
-            notes.append(f"{name} could not train this run, so it takes no part.")
+        try:
+            settings, choice = peers.best(name, lockstep, plan.warm_up, on_try)
+        except RunFailed as error:
+            failed.append(f"{name} takes no part, because it could not train this run: {error}")
         else:
-            notes.append(f"{name} runs with {settings}, the fastest of its settings.")
+            choices.append(choice)
             cases.append(Case(name, AS_IS, lockstep, settings))
-    return cases, notes
-
-
-def _under(name: str, run: Run, **values: Any) -> Run:
-    """The run under another schedule, without what only dni, or only workers, have."""
-    values = {"schedule": name, "microbatches": None} | values
-    emulation = run.emulation.model_dump()
-    if name == "single":
-        values |= {"workers": None, "stages": None, "faults": ()}
-        emulation |= {"straggler": None}
-    if name != "dni":
-        values.setdefault("faults", [fault.model_dump() for fault in run.faults if fault.kind != "drop"])
-        values["dni"] = run.dni.model_dump() | {"overflow": "block"}
-        values["supervision"] = run.supervision.model_dump() | {"on_failure": None}
-        emulation |= {"drop": 0.0}
-    return changed(run, **values, emulation=emulation)
-
-
-def _best(name: str, plan: Plan, dataset: Dataset, folder: Path, on_try: Callable[[str], None]) -> tuple[Run, list[str]]:
-    """The run under that schedule at its best settings, and what to say of them.
-
-    They are the number of BLAS threads for one process, and of microbatches for a pipeline; each is tried once, on the run
-    without conditions, for as many epochs as some updates take.
-    """
-    candidates: list[tuple[str, dict[str, Any]]] = [("", {})]
-    if name == "single":
-        candidates = [
-            (f"{n} BLAS thread{'s' * (n > 1)}", {"runtime": plan.run.runtime.model_dump() | {"threads": n}}) for n in THREADS
-        ]
-    elif name in PIPELINES:
-        counts = [plan.microbatches] if plan.microbatches else [n for n in MICROBATCHES if plan.run.batch >= 2 * n] or [1]
-        candidates = [(f"{n} microbatches", {"microbatches": n}) for n in counts]
-    if len(candidates) == 1:
-        return _under(name, plan.run, **candidates[0][1]), []
-    updates = batches.count(len(dataset.x_train), plan.run.batch)
-    short = {"epochs": min(-(-(3 * plan.warm_up) // updates), plan.run.epochs), "faults": ()}
-    rates = {}
-    for i, (what, values) in enumerate(candidates):
-        on_try(f"trying {name} with {what}")
-        resolved = resolve(_under(name, plan.run, **values | short), dataset)
-        rates[what] = trial.train(resolved, folder / f"probe-{name}-{i}", plan.warm_up, None).samples_per_s
-    best = max(candidates, key=lambda candidate: rates[candidate[0]])
-    tried = ", ".join(f"{what} {rate:,.0f}" for what, rate in rates.items())
-    return _under(name, plan.run, **best[1]), [f"{name} runs with {best[0]}, the fastest when tried (samples/s: {tried})."]
+    return cases, choices, [choice.note for choice in choices] + failed

@@ -8,8 +8,9 @@ from typing import Any
 
 from decoupled import api, folders, plots
 from decoupled.bench import prediction
-from decoupled.bench.benchmark import Benchmark, Case, Spread, rate
+from decoupled.bench.benchmark import Benchmark, Case, rate
 from decoupled.bench.conditions import AS_IS, LABELS, Axis
+from decoupled.bench.trial import Spread
 from decoupled.checkpoint import write_whole
 from decoupled.telemetry.sinks import finite
 
@@ -93,6 +94,7 @@ def to_json(benchmark: Benchmark, command: str) -> dict[str, Any]:
             "repeat": benchmark.plan.repeat,
             "warm_up_updates": benchmark.plan.warm_up,
             "target_accuracy": benchmark.plan.target,
+            "settings": {choice.side: choice.to_json() for choice in benchmark.choices},
             "notes": list(benchmark.notes),
             "cases": [_case(case, benchmark.plan.warm_up) for case in benchmark.cases],
             "ratios": {case.name: _ratios(benchmark, case) for case in benchmark.cases},

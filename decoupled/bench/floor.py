@@ -4,7 +4,6 @@ Counted are the products of the layers that the schedule cannot do without: the 
 input's gradient where one is needed. The heads' own thin products, element-wise work, messages and waiting are not.
 """
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from functools import cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun
 
 ROUNDS = 7
@@ -28,11 +28,6 @@ class Product:
     n: int
     share: float
     dtype: str
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def products(resolved: ResolvedRun) -> list[Product]:

@@ -5,16 +5,17 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from decoupled.bench.floor import cores
+from decoupled.bench.choice import Choice, choose
 from decoupled.bench.trial import Outcome, child, seconds_to
+from decoupled.bench.tries import TIMED_UPDATES
 from decoupled.errors import RunFailed
+from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun
 
 NAMES = ("torch", "torch gpipe", "torch 1f1b")
-MISSING = "PyTorch is not installed, so it takes no part. To add it: pip install torch"
-PROBE_UPDATES = 40  # timed ones, for choosing among settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,20 @@ def candidates(name: str, resolved: ResolvedRun) -> list[Settings]:
     ]
 
 
-def best(name: str, resolved: ResolvedRun, warm_up: int, on_try: Callable[[str], None]) -> Settings | None:
-    """The fastest of the candidates, each tried once and shortly; None when there is none that works."""
-    rates: dict[Settings, float] = {}
-    for settings in candidates(name, resolved):
-        on_try(f"trying {name} with {settings}")
-        try:
-            rates[settings] = _ask(settings, resolved, warm_up, warm_up + PROBE_UPDATES)["samples_per_s"]
-        except RunFailed:  # this one does not suit the run; another may
-            continue
-    return max(rates, key=lambda settings: rates[settings], default=None)
+def best(name: str, resolved: ResolvedRun, warm_up: int, on_try: Callable[[str], None]) -> tuple[Settings, Choice]:
+    """The fastest of the candidates, and how it was chosen. Raises RunFailed when there is none that works."""
+    settings = {str(one): one for one in candidates(name, resolved)}
+    if not settings:
+        raise RunFailed(f"no number of microbatches suits a batch of {resolved.run.batch}.")
+    updates = warm_up + TIMED_UPDATES
+    tries = {text: partial(_rate, one, resolved, warm_up, updates) for text, one in settings.items()}
+    choice = choose(name, tries, on_try)
+    return settings[choice.best], choice
+
+
+def _rate(settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int) -> float:
+    rate: float = _ask(settings, resolved, warm_up, updates_max)["samples_per_s"]
+    return rate
 
 
 def train(settings: Settings, resolved: ResolvedRun, warm_up: int, target: float | None) -> Outcome:

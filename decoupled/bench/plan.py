@@ -36,12 +36,14 @@ def plan(
     target: float | None,
     device_ms: float | None,
 ) -> Plan:
-    """The plan that the options describe. Raises UsageError when there is no such schedule or peer."""
+    """The plan that the options describe. Raises UsageError when there is no such schedule, or no such peer installed."""
     names = tuple(dict.fromkeys(name.strip() for name in schedules.split(",")))
     if unknown := [name for name in names if name not in SCHEDULES]:
         raise UsageError(f"There is no schedule {unknown[0]!r} to compare. Choose among {', '.join(SCHEDULES)}.")
     if peer not in (None, "torch"):
         raise UsageError(f"There is no peer {peer!r}. The only one is torch.")
+    if peer == "torch" and not peers.is_there():
+        raise UsageError("--peers torch needs a package: pip install 'decoupled-trainer[torch]'")
     if device_ms is not None:
         run = changed(run, emulation=run.emulation.model_dump() | {"device_ms": device_ms})
     if target is not None:
@@ -61,8 +63,6 @@ def _peers(run: Run, peer: str | None, target: float | None) -> tuple[tuple[str,
         return (), []
     if run.emulation.device_ms is not None:
         return (), ["PyTorch takes no part where devices are emulated."]
-    if not peers.is_there():
-        return (), [peers.MISSING]
     if target is not None:
         return peers.NAMES[:1], ["PyTorch's pipelines take no part with a target, because they are not evaluated here."]
     return peers.NAMES, []

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from decoupled import folders
@@ -27,6 +28,19 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         return {"steady_samples_per_s": round(self.samples_per_s, 1), "target_s": self.target_s} | self.report
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of several values, with the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        return cls(median(values), min(values), max(values))
 
 
 def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:

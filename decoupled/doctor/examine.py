@@ -11,7 +11,8 @@ from pathlib import Path
 
 import zmq
 
-from decoupled.doctor import cgroup, machine, ports, probes, status_client, way
+from decoupled import resources
+from decoupled.doctor import machine, ports, probes, status_client, way
 from decoupled.doctor.finding import Finding
 from decoupled.errors import DecoupledError, UsageError
 from decoupled.launch.plan import BLAS_VARIABLES
@@ -26,10 +27,10 @@ LOOKS = 16  # at workers' inboxes, at a time
 def this_machine(workers: int, threads: int) -> Iterator[Finding]:
     """Whether so many workers with so many threads each can run here."""
     yield machine.versions(versions(), zmq.has("curve"))
-    yield machine.cores(len(os.sched_getaffinity(0)), cgroup.cpu_quota(), workers, threads)
+    yield machine.cores(resources.allowed_cores(), resources.cpu_quota(), workers, threads)
     settings = {name: os.environ[name] for name in BLAS_VARIABLES if name in os.environ}
     yield machine.blas(probes.pools(), threads, settings)
-    yield machine.memory(probes.available_memory(), cgroup.memory_limit(), workers)
+    yield machine.memory(probes.available_memory(), resources.memory_limit(), workers)
     yield machine.files(*probes.open_files(), workers)
     yield machine.shared_memory(probes.shared_memory())
     yield machine.kernels(*probes.kernels())

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -70,11 +71,19 @@ class LocalWorkers:
         try:
             self._wait(PATIENCE_S if error is None else PATIENCE_S / 6)
         finally:
-            for process in self._processes:
-                process.kill()
-            for process in self._processes:
-                process.communicate()  # waits, and closes the pipe that kept it alive
-            self._folder.cleanup()
+            self.end()
+
+    def end(self) -> None:
+        """Ends all workers at once."""
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.communicate()  # waits, and closes the pipe that kept it alive
+        self._folder.cleanup()
+
+    @property
+    def running(self) -> int:
+        return sum(process.poll() is None for process in self._processes)
 
     def take_ended(self) -> list[Ended]:
         found = []
@@ -101,6 +110,57 @@ class LocalWorkers:
     def _last_words(self, number: int) -> str:
         lines = self._log(number).read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+class KeptWorkers:
+    """Workers on this machine that serve one run after another, and end with this context."""
+
+    def __init__(self, threads: int) -> None:
+        self._local = LocalWorkers(threads)
+
+    def __enter__(self) -> "KeptWorkers":
+        self._local.__enter__()
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        self._local.end()
+
+    def for_a_run(self) -> Workers:
+        """The workers for the next run, which has as many as the one before."""
+        return _KeptForRun(self._local)
+
+
+@dataclass(slots=True)
+class _KeptForRun:
+    """Kept workers as one run sees them, a Workers: all that it starts are those that are missing."""
+
+    local: LocalWorkers
+    is_begun: bool = False
+    keys: None = None
+    are_kept: bool = True
+    are_started_here: bool = True
+
+    @property
+    def address(self) -> str:
+        return self.local.address
+
+    def __enter__(self) -> "_KeptForRun":
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        """They stay for the next run."""
+
+    def start(self, coordinator: str, count: int) -> None:
+        """The first call is for all workers of the run; any other for the replacements of lost ones."""
+        missing = count if self.is_begun else max(count - self.local.running, 0)
+        self.is_begun = True
+        self.local.start(coordinator, missing)
+
+    def kill(self, worker: WorkerInfo) -> None:
+        self.local.kill(worker)
+
+    def take_ended(self) -> list[Ended]:
+        return self.local.take_ended()
 
 
 def here(count: int, threads: int) -> Workers:

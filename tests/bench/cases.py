@@ -3,6 +3,7 @@
 from typing import Any
 
 from decoupled.bench.benchmark import Benchmark, Case
+from decoupled.bench.choice import Choice
 from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.plan import Plan
 from decoupled.bench.trial import Outcome
@@ -56,9 +57,9 @@ def plan(**values: Any) -> Plan:
     return Plan(**usual | values)
 
 
-def benchmark(*cases: Case, notes: tuple[str, ...] = (), **values: Any) -> Benchmark:
+def benchmark(*cases: Case, choices: tuple[Choice, ...] = (), notes: tuple[str, ...] = (), **values: Any) -> Benchmark:
     """What came of a plan with these values."""
-    return Benchmark(plan(**values), cases, notes, MACHINE)
+    return Benchmark(plan(**values), cases, choices, notes, MACHINE)
 
 
 def updates(*ends: int) -> Rows:

@@ -1,15 +1,17 @@
-"""Benchmarks without a real trial."""
+"""Benchmarks without a real trial or try."""
 
 import pytest
 
-from decoupled.bench import floor, trial
+from decoupled.bench import floor, sides, trial
 from tests.bench.trials import Trials
 
 
 @pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
+    """All that is trained; on one core, where single has no choice of threads."""
     made = Trials()
     monkeypatch.setattr(trial, "train", made)
-    monkeypatch.setattr("decoupled.bench.benchmark.THREADS", (6,))  # without a choice, there are no probes
+    monkeypatch.setattr(sides, "trying", made.trying)
+    monkeypatch.setattr(sides, "cores", lambda: 1)
     monkeypatch.setattr(floor, "samples_per_s", lambda resolved, at: 1000.0 + at)
     return made

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from decoupled.bench.benchmark import Spread, measure, rate
+from decoupled.bench.benchmark import measure, rate
 from decoupled.bench.conditions import AS_IS, Condition
+from decoupled.bench.trial import Spread
 from decoupled.config import Run
 from decoupled.errors import UsageError
 from tests.bench.cases import SMALL, benchmark, case, outcome, plan

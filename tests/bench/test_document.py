@@ -8,6 +8,7 @@ import pytest
 
 from decoupled.bench import document
 from decoupled.bench.benchmark import Benchmark
+from decoupled.bench.choice import Choice
 from decoupled.bench.conditions import Condition
 from decoupled.bench.document import LEGEND, SPEED, behaviour, page, speed, table, to_json, without_empty
 from decoupled.plots import Point, curves
@@ -173,6 +174,14 @@ def test_the_reports_prediction_is_for_emulated_devices() -> None:
     predictions = [one["predicted_samples_per_s"] for one in to_json(benchmark(real, emulated), COMMAND)["cases"]]
 
     assert predictions == [None, pytest.approx(250.0)]
+
+
+def test_the_report_has_the_tries_by_which_settings_were_chosen() -> None:
+    choice = Choice("gpipe", {"2 microbatches": [100, 110], "4 microbatches": [90, 80]})
+
+    found = to_json(benchmark(case("gpipe", outcome(1)), choices=(choice,)), COMMAND)
+
+    assert found["settings"] == {"gpipe": choice.to_json()}
 
 
 def test_numbers_that_are_none_do_not_spoil_the_report() -> None:

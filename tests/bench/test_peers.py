@@ -7,6 +7,7 @@ import pytest
 
 from decoupled.bench import peers
 from decoupled.bench.peers import Settings
+from decoupled.bench.tries import TIMED_UPDATES
 from decoupled.errors import RunFailed
 from decoupled.runtime.resolve import ResolvedRun
 from tests.bench.cases import drawn
@@ -81,17 +82,21 @@ def test_the_best_settings_are_the_fastest_of_those_that_work(monkeypatch: pytes
     monkeypatch.setattr(peers, "_ask", torch)
 
     tried = list[str]()
+    settings, choice = peers.best("torch", drawn(), 5, tried.append)
 
-    assert peers.best("torch", drawn(), 5, tried.append) == fast
-    assert len(torch.asked) == 4
+    assert settings == fast
+    assert choice.tries == {str(slow): [100.0, 100.0], str(fast): [200.0, 200.0]}
     assert tried == [f"trying torch with {settings}" for settings, _, _ in torch.asked], "also those that fail"
-    assert {(warm_up, most) for _, warm_up, most in torch.asked} == {(5, 5 + peers.PROBE_UPDATES)}
+    assert {(warm_up, most) for _, warm_up, most in torch.asked} == {(5, 5 + TIMED_UPDATES)}
 
 
-def test_where_none_of_the_settings_works_there_is_no_best(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("batch", [20, 9])
+def test_where_none_of_the_settings_works_there_is_no_best(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch of 9 cannot be split into any of the numbers of microbatches that 1f1b needs."""
     monkeypatch.setattr(peers, "_ask", Torch({}))
 
-    assert peers.best("torch gpipe", drawn(), 5, lambda what: None) is None
+    with pytest.raises(RunFailed):
+        peers.best("torch 1f1b", drawn(batch=batch), 5, lambda what: None)
 
 
 def test_a_trial_of_a_peer_is_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:

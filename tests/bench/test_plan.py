@@ -51,16 +51,11 @@ def test_an_unknown_peer_is_refused() -> None:
         planned(peer="jax")
 
 
-@pytest.mark.parametrize("target", [None, 0.9])
-def test_a_missing_torch_gives_one_note_and_no_peers(target: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_torch_is_refused_with_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "is_there", lambda: False)
 
-    made = planned(peer="torch", target=target)
-
-    assert made.peers == ()
-    assert len(made.notes) == 1
-    assert "not installed" in made.notes[0]
-    assert "pip install" in made.notes[0]
+    with pytest.raises(UsageError, match=r"pip install 'decoupled-trainer\[torch\]'"):
+        planned(peer="torch")
 
 
 def test_torch_brings_one_process_and_two_pipelines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,49 +2,49 @@
 
 import pytest
 
-from decoupled.bench import floor, peers
-from decoupled.bench.benchmark import THREADS, Spread, measure
+from decoupled.bench import peers, sides
+from decoupled.bench.benchmark import measure
+from decoupled.bench.choice import Choice
 from decoupled.bench.conditions import Condition
+from decoupled.bench.trial import Outcome, Spread
 from decoupled.config import Run
+from decoupled.errors import RunFailed
 from tests.bench.cases import SMALL, outcome, plan
 from tests.bench.trials import FOLDER, Trials, silent
 
 SLOW = Condition("latency", 5)
 
 
-def test_single_has_its_own_threads_and_no_workers_and_the_others_what_the_run_says(trials: Trials) -> None:
+def test_single_has_no_workers_and_the_others_those_of_the_run(trials: Trials) -> None:
     measure(plan(run=Run(**SMALL, workers=2), schedules=("single", "lockstep", "dni")), FOLDER, silent)
 
-    assert {run.schedule: (run.runtime.threads, run.workers) for _, run in trials.done} == {
-        "single": (6, None),
-        "lockstep": (1, 2),
-        "dni": (1, 2),
-    }
+    assert {run.schedule: run.workers for _, run in trials.done} == {"single": None, "lockstep": 2, "dni": 2}
 
 
-@pytest.mark.parametrize(
-    ("rates", "best"), [({1: 1100.0, 6: 1300.0}, "6 BLAS threads"), ({1: 1300.0, 6: 1100.0}, "1 BLAS thread")]
-)
-def test_probes_choose_the_fastest_number_of_threads_for_single(
-    rates: dict[int, float], best: str, trials: Trials, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("rates", "best"), [({1: 1100.0, 6: 1300.0}, 6), ({1: 1300.0, 6: 1100.0}, 1)])
+def test_single_runs_with_the_faster_of_one_thread_and_one_for_every_core(
+    rates: dict[int, float], best: int, trials: Trials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("decoupled.bench.benchmark.THREADS", (1, 6))
+    monkeypatch.setattr(sides, "cores", lambda: 6)
     trials.with_threads = rates
 
-    made = measure(plan(schedules=("single",)), FOLDER, silent)
+    made = measure(plan(schedules=("single", "lockstep")), FOLDER, silent)
 
-    assert trials.names == ["probe-single-0", "probe-single-1", "single-as-is-1"]
-    assert [run.runtime.threads for _, run in trials.done] == [1, 6, int(best[0])]
-    assert made.notes == (
-        f"single runs with {best}, the fastest when tried "
-        f"(samples/s: 1 BLAS thread {rates[1]:,.0f}, 6 BLAS threads {rates[6]:,.0f}).",
-    )
-    assert len(made.cases[0].outcomes) == 1, "a probe is no round"
+    assert [resolved.run.runtime.threads for resolved in trials.tried] == [1, 6, 1, 6], "in turn"
+    assert [(run.schedule, run.runtime.threads) for _, run in trials.done] == [("single", best), ("lockstep", 1)]
+    assert [(choice.side, choice.best[0]) for choice in made.choices] == [("single", str(best))]
+    assert made.notes == (made.choices[0].note,)
+    assert len(made.cases[0].outcomes) == 1, "a try is no round"
 
 
-def test_single_is_tried_with_one_thread_and_with_one_for_every_core() -> None:
-    assert set(THREADS) == {1, floor.cores()}
-    assert len(THREADS) == len(set(THREADS))
+def test_single_on_an_emulated_device_computes_nothing_so_that_its_threads_do_not_matter(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sides, "cores", lambda: 6)
+
+    measure(plan(run=Run(**SMALL, emulation={"device_ms": 30.0}), schedules=("single",)), FOLDER, silent)
+
+    assert trials.tried == []
 
 
 def test_only_dni_loses_gradients(trials: Trials) -> None:
@@ -97,54 +97,52 @@ def test_microbatches_that_are_given_are_not_looked_for(trials: Trials) -> None:
     assert made.notes == ()
 
 
-def test_probes_choose_the_fastest_number_of_microbatches(trials: Trials) -> None:
+def test_a_pipeline_runs_with_the_fastest_number_of_microbatches(trials: Trials) -> None:
     trials.rates = {2: 110.0, 4: 130.0, 8: 120.0}
 
-    made = measure(plan(schedules=("gpipe",)), FOLDER, silent)
+    measure(plan(schedules=("gpipe",)), FOLDER, silent)
 
-    assert trials.names == ["probe-gpipe-0", "probe-gpipe-1", "probe-gpipe-2", "gpipe-as-is-1"]
-    assert [(run.microbatches, run.epochs) for _, run in trials.done] == [(2, 1), (4, 1), (8, 1), (4, 3)]
-    assert made.notes == (
-        "gpipe runs with 4 microbatches, the fastest when tried "
-        "(samples/s: 2 microbatches 110, 4 microbatches 130, 8 microbatches 120).",
-    )
-    assert len(made.cases[0].outcomes) == 1, "a probe is no round"
+    assert [resolved.run.microbatches for resolved in trials.tried] == [2, 4, 8, 2, 4, 8]
+    assert [run.microbatches for _, run in trials.done] == [4]
 
 
-@pytest.mark.parametrize(("warm_up", "epochs"), [(24, 1), (25, 2), (100, 3)])
-def test_a_probe_has_the_epochs_for_three_times_its_warm_up_or_all_of_the_run(warm_up: int, epochs: int, trials: Trials) -> None:
-    """An epoch of the digits is 72 updates, and the run has three."""
-    measure(plan(schedules=("gpipe",), warm_up=warm_up), FOLDER, silent)
-
-    assert [run.epochs for name, run in trials.done if name.startswith("probe")] == [epochs] * 3
-
-
-def test_probes_are_made_without_conditions(trials: Trials) -> None:
+def test_tries_are_made_without_conditions(trials: Trials) -> None:
     measure(plan(schedules=("gpipe",), conditions=(SLOW,)), FOLDER, silent)
 
-    assert [run.emulation.latency_ms for _, run in trials.done] == [0, 0, 0, 5]
+    assert {resolved.run.emulation.latency_ms for resolved in trials.tried} == {0}
+    assert [run.emulation.latency_ms for _, run in trials.done] == [5]
 
 
-def test_whoever_watches_hears_of_every_probe(trials: Trials) -> None:
-    heard = list[tuple[str, int, int]]()
+def test_whoever_watches_hears_of_every_try(trials: Trials) -> None:
+    heard = list[str]()
 
-    measure(plan(schedules=("1f1b",)), FOLDER, lambda *step: heard.append(step))
+    measure(plan(schedules=("1f1b",)), FOLDER, lambda *step: heard.append(step[0]))
 
-    assert heard[:3] == [(f"trying 1f1b with {count} microbatches", 0, 1) for count in (2, 4, 8)]
-    assert len(heard) == 3 + 2
+    assert [what for what in heard if "trying" in what][:3] == [f"trying 1f1b with {count} microbatches" for count in (2, 4, 8)]
+    assert len([what for what in heard if "trying" in what]) == len(trials.tried)
 
 
-def test_microbatches_of_one_sample_are_not_probed(trials: Trials) -> None:
+def test_microbatches_of_one_sample_are_not_tried(trials: Trials) -> None:
+    trials.rates = {2: 110.0, 4: 130.0}
+
     measure(plan(run=Run(**SMALL | {"batch": 9}), schedules=("1f1b",)), FOLDER, silent)
 
-    assert trials.names == ["probe-1f1b-0", "probe-1f1b-1", "1f1b-as-is-1"]
-    assert [run.microbatches for _, run in trials.done[:2]] == [2, 4]
+    assert {resolved.run.microbatches for resolved in trials.tried} == {2, 4}
 
 
 def test_peers_run_at_their_best_and_in_turn(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = peers.Settings("single", 2, True)
-    monkeypatch.setattr(peers, "best", lambda name, resolved, warm_up, on_try: settings if name == "torch" else None)
-    monkeypatch.setattr(peers, "train", lambda settings, resolved, warm_up, target: outcome(400, settings=str(settings)))
+
+    def best(name: str, *_: object) -> tuple[peers.Settings, Choice]:
+        if name != "torch":
+            raise RunFailed("It is too cold.")
+        return settings, Choice(name, {str(settings): [400.0, 401.0]})
+
+    def train(settings: peers.Settings, *_: object) -> Outcome:
+        return outcome(400, settings=str(settings))
+
+    monkeypatch.setattr(peers, "best", best)
+    monkeypatch.setattr(peers, "train", train)
 
     made = measure(plan(peers=("torch", "torch gpipe"), repeat=2), FOLDER, silent)
 
@@ -152,10 +150,9 @@ def test_peers_run_at_their_best_and_in_turn(trials: Trials, monkeypatch: pytest
     assert [case.side for case in made.cases] == ["lockstep", "torch"]
     assert [(o.samples_per_s, o.report["settings"]) for o in torch.outcomes] == [(400, "fused optimiser, 2 threads")] * 2
     assert made.ratio(torch, "lockstep") == Spread(4, 4, 4)
-    assert made.notes == (
-        "torch runs with fused optimiser, 2 threads, the fastest of its settings.",
-        "torch gpipe could not train this run, so it takes no part.",
-    )
+    assert [note.split(" ")[0] for note in made.notes] == ["torch", "torch"]
+    assert made.notes[1].startswith("torch gpipe takes no part")
+    assert made.notes[1].endswith("It is too cold.")
 
 
 def test_each_side_has_the_faults_that_it_can_bear_and_none_while_its_settings_are_tried(trials: Trials) -> None:
@@ -164,8 +161,7 @@ def test_each_side_has_the_faults_that_it_can_bear_and_none_while_its_settings_a
 
     measure(plan(run=run, schedules=("single", "lockstep", "gpipe", "dni")), FOLDER, silent)
 
-    found = {name: [fault.kind for fault in tried.faults] for name, tried in trials.done}
-    assert found.pop("dni-as-is-1") == ["kill", "drop"]
-    assert [found.pop(f"{side}-as-is-1") for side in ("single", "lockstep", "gpipe")] == [[], ["kill"], ["kill"]]
-    assert found
-    assert not any(found.values())
+    found = {run.schedule: [fault.kind for fault in run.faults] for _, run in trials.done}
+    assert found == {"single": [], "lockstep": ["kill"], "gpipe": ["kill"], "dni": ["kill", "drop"]}
+    assert trials.tried
+    assert not any(resolved.run.faults for resolved in trials.tried)

@@ -1,5 +1,7 @@
-"""Stand-ins for trials, and for whoever watches them."""
+"""Stand-ins for trials and tries, and for whoever watches them."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from decoupled.bench.trial import Outcome
@@ -11,17 +13,28 @@ FOLDER = Path("runs")
 
 
 class Trials:
-    """Stands in for the trials: notes each, and has a rate for each number of microbatches, or of threads."""
+    """Stands in for trials and tries: notes each, and has a rate for each number of microbatches, or of threads."""
 
     def __init__(self) -> None:
         self.rates: dict[int, float] = {}
         self.with_threads: dict[int, float] = {}
         self.done: list[tuple[str, Run]] = []  # the folder's name and the run
+        self.tried: list[ResolvedRun] = []
 
     def __call__(self, resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
         self.done.append((folder.name, resolved.run))
-        usual = self.with_threads.get(resolved.run.runtime.threads, 100.0)
-        return outcome(self.rates.get(resolved.run.microbatches or 1, usual))
+        return outcome(self._rate(resolved.run))
+
+    @contextmanager
+    def trying(self, threads: int, warm_up: int) -> Iterator[Callable[[ResolvedRun], float]]:
+        def rate(resolved: ResolvedRun) -> float:
+            self.tried.append(resolved)
+            return self._rate(resolved.run)
+
+        yield rate
+
+    def _rate(self, run: Run) -> float:
+        return self.rates.get(run.microbatches or 1, self.with_threads.get(run.runtime.threads, 100.0))
 
     @property
     def names(self) -> list[str]:

@@ -50,8 +50,7 @@ def test_a_benchmark_measures_every_side_and_leaves_all_it_promised(tmp_path: Pa
     out = tmp_path / "X"
     table = [line.split() for line in done.stdout.partition("\nside ")[2].splitlines()[1:6]]
     assert [row[0] for row in table] == SIDES
-    kept = {path.name for path in (out / "runs").iterdir() if not path.name.startswith("probe-")}
-    assert kept == {f"{side}-as-is-1" for side in SIDES}
+    assert {path.name for path in (out / "runs").iterdir()} == {f"{side}-as-is-1" for side in SIDES}
     assert all((run / "report.json").exists() for run in (out / "runs").iterdir())
     report = json.loads((out / "report.json").read_text())
     assert [one["side"] for one in report["cases"]] == SIDES
@@ -104,14 +103,13 @@ def trained(run: Path) -> bool:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
-def test_a_missing_torch_is_one_clear_line_and_the_benchmark_goes_on(tmp_path: Path) -> None:
+def test_a_missing_torch_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
     done = decoupled(*QUICK, "--schedule", "lockstep", "--peers", "torch", "--out", "X", cwd=tmp_path)
 
-    assert done.returncode == 0, done.stderr
-    said = [line for line in done.stdout.splitlines() if "torch" in line.lower()]
-    assert len(said) == 1
-    assert said[0].startswith("PyTorch is not installed")
-    assert [one["side"] for one in json.loads((tmp_path / "X/report.json").read_text())["cases"]] == ["lockstep"]
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr), done.stderr
+    assert "pip install" in done.stderr
+    assert not (tmp_path / "X").exists()
 
 
 @pytest.mark.parametrize(

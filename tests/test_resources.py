@@ -1,10 +1,11 @@
-"""What a container may have, in both forms of control groups."""
+"""What a process may use, under both versions of control groups."""
 
 from pathlib import Path
 
 import pytest
 
-from decoupled.doctor.cgroup import cpu_quota, memory_limit
+from decoupled import resources
+from decoupled.resources import cores, cpu_quota, memory_limit
 
 NONE = str(2**63 - 4096)  # as the old form says it
 
@@ -52,3 +53,16 @@ def test_the_smallest_limit_of_the_groups_round_a_process_holds(
 
 def test_a_system_without_groups_has_no_limits(tmp_path: Path) -> None:
     assert (cpu_quota(tmp_path), memory_limit(tmp_path)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "quota", "expected"),
+    [(8, None, 8), (8, "400000", 4), (2, "400000", 2), (8, "150000", 1), (8, "50000", 1)],
+)
+def test_cores_are_those_allowed_or_the_whole_ones_of_the_quota_and_at_least_one(
+    allowed: int, quota: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "allowed_cores", lambda: allowed)
+    root = system(tmp_path, "0::/", {"cpu.max": f"{quota or 'max'} 100000"})
+
+    assert cores(root) == expected

@@ -1,0 +1,65 @@
+"""The choice of a side's settings, by several short tries of each in turn: one try may meet a moment when the machine is busy."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from decoupled.bench.trial import Spread
+from decoupled.errors import RunFailed
+
+ROUNDS, ROUNDS_OF_ALL = 3, 2  # after the first two, only the settings that may still be the fastest are tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the tries of a side's settings came to, in samples/s."""
+
+    side: str
+    tries: dict[str, list[float]]  # by the name of the settings; not empty
+
+    @property
+    def best(self) -> str:
+        """The settings with the highest median."""
+        return max(self.tries, key=lambda name: Spread.of(self.tries[name]).median)
+
+    @property
+    def rivals(self) -> list[str]:
+        """The settings that may be as fast as the best: their fastest try is faster than its slowest."""
+        slowest = min(self.tries[self.best])
+        return [name for name, rates in self.tries.items() if name != self.best and max(rates) > slowest]
+
+    @property
+    def note(self) -> str:
+        """What a reader of the figures must know of the choice."""
+        tried = "; ".join(f"{name} {_words(rates)}" for name, rates in self.tries.items())
+        said = f"{self.side} runs with {self.best}, the fastest of several tries (samples/s, median and range: {tried})."
+        if self.rivals:
+            said += f" The tries vary by more than the settings differ, so {' or '.join(self.rivals)} may be as fast."
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        tried = {name: asdict(Spread.of(rates)) | {"tries": rates} for name, rates in self.tries.items()}
+        return {"chosen": self.best, "is_sure": not self.rivals, "samples_per_s": tried}
+
+
+def choose(side: str, settings: Mapping[str, Callable[[], float]], on_try: Callable[[str], None]) -> Choice:
+    """Tries the settings, each of which gives a rate; one that fails is left out. Raises RunFailed when all of them do."""
+    tries: dict[str, list[float]] = {name: [] for name in settings}
+    for number in range(ROUNDS):
+        choice = Choice(side, tries)
+        for name in list(tries) if number < ROUNDS_OF_ALL else [choice.best, *choice.rivals]:
+            on_try(f"trying {side} with {name}")
+            try:
+                tries[name].append(settings[name]())
+            except RunFailed:
+                del tries[name]
+                if not tries:
+                    raise
+        if number >= ROUNDS_OF_ALL - 1 and not Choice(side, tries).rivals:
+            break
+    return Choice(side, tries)
+
+
+def _words(rates: list[float]) -> str:
+    spread = Spread.of(rates)
+    return f"{spread.median:,.0f}, {spread.low:,.0f}-{spread.high:,.0f}"

@@ -1,0 +1,54 @@
+"""Tries: short runs in this process that tell how fast a side is with some settings."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from decoupled import api
+from decoupled.bench import steady
+from decoupled.bench.trial import stretches, update_sizes
+from decoupled.data import batches
+from decoupled.launch.local import KeptWorkers
+from decoupled.launch.run_coordinator import Callbacks, run_coordinator
+from decoupled.runtime.resolve import ResolvedRun
+from decoupled.runtime.single import train_single
+
+TIMED_UPDATES = 40
+
+
+def shortened(resolved: ResolvedRun, warm_up: int) -> ResolvedRun:
+    """The run with as much data and as many updates as a try takes, evaluated once, without faults."""
+    run, dataset, updates = resolved.run, resolved.dataset, warm_up + TIMED_UPDATES + warm_up
+    x, y = dataset.x_train[: updates * run.batch], dataset.y_train[: updates * run.batch]
+    epochs = min(math.ceil(updates / batches.count(len(x), run.batch)), run.epochs)
+    short = replace(dataset, x_train=x, y_train=y, x_test=dataset.x_test[: run.batch], y_test=dataset.y_test[: run.batch])
+    runtime = run.runtime.model_copy(update={"evaluate_every": 0})
+    return replace(resolved, run=run.model_copy(update={"epochs": epochs, "faults": (), "runtime": runtime}), dataset=short)
+
+
+@contextmanager
+def trying(threads: int, warm_up: int) -> Iterator[Callable[[ResolvedRun], float]]:
+    """A function that trains a run and gives its steady samples/s.
+
+    The worker processes of one run, each with so many BLAS threads, serve the next: to start them takes longer than a try.
+    They end with the context.
+    """
+    with TemporaryDirectory(prefix="decoupled-try-") as folder, KeptWorkers(threads) as workers:
+        yield lambda resolved: _rate(resolved, Path(folder), workers, warm_up)
+
+
+def _rate(resolved: ResolvedRun, folder: Path, workers: KeptWorkers, warm_up: int) -> float:
+    if resolved.run.schedule == "single":
+        report = train_single(resolved, _ignore)
+    else:
+        callbacks, store = Callbacks(_ignore, _ignore, _ignore), api.store_of(folder, resolved.run, _ignore)
+        report = run_coordinator(resolved, store, None, callbacks, workers.for_a_run())
+    rate = steady.samples_per_s(report.spans, update_sizes(resolved), stretches(resolved), warm_up)
+    return rate or report.samples_per_s
+
+
+def _ignore(*heard: object) -> None:
+    """Nobody watches a try."""
