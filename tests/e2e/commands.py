@@ -1,5 +1,6 @@
 """Running the command line as a user would, in processes of its own."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+from typer.testing import CliRunner
+
+from decoupled.cli import app as cli
 
 DECOUPLED = [sys.executable, "-m", "decoupled"]
 SMALL = ["--hidden", "32,32,32", "--epochs", "3"]  # four workers, done in a second
@@ -18,6 +22,15 @@ def decoupled(*arguments: str, cwd: Path, seconds: float = 60.0, where: Sequence
     return subprocess.run(
         [*where, *DECOUPLED, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=seconds, check=False
     )
+
+
+def in_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same for a command that starts no process of its own, within this one: it need not import everything again."""
+    with contextlib.chdir(cwd):
+        ran = CliRunner().invoke(cli.app, arguments, env=environment())
+    if ran.exception is not None and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)
 
 
 def started(*arguments: str, cwd: Path, where: Sequence[str] = ()) -> "subprocess.Popen[str]":

@@ -11,7 +11,7 @@ import pytest
 
 from decoupled import Run, train
 from tests.conftest import until
-from tests.e2e.commands import decoupled, gone, is_one_sentence, started
+from tests.e2e.commands import decoupled, gone, in_process, is_one_sentence, started
 
 SIDES = ["single", "lockstep", "gpipe", "1f1b", "dni"]
 QUICK = [
@@ -122,7 +122,7 @@ def test_a_missing_torch_is_refused_before_anything_is_measured(tmp_path: Path) 
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
-    done = decoupled("bench", "--microbatches", "2", *arguments, "--out", "X", cwd=tmp_path)
+    done = in_process("bench", "--microbatches", "2", *arguments, "--out", "X", cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr), done.stderr
@@ -133,7 +133,7 @@ def test_runs_become_a_trace_and_a_picture(tmp_path: Path) -> None:
     finished_run(tmp_path / "one", "single")
     finished_run(tmp_path / "two", "lockstep")
 
-    done = decoupled("trace", "one", "two", "-o", "f.json", "--picture", "p", cwd=tmp_path)
+    done = in_process("trace", "one", "two", "-o", "f.json", "--picture", "p", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert traced(tmp_path / "f.json") == ["single", "lockstep"]
@@ -146,8 +146,8 @@ def test_runs_become_a_trace_and_a_picture(tmp_path: Path) -> None:
 def test_a_trace_that_cannot_be_is_refused_in_one_sentence(tmp_path: Path) -> None:
     finished_run(tmp_path / "one", "single")
 
-    no_run = decoupled("trace", "one", "nowhere", "-o", "f.json", cwd=tmp_path)
-    no_place = decoupled("trace", "one", "-o", "missing/f.json", cwd=tmp_path)
+    no_run = in_process("trace", "one", "nowhere", "-o", "f.json", cwd=tmp_path)
+    no_place = in_process("trace", "one", "-o", "missing/f.json", cwd=tmp_path)
 
     assert (no_run.returncode, no_place.returncode) == (2, 2)
     assert is_one_sentence(no_run.stderr, "error: nowhere holds no finished run"), no_run.stderr

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.conftest import until
-from tests.e2e.commands import ENDLESS, SMALL, decoupled, environment, is_one_sentence, read_until, started
+from tests.e2e.commands import ENDLESS, SMALL, decoupled, environment, in_process, is_one_sentence, read_until, started
 
 ROOT = Path(__file__).parents[2]
 
@@ -184,7 +184,7 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
-        done = decoupled("coordinator", "--bind", address, *SMALL, cwd=tmp_path)
+        done = in_process("coordinator", "--bind", address, *SMALL, cwd=tmp_path)
 
     assert done.returncode == 1
     assert is_one_sentence(done.stderr)
@@ -196,7 +196,7 @@ def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     [["coordinator", "--bind", "tcp://0.0.0.0:5555"], ["worker", "--join", "tcp://127.0.0.1:1", "--host", "10.0.0.7"]],
 )
 def test_other_hosts_are_let_in_only_on_request(arguments: list[str], tmp_path: Path) -> None:
-    done = decoupled(*arguments, cwd=tmp_path)
+    done = in_process(*arguments, cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
@@ -242,7 +242,7 @@ def test_scripts_launch_does_the_job(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
 def test_a_worker_of_another_host_must_say_where_it_can_be_reached(host: str, tmp_path: Path) -> None:
-    done = decoupled("worker", "--join", "tcp://192.0.2.1:5555", "--host", host, "--insecure", cwd=tmp_path)
+    done = in_process("worker", "--join", "tcp://192.0.2.1:5555", "--host", host, "--insecure", cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from decoupled import __version__
-from tests.e2e.commands import SMALL, decoupled, is_one_sentence
+from tests.e2e.commands import SMALL, decoupled, in_process, is_one_sentence
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ from tests.e2e.commands import SMALL, decoupled, is_one_sentence
     ],
 )
 def test_bad_input_is_one_clear_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
-    done = decoupled(*arguments, cwd=tmp_path)
+    done = in_process(*arguments, cwd=tmp_path)
 
     assert done.returncode in (1, 2)
     assert is_one_sentence(done.stderr), done.stderr
@@ -72,13 +72,13 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
 def test_a_damaged_model_is_refused_by_name(damage: str, tmp_path: Path) -> None:
-    decoupled("train", *SMALL, "--schedule", "single", "--out", "run", cwd=tmp_path)
+    in_process("train", *SMALL, "--schedule", "single", "--out", "run", cwd=tmp_path)
     model = tmp_path / "run" / "model.safetensors"
     content = bytearray(model.read_bytes())
     content[3] ^= 0xFF  # in the header's length
     model.write_bytes({"truncated": model.read_bytes()[:-100], "flipped": bytes(content), "foreign": b"hello"}[damage])
 
-    done = decoupled("eval", "run", cwd=tmp_path)
+    done = in_process("eval", "run", cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
@@ -86,13 +86,13 @@ def test_a_damaged_model_is_refused_by_name(damage: str, tmp_path: Path) -> None
 
 
 def test_predict_refuses_inputs_that_do_not_fit(tmp_path: Path) -> None:
-    decoupled("train", *SMALL, "--schedule", "single", "--out", "run", cwd=tmp_path)
+    in_process("train", *SMALL, "--schedule", "single", "--out", "run", cwd=tmp_path)
     np.save(tmp_path / "wide.npy", np.zeros((2, 65)))
     np.save(tmp_path / "words.npy", np.array([["a"]]))
     (tmp_path / "text.npy").write_text("text")
 
     for name, said in {"wide": "(N, 64), not (2, 65)", "words": "must hold numbers", "text": "is not an .npy file"}.items():
-        done = decoupled("predict", "run", "--input", f"{name}.npy", "--output", "y.npy", cwd=tmp_path)
+        done = in_process("predict", "run", "--input", f"{name}.npy", "--output", "y.npy", cwd=tmp_path)
         assert done.returncode == 2
         assert is_one_sentence(done.stderr)
         assert said in done.stderr
@@ -103,7 +103,7 @@ def test_options_go_over_the_file_and_settings_over_both(tmp_path: Path) -> None
     (tmp_path / "run.toml").write_text('epochs = 1\nhidden = [8]\n[optimiser]\nname = "sgd"\nmomentum = 0.5\n')
 
     over = ["--hidden", "16", "--set", "optimiser.momentum=0.25", "--schedule", "single"]
-    done = decoupled("train", "--config", "run.toml", *over, "--out", "run", cwd=tmp_path)
+    done = in_process("train", "--config", "run.toml", *over, "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     written = (tmp_path / "run" / "run.toml").read_text()
@@ -146,7 +146,7 @@ def test_the_version(tmp_path: Path) -> None:
 
 
 def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> None:
-    done = decoupled(
+    done = in_process(
         "simulate", "--schedule", "lockstep", "--stages", "3", "--microbatches", "2", "--json", "f.json", cwd=tmp_path
     )
 
@@ -161,7 +161,7 @@ def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> Non
 def test_simulate_cuts_batches_for_pipelines_alone(tmp_path: Path) -> None:
     updates = {}
     for schedule in ("gpipe", "1f1b", "lockstep", "dni"):
-        done = decoupled(
+        done = in_process(
             "simulate", "--schedule", schedule, "--microbatches", "8", "--minibatch", "4", "--json", "f.json", cwd=tmp_path
         )
         assert done.returncode == 0, done.stderr
@@ -172,7 +172,7 @@ def test_simulate_cuts_batches_for_pipelines_alone(tmp_path: Path) -> None:
 
 
 def test_simulate_shows_what_overflows(tmp_path: Path) -> None:
-    done = decoupled(
+    done = in_process(
         "simulate",
         "--overflow",
         "latest",

@@ -21,7 +21,7 @@ from decoupled.folders import load_network
 from decoupled.telemetry.clock import now_ns
 from decoupled.transport import zeromq
 from decoupled.transport.keys import make
-from tests.e2e.commands import ENDLESS, decoupled, environment, is_one_sentence, read_until, started
+from tests.e2e.commands import ENDLESS, decoupled, environment, in_process, is_one_sentence, read_until, started
 from tests.e2e.test_by_hand import free_address
 
 
@@ -274,7 +274,7 @@ def test_a_host_where_no_worker_could_listen_is_told_of(host: str, insecure: boo
 
 @pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1:*", "tcp://:5555", "ipc://"])
 def test_an_address_that_is_none_is_one_sentence(address: str, tmp_path: Path) -> None:
-    done = decoupled("doctor", "--join", address, cwd=tmp_path)
+    done = in_process("doctor", "--join", address, cwd=tmp_path)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert is_one_sentence(done.stderr)

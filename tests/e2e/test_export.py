@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from decoupled.data.digits import digits
-from tests.e2e.commands import SMALL, decoupled, is_one_sentence
+from tests.e2e.commands import SMALL, decoupled, in_process, is_one_sentence
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export(folder: Path, target: Path, run: str = "run") -> "subprocess.CompletedProcess[str]":
-    return decoupled("export", run, "--to", str(target), cwd=folder)
+    return in_process("export", run, "--to", str(target), cwd=folder)
 
 
 def test_an_exported_graph_answers_the_digits_as_predict_does(folder: Path, tmp_path: Path) -> None:
     x = digits().x_test
     np.save(tmp_path / "x.npy", x)
-    decoupled("predict", "run", "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy"), cwd=folder)
+    in_process("predict", "run", "--input", str(tmp_path / "x.npy"), "--output", str(tmp_path / "y.npy"), cwd=folder)
 
     done = export(folder, tmp_path / "model.onnx")
 

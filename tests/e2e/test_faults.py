@@ -11,7 +11,7 @@ import pytest
 
 from decoupled import load_network
 from tests.conftest import until
-from tests.e2e.commands import decoupled, gone, is_one_sentence, read_until, started, workers_of
+from tests.e2e.commands import decoupled, gone, in_process, is_one_sentence, read_until, started, workers_of
 
 LONG = ["--hidden", "32,32,32", "--epochs", "100"]  # a few seconds
 
@@ -109,7 +109,7 @@ def interrupted(tmp_path: Path) -> Path:
     ],
 )
 def test_another_network_cannot_go_on_from_a_checkpoint(options: list[str], difference: str, interrupted: Path) -> None:
-    done = decoupled("train", "--resume", "run", *options, cwd=interrupted.parent)
+    done = in_process("train", "--resume", "run", *options, cwd=interrupted.parent)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
@@ -197,7 +197,7 @@ def test_a_partition_heals_by_itself(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_refused_with_a_sentence(options: list[str], sentence: str, tmp_path: Path) -> None:
-    done = decoupled("train", *options, cwd=tmp_path)
+    done = in_process("train", *options, cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import ENDLESS, SMALL, decoupled, is_one_sentence, read_until, started
+from tests.e2e.commands import ENDLESS, SMALL, decoupled, in_process, is_one_sentence, read_until, started
 from tests.e2e.test_by_hand import free_address
 from tests.tap import Tap
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    done = decoupled("keys", "make", "keys", "--workers", "4", cwd=tmp_path)
+    done = in_process("keys", "make", "keys", "--workers", "4", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     return tmp_path / "keys"
 
@@ -34,8 +34,8 @@ def first_complaint(*arguments: str, cwd: Path) -> str:
 
 
 def test_making_keys_says_what_belongs_where_and_never_overwrites(keys: Path, tmp_path: Path) -> None:
-    made = decoupled("keys", "make", "others", "--workers", "2", cwd=tmp_path)
-    again = decoupled("keys", "make", "others", cwd=tmp_path)
+    made = in_process("keys", "make", "others", "--workers", "2", cwd=tmp_path)
+    again = in_process("keys", "make", "others", cwd=tmp_path)
 
     assert made.stdout.splitlines() == [
         "others/coordinator stays with the coordinator: decoupled coordinator --keys others/coordinator",
@@ -131,7 +131,7 @@ def test_a_worker_with_keys_joins_no_coordinator_without(keys: Path, tmp_path: P
 
 @pytest.mark.parametrize("arguments", [["coordinator"], ["worker", "--join", "tcp://127.0.0.1:1"]])
 def test_a_folder_that_holds_no_keys_is_one_sentence(arguments: list[str], tmp_path: Path) -> None:
-    done = decoupled(*arguments, "--keys", "nowhere", cwd=tmp_path)
+    done = in_process(*arguments, "--keys", "nowhere", cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
@@ -141,7 +141,7 @@ def test_a_folder_that_holds_no_keys_is_one_sentence(arguments: list[str], tmp_p
 def test_a_secret_that_others_can_read_is_refused(keys: Path, tmp_path: Path) -> None:
     (keys / "worker-0" / "worker-0.key_secret").chmod(0o644)
 
-    done = decoupled(*worker(0, "tcp://127.0.0.1:1"), cwd=tmp_path)
+    done = in_process(*worker(0, "tcp://127.0.0.1:1"), cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import until
-from tests.e2e.commands import ENDLESS, SMALL, decoupled, gone, is_one_sentence, read_until, started
+from tests.e2e.commands import ENDLESS, SMALL, decoupled, gone, in_process, is_one_sentence, read_until, started
 from tests.e2e.ray_cluster import Cluster, ray_cluster, why_not
 
 
@@ -130,7 +130,7 @@ def test_where_no_cluster_answers_one_sentence_says_what_to_do(tmp_path: Path) -
 def test_what_makes_no_sense_is_refused(arguments: list[str], hint: str, tmp_path: Path) -> None:
     if "ray://" in arguments[-1]:
         pytest.importorskip("ray", reason="Ray is not installed")
-    done = decoupled("train", *arguments, "--out", "run", cwd=tmp_path)
+    done = in_process("train", *arguments, "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.conftest import until
-from tests.e2e.commands import ENDLESS, decoupled, gone, is_one_sentence, read_until, started
+from tests.e2e.commands import ENDLESS, decoupled, gone, in_process, is_one_sentence, read_until, started
 
 ANY_PORT = ["--dashboard", "--dashboard-address", "127.0.0.1:0"]
 
@@ -104,7 +104,7 @@ def test_a_run_goes_on_when_its_page_is_killed(watched: "subprocess.Popen[str]",
 def test_a_port_that_is_taken_is_said_before_anything_is_begun(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
-        done = decoupled("train", "--dashboard", "--dashboard-address", address, "--out", "run", cwd=tmp_path)
+        done = in_process("train", "--dashboard", "--dashboard-address", address, "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 2
     assert done.stderr == f"error: The page cannot be served at {address}: Address already in use. Choose another address.\n"
@@ -126,7 +126,7 @@ def test_a_port_that_is_taken_is_said_before_anything_is_begun(tmp_path: Path) -
     ],
 )
 def test_a_page_that_cannot_be_served_is_one_sentence(options: list[str], said: str, tmp_path: Path) -> None:
-    done = decoupled("train", *options, "--out", "run", cwd=tmp_path)
+    done = in_process("train", *options, "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr), done.stderr
@@ -195,7 +195,7 @@ def test_a_page_that_is_not_served_yet_ends_with_the_run_that_is_interrupted(sec
 
 @pytest.mark.parametrize("command", [["dashboard", "nowhere"], ["top", "nowhere"], ["top"]])
 def test_where_there_is_no_run_it_says_so(command: list[str], tmp_path: Path) -> None:
-    done = decoupled(*command, cwd=tmp_path)
+    done = in_process(*command, cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr), done.stderr
