@@ -25,7 +25,7 @@ def decoupled(*arguments: str, cwd: Path, seconds: float = 60.0, where: Sequence
 
 
 def in_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """The same for a command that starts no process of its own, within this one: it need not import everything again."""
+    """The same within this process, which need not import everything again."""
     with contextlib.chdir(cwd):
         ran = CliRunner().invoke(cli.app, arguments, env=environment())
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):

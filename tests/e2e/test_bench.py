@@ -1,6 +1,5 @@
 """Benchmarks and traces from the command line, with real processes."""
 
-import importlib.util
 import json
 import signal
 from pathlib import Path
@@ -10,6 +9,7 @@ import psutil
 import pytest
 
 from decoupled import Run, train
+from decoupled.bench import peers
 from tests.conftest import until
 from tests.e2e.commands import decoupled, gone, in_process, is_one_sentence, started
 
@@ -41,6 +41,7 @@ def finished_run(folder: Path, schedule: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_benchmark_measures_every_side_and_leaves_all_it_promised(tmp_path: Path) -> None:
     """One round, because a trial's processes take seconds to start here; a second benchmark may not use its folder."""
     command = [*QUICK, "--schedule", ",".join(SIDES), "--microbatches", "2", "--target-accuracy", "0.3", "--out", "X"]
@@ -78,6 +79,7 @@ def traced(path: Path) -> list[str]:
     return [str(e["args"]["name"]) for e in events if e["name"] == "process_name"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_a_benchmark_leaves_no_process(tmp_path: Path) -> None:
     options = ["--hidden", "16", "--epochs", "100000", "--schedule", "lockstep", "--warm-up", "1", "--out", "X"]
     process = started("bench", *options, cwd=tmp_path)
@@ -102,9 +104,16 @@ def trained(run: Path) -> bool:
     return metrics.exists() and metrics.stat().st_size > 0
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
-def test_a_missing_torch_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    done = decoupled(*QUICK, "--schedule", "lockstep", "--peers", "torch", "--out", "X", cwd=tmp_path)
+def test_a_benchmark_of_one_side_leaves_its_report(tmp_path: Path) -> None:
+    done = decoupled(*QUICK, "--schedule", "lockstep", "--out", "X", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert [one["side"] for one in json.loads((tmp_path / "X/report.json").read_text())["cases"]] == ["lockstep"]
+
+
+def test_a_missing_torch_is_refused_before_anything_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "is_there", lambda: False)
+    done = in_process(*QUICK, "--schedule", "lockstep", "--peers", "torch", "--out", "X", cwd=tmp_path)
 
     assert done.returncode == 2
     assert is_one_sentence(done.stderr), done.stderr

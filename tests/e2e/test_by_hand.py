@@ -23,7 +23,7 @@ def free_address() -> str:
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("first", ["coordinator", "workers"])
+@pytest.mark.parametrize("first", ["coordinator", pytest.param("workers", marks=pytest.mark.slow)])
 def test_workers_and_coordinator_may_start_in_any_order(first: str, tmp_path: Path) -> None:
     address = free_address()
 
@@ -51,6 +51,7 @@ def test_workers_and_coordinator_may_start_in_any_order(first: str, tmp_path: Pa
     assert json.loads((tmp_path / "run" / "report.json").read_text())["workers"] == 4
 
 
+@pytest.mark.slow
 def test_workers_that_are_kept_train_in_the_next_run_as_well(tmp_path: Path) -> None:
     address = free_address()
     workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
@@ -70,6 +71,7 @@ def test_workers_that_are_kept_train_in_the_next_run_as_well(tmp_path: Path) -> 
     assert ours.read_bytes() == theirs.read_bytes()  # nothing of the run before is left in a worker
 
 
+@pytest.mark.slow
 def test_side_by_side_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     address, script = free_address(), str(ROOT / "scripts" / "side-by-side")
     command = [script, "--bind", address, "--hidden", "32,32,32", "--epochs", "60", "--set", "checkpoint.every_s=0.1"]
@@ -96,6 +98,7 @@ def test_side_by_side_goes_on_where_it_was_killed(tmp_path: Path) -> None:
         worker.communicate()
 
 
+@pytest.mark.slow
 def test_a_worker_whose_stage_was_given_to_another_ends_as_one_that_failed(tmp_path: Path) -> None:
     address = free_address()
     options = ["--bind", address, *ENDLESS, "--workers", "2", "--stall-timeout", "0.1", "--out", "run"]
@@ -118,6 +121,7 @@ def test_a_worker_whose_stage_was_given_to_another_ends_as_one_that_failed(tmp_p
         process.communicate(timeout=10)
 
 
+@pytest.mark.slow
 def test_one_worker_too_many_is_refused_with_the_reason(tmp_path: Path) -> None:
     address = free_address()
     main = started("coordinator", "--bind", address, *ENDLESS, "--workers", "2", "--out", "run", cwd=tmp_path)
@@ -135,6 +139,7 @@ def test_one_worker_too_many_is_refused_with_the_reason(tmp_path: Path) -> None:
         worker.communicate(timeout=10)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_stopped_by_hand_is_replaced_by_the_next_to_come(tmp_path: Path) -> None:
     address = free_address()
     main = started("coordinator", "--bind", address, "--hidden", "32,32,32", "--epochs", "200", "--out", "run", cwd=tmp_path)
@@ -152,6 +157,7 @@ def test_a_worker_that_is_stopped_by_hand_is_replaced_by_the_next_to_come(tmp_pa
     assert codes == [0, 0, 130, 0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
@@ -204,6 +210,7 @@ def test_other_hosts_are_let_in_only_on_request(arguments: list[str], tmp_path: 
     assert "add --insecure" in done.stderr
 
 
+@pytest.mark.slow
 def test_hostile_bytes_at_the_door_do_not_disturb_a_run(tmp_path: Path) -> None:
     address = free_address()
     host, port = address.removeprefix("tcp://").split(":")

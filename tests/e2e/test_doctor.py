@@ -104,6 +104,7 @@ def test_a_machine_that_is_not_fit_is_told_what_to_do(tmp_path: Path) -> None:
     assert "2 to mend" in said
 
 
+@pytest.mark.slow
 def test_a_coordinator_that_waits_is_found_and_goes_on_waiting(tmp_path: Path) -> None:
     address = free_address()
     main = started("coordinator", "--bind", address, *ENDLESS, "--out", "run", cwd=tmp_path)
@@ -127,6 +128,7 @@ def test_a_coordinator_that_waits_is_found_and_goes_on_waiting(tmp_path: Path) -
     assert abs(talk.ahead_ns - 3600 * 10**9) < talk.trip_ns / 2 + 10**9, "an hour, by a clock that is behind"
 
 
+@pytest.mark.slow
 def test_a_run_that_trains_goes_on_undisturbed_to_the_same_weights(tmp_path: Path) -> None:
     address = free_address()
     command = ["--hidden", "16,16", "--epochs", "40", "--schedule"]
@@ -150,6 +152,7 @@ def test_a_run_that_trains_goes_on_undisturbed_to_the_same_weights(tmp_path: Pat
     assert all((trained[0][name] == weights).all() for name, weights in trained[1].items())
 
 
+@pytest.mark.slow
 def test_keys_that_fit_and_keys_that_do_not(tmp_path: Path) -> None:
     make(tmp_path / "keys", 1)
     make(tmp_path / "others", 1)

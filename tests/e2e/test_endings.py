@@ -26,10 +26,11 @@ def endless(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "sentence"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Terminated")]
+    ("number", "code", "sentence"),
+    [(signal.SIGINT, 130, "Interrupted"), pytest.param(signal.SIGTERM, 143, "Terminated", marks=pytest.mark.slow)],
 )
-def test_ctrl_c_and_termination_end_everything(
-    endless: "subprocess.Popen[str]", number: signal.Signals, code: int, sentence: str
+def test_ctrl_c_and_termination_end_everything_but_what_was_recorded(
+    endless: "subprocess.Popen[str]", number: signal.Signals, code: int, sentence: str, tmp_path: Path
 ) -> None:
     workers = workers_of(endless)
     assert len(workers) == 4
@@ -40,8 +41,12 @@ def test_ctrl_c_and_termination_end_everything(
     assert endless.returncode == code
     assert is_one_sentence(said, sentence)
     assert gone(workers)
+    assert (tmp_path / "run" / "run.toml").exists()
+    assert all(json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert not (tmp_path / "run" / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_when_there_is_something_to_go_on_from(tmp_path: Path) -> None:
     process = started("train", *ENDLESS, "--set", "checkpoint.every_s=0.1", "--out", "run", cwd=tmp_path)
     until("a checkpoint", lambda: any(tmp_path.glob("run/checkpoints/*/manifest.json")))
@@ -53,7 +58,7 @@ def test_ctrl_c_says_how_to_go_on_when_there_is_something_to_go_on_from(tmp_path
     assert said == "Interrupted; no process is left. With --resume run it goes on.\n"
 
 
-@pytest.mark.parametrize("number", [0, 3])
+@pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_a_worker_that_dies_once_too_often_ends_the_run_with_a_sentence_that_names_it(number: int, tmp_path: Path) -> None:
     process = started("train", *ENDLESS, "--set", "supervision.restarts_max=0", "--out", "run", cwd=tmp_path)
     read_until(process, "loss")
@@ -68,14 +73,7 @@ def test_a_worker_that_dies_once_too_often_ends_the_run_with_a_sentence_that_nam
     assert gone(workers)
 
 
-def test_workers_end_when_their_parent_is_killed(endless: "subprocess.Popen[str]") -> None:
-    workers = workers_of(endless)
-
-    endless.kill()
-
-    until("the workers to notice", lambda: gone(workers), seconds=5)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.3, 0.6, 0.9])
 def test_workers_end_when_their_parent_is_killed_while_they_start(seconds: float, tmp_path: Path) -> None:
     process = started("train", *ENDLESS, "--out", "run", cwd=tmp_path)
@@ -90,6 +88,7 @@ def test_workers_end_when_their_parent_is_killed_while_they_start(seconds: float
     until("the workers to notice", lambda: gone(workers), seconds=5)
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_does_not_keep_a_cancelled_run_alive(endless: "subprocess.Popen[str]") -> None:
     workers = workers_of(endless)
     workers[1].suspend()
@@ -98,15 +97,6 @@ def test_a_stopped_worker_does_not_keep_a_cancelled_run_alive(endless: "subproce
     endless.communicate(timeout=10)
 
     assert gone(workers)
-
-
-def test_what_was_recorded_before_the_end_is_kept(endless: "subprocess.Popen[str]", tmp_path: Path) -> None:
-    endless.send_signal(signal.SIGINT)
-    endless.communicate(timeout=10)
-
-    assert (tmp_path / "run" / "run.toml").exists()
-    assert all(json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
-    assert not (tmp_path / "run" / "report.json").exists()
 
 
 def test_an_error_in_a_callback_reaches_the_caller_and_leaves_no_process() -> None:
@@ -122,6 +112,7 @@ def test_an_error_in_a_callback_reaches_the_caller_and_leaves_no_process() -> No
     assert not psutil.Process().children(recursive=True)
 
 
+@pytest.mark.slow
 def test_upstream_does_not_wait_for_a_stopped_worker(tmp_path: Path) -> None:
     """With the last worker stopped for 3 s the first trains on until its stash and credit are used, then all end well."""
     windows = ["--set", "link.window=64", "--set", "link.high_water_mark=8", "--set", "dni.stash_max=64"]

@@ -10,14 +10,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from decoupled.data.digits import digits
-from tests.e2e.commands import SMALL, decoupled, in_process, is_one_sentence
+from tests.e2e.commands import SMALL, in_process, is_one_sentence
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run and one that never ended."""
     folder = tmp_path_factory.mktemp("runs")
-    done = decoupled("train", *SMALL, "--out", "run", cwd=folder)
+    done = in_process("train", *SMALL, "--schedule", "single", "--out", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "unfinished").mkdir()
     (folder / "unfinished" / "run.toml").write_bytes((folder / "run" / "run.toml").read_bytes())

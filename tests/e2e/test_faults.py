@@ -30,7 +30,7 @@ def samples(report: dict[str, Any], epochs: int = 100) -> None:
     assert [one["samples"] + one["samples_missed"] for one in report["workers_detail"]] == [epochs * 1437] * 4
 
 
-@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.parametrize("stage", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_dni_trains_through_the_death_of_a_worker(stage: int, tmp_path: Path) -> None:
     done = decoupled("train", *LONG, "--fault", f"kill:stage={stage},microbatch=500", "--out", "run", cwd=tmp_path)
 
@@ -48,9 +48,10 @@ def test_dni_trains_through_the_death_of_a_worker(stage: int, tmp_path: Path) ->
     assert f"stage {stage} rejoined: generation 1" in done.stdout
 
 
+@pytest.mark.slow
 def test_lockstep_rolls_back_and_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     run = ["train", "--schedule", "lockstep", "--hidden", "32,32,32", "--epochs", "30", "--set", "checkpoint.every=200"]
-    quiet = decoupled(*run, "--out", "quiet", cwd=tmp_path)
+    quiet = in_process(*run, "--schedule", "single", "--out", "quiet", cwd=tmp_path)
     troubled = decoupled(*run, "--fault", "kill:stage=1,microbatch=500", "--out", "troubled", cwd=tmp_path)
 
     assert (quiet.returncode, troubled.returncode) == (0, 0), troubled.stderr
@@ -69,7 +70,7 @@ def same_networks(one: Path, other: Path) -> None:
 
 def test_a_coordinator_that_is_killed_leaves_no_process_and_its_run_is_resumed_to_the_same_end(tmp_path: Path) -> None:
     run = ["train", "--schedule", "lockstep", "--hidden", "32,32,32", "--epochs", "30", "--set", "checkpoint.every=200"]
-    quiet = decoupled(*run, "--out", "quiet", cwd=tmp_path)
+    quiet = in_process(*run, "--schedule", "single", "--out", "quiet", cwd=tmp_path)
     assert quiet.returncode == 0
     process = started(*run, "--out", "run", cwd=tmp_path)
     until("a checkpoint to be there", lambda: list((tmp_path / "run" / "checkpoints").glob("*/manifest.json")))
@@ -100,22 +101,22 @@ def interrupted(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize(
-    ("options", "difference"),
-    [
-        (["--hidden", "32,33,32"], "hidden [32, 32, 32], not [32, 33, 32]"),
-        (["--set", "network.activation=tanh"], "network.activation relu, not tanh"),
-        (["--seed", "5"], "seed 0, not 5"),
-    ],
-)
-def test_another_network_cannot_go_on_from_a_checkpoint(options: list[str], difference: str, interrupted: Path) -> None:
-    done = in_process("train", "--resume", "run", *options, cwd=interrupted.parent)
+def test_another_network_cannot_go_on_from_a_checkpoint(interrupted: Path) -> None:
+    refused = {
+        "hidden [32, 32, 32], not [32, 33, 32]": ["--hidden", "32,33,32"],
+        "network.activation relu, not tanh": ["--set", "network.activation=tanh"],
+        "seed 0, not 5": ["--seed", "5"],
+    }
 
-    assert done.returncode == 2
-    assert is_one_sentence(done.stderr)
-    assert f"run was trained with {difference}" in done.stderr
+    for difference, options in refused.items():
+        done = in_process("train", "--resume", "run", *options, cwd=interrupted.parent)
+
+        assert done.returncode == 2
+        assert is_one_sentence(done.stderr)
+        assert difference in done.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(interrupted: Path) -> None:
     before, last = sorted(path.parent for path in interrupted.glob("checkpoints/*/manifest.json"))[-2:]
     damaged = last / "stage2.safetensors"
@@ -131,6 +132,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(interrupted
     assert report_of(interrupted)["incidents"][0]["detail"] == f"after microbatch {int(before.name)}"
 
 
+@pytest.mark.slow
 def test_a_run_under_way_is_not_trained_twice_at_once(tmp_path: Path) -> None:
     process = started("train", *LONG, "--epochs", "100000", "--out", "run", cwd=tmp_path)
     read_until(process, "loss")
@@ -143,6 +145,7 @@ def test_a_run_under_way_is_not_trained_twice_at_once(tmp_path: Path) -> None:
     assert "is being trained by another process" in second.stderr
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_flagged_and_replaced(tmp_path: Path) -> None:
     process = started("train", *LONG, "--epochs", "200", "--stall-timeout", "3", "--out", "run", cwd=tmp_path)
     read_until(process, "loss")
@@ -162,6 +165,7 @@ def test_a_worker_that_hangs_is_flagged_and_replaced(tmp_path: Path) -> None:
     samples(report, epochs=200)
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_only_paused_is_flagged_and_goes_on(tmp_path: Path) -> None:
     done = decoupled("train", *LONG, "--fault", "stop:stage=1,microbatch=500,seconds=3", "--out", "run", cwd=tmp_path)
 
@@ -171,6 +175,7 @@ def test_a_worker_that_was_only_paused_is_flagged_and_goes_on(tmp_path: Path) ->
     assert [one["missed"] for one in report["workers_detail"]] == [0] * 4
 
 
+@pytest.mark.slow
 def test_a_partition_heals_by_itself(tmp_path: Path) -> None:
     fault = "partition:stage=1,microbatch=500,seconds=5"
 

@@ -69,6 +69,7 @@ def test_a_run_with_keys_trains_to_its_end_and_the_wire_says_nothing(keys: Path,
         assert (process.returncode, said) == (0, "")
 
 
+@pytest.mark.slow
 def test_strangers_are_turned_away_with_a_sentence_and_the_run_beside_them_goes_on(keys: Path, tmp_path: Path) -> None:
     address = free_address()
     decoupled("keys", "make", "others", "--workers", "1", cwd=tmp_path)
@@ -98,6 +99,7 @@ def test_strangers_are_turned_away_with_a_sentence_and_the_run_beside_them_goes_
         process.communicate(timeout=10)
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_killed_joins_again_with_the_same_key_and_two_may_share_one(keys: Path, tmp_path: Path) -> None:
     address = free_address()
     command = ["coordinator", "--bind", address, "--keys", "keys/coordinator", *SMALL, "--workers", "2", "--out", "run"]
@@ -117,6 +119,7 @@ def test_a_worker_that_was_killed_joins_again_with_the_same_key_and_two_may_shar
         assert process.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_worker_with_keys_joins_no_coordinator_without(keys: Path, tmp_path: Path) -> None:
     address = free_address()
     main = started("coordinator", "--bind", address, *ENDLESS, "--out", "run", cwd=tmp_path)

@@ -69,6 +69,7 @@ def test_the_page_follows_the_run_and_ends_with_it(watched: "subprocess.Popen[st
     assert "interrupted: by Ctrl-C" in shown.stdout
 
 
+@pytest.mark.slow
 def test_the_page_ends_with_a_run_that_is_killed(watched: "subprocess.Popen[str]", url: str) -> None:
     family = psutil.Process(watched.pid).children(recursive=True)
 
@@ -77,6 +78,7 @@ def test_the_page_ends_with_a_run_that_is_killed(watched: "subprocess.Popen[str]
     until("all to end", lambda: gone(family))
 
 
+@pytest.mark.slow
 def test_buttons_kill_a_worker_which_is_replaced_and_pause_one_which_is_not(watched: "subprocess.Popen[str]", url: str) -> None:
     assert post(url, "/api/workers/1/kill") == 202
     until("the successor", lambda: "rejoined" in [event["what"] for event in get(url)["events"]])
@@ -88,6 +90,7 @@ def test_buttons_kill_a_worker_which_is_replaced_and_pause_one_which_is_not(watc
     assert ("lost", 2) not in events
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_when_its_page_is_killed(watched: "subprocess.Popen[str]", url: str, tmp_path: Path) -> None:
     (page,) = [one for one in psutil.Process(watched.pid).children() if "dashboard" in one.cmdline()]
     records = tmp_path / "run" / "metrics.jsonl"
@@ -134,6 +137,7 @@ def test_a_page_that_cannot_be_served_is_one_sentence(options: list[str], said: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_page_that_others_may_see_is_warned_of(tmp_path: Path) -> None:
     page = ["--dashboard", "--dashboard-address", "0.0.0.0:0", "--insecure"]
 
@@ -143,7 +147,9 @@ def test_a_page_that_others_may_see_is_warned_of(tmp_path: Path) -> None:
     assert done.stderr == "warning: anyone who reaches 0.0.0.0:0 can watch the run.\n"
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:0", *(pytest.param(other, marks=pytest.mark.slow) for other in ("[::1]:0", "localhost:0"))]
+)
 def test_a_finished_run_is_shown_until_it_is_interrupted(address: str, finished: Path) -> None:
     page = started("dashboard", finished.name, "--address", address, cwd=finished.parent)
     url = address_in(read_until(page, "http://"))
@@ -178,6 +184,7 @@ def test_event_files_are_in_the_runs_folder(finished: Path) -> None:
     assert events.stat().st_size > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.3, 0.8, 1.3])
 def test_a_page_that_is_not_served_yet_ends_with_the_run_that_is_interrupted(seconds: float, tmp_path: Path) -> None:
     process = started("train", *ENDLESS, *ANY_PORT, "--out", "run", cwd=tmp_path)

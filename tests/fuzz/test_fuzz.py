@@ -19,6 +19,7 @@ from tests.wire.frames import as_sent, header
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this Python or machine")
 @pytest.mark.parametrize(("target", "runs"), [("codec", 5_000), ("rendezvous", 50)])
 def test_a_search_guided_by_coverage_finds_nothing(target: str, runs: int) -> None:
@@ -33,7 +34,6 @@ def test_a_search_guided_by_coverage_finds_nothing(target: str, runs: int) -> No
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)
 def test_any_frames_are_a_message_or_refused(data: bytes) -> None:
     codec.one_input(data)
 
@@ -48,14 +48,14 @@ def test_any_body_comes_back(data: bytes) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numpy, about what hostile numbers come to
 def test_strangers_change_nothing(data: bytes) -> None:
     rendezvous.strangers(Choices(data))
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_members_end_a_run_with_a_sentence_or_not_at_all(data: bytes) -> None:
     rendezvous.members(Choices(data))
