@@ -142,7 +142,7 @@ def test_runs_become_a_trace_and_a_picture(tmp_path: Path) -> None:
     finished_run(tmp_path / "one", "single")
     finished_run(tmp_path / "two", "lockstep")
 
-    done = in_process("trace", "one", "two", "-o", "f.json", "--picture", "p", cwd=tmp_path)
+    done = decoupled("trace", "one", "two", "-o", "f.json", "--picture", "p", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert traced(tmp_path / "f.json") == ["single", "lockstep"]
