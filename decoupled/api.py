@@ -13,16 +13,17 @@ import numpy as np
 
 from decoupled import data, folders
 from decoupled.checkpoint import Checkpoint, Store
-from decoupled.config import Fault, Run
+from decoupled.config import GIVEN, Fault, Run
 from decoupled.data.arrays import first_sentence
-from decoupled.data.dataset import Dataset
+from decoupled.data.dataset import as_rows, rows_of
+from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
 from decoupled.launch.interface import Launcher
 from decoupled.launch.local import here
 from decoupled.launch.run_coordinator import Callbacks, run_coordinator
+from decoupled.nn.network import Network
 from decoupled.nn.parameters import Array
-from decoupled.runtime import feed
 from decoupled.runtime.checkpoints import RunState
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun, resolve, suits
@@ -44,8 +45,8 @@ CHANGEABLE: dict[str, Any] = {
 }
 
 
-def load_data(run: Run) -> Dataset:
-    """The dataset that the run names. Raises UsageError when it is missing or malformed."""
+def load_data(run: Run) -> DataSource:
+    """The data that the run names. Raises UsageError when it is missing or malformed."""
     directory = Path(run.dataset.directory) if run.dataset.directory else None
     return data.load(run.data, directory, run.dataset.bits)
 
@@ -93,27 +94,35 @@ def resume(
     on_waiting: OnWaiting | None = None,
     on_warning: OnWarning = warn,
     take_faults: TakeFaults = tuple,
+    *,
+    data: str | Mapping[str, Any] | DataSource | None = None,
 ) -> Report:
     """Goes on with the interrupted run in a folder, from its last complete checkpoint or else from the beginning.
 
-    `run` may differ from the folder's own in how it is carried out (see CHANGEABLE), but not in what is trained. Raises
-    UsageError when it does, or when there is nothing to go on with.
+    `run` may differ from the folder's own in how it is carried out (see CHANGEABLE), but not in what is trained. A folder
+    does not hold arrays and sources that were given to `train`: give the same again as `data`, or in `run`. Raises UsageError
+    when something differs, when the data have changed since, or when there is nothing to go on with.
     """
     folder, before = Path(folder), load_run(folder)
     if (folder / "report.json").exists():
         raise UsageError(f"{folder} holds a finished run, so there is nothing to resume.")
     if before.schedule == "single":
         raise UsageError(f"{folder} was trained by single, which keeps no checkpoints. Train it anew.")
-    if before.data == "arrays":
-        raise UsageError(f"{folder} was trained on arrays that it does not hold. Train it anew.")
-    run = _found_from_anywhere(run or before.model_copy(update={"faults": ()}))  # a plan is for the run it was given for
+    run = run or before.model_copy(update={"faults": ()})  # a plan is for the run it was given for
+    run = _found_from_anywhere(run if data is None else run.model_copy(update={"data": data}))
+    if run.data in GIVEN:
+        raise UsageError(
+            f"{folder} was trained on {run.data} that it does not hold. Go on in Python, with the same again:"
+            f" decoupled.resume({str(folder)!r}, data=...)."
+        )
     resolved = resolve(run, load_data(run))
     _refuse_another(folder, before, resolved.run)
+    folders.refuse_other_data(folder, resolved.dataset)
     with folders.alone(folder):
         checkpoint = store_of(folder, resolved.run, on_warning).latest()
         if checkpoint is None:
             on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
-        elif RunState.of(checkpoint).fed.position > feed.end_of_training(resolved.dataset, resolved.run):
+        elif RunState.of(checkpoint).fed.position > resolved.feed.end_of_training:
             raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
         return _train_in(folder, resolved, checkpoint, _callbacks(on_progress, on_waiting, on_warning, take_faults), launcher)
 
@@ -164,6 +173,7 @@ def _train_in(
 ) -> Report:
     """Trains in the run's folder, and keeps what it came to."""
     folders.begin(folder, resolved.run)
+    folders.record_data(folder, resolved.dataset)
     with MetricsFile(folder / "metrics.jsonl", callbacks.warning) as metrics:
         news, last = MetricsRecorder(), list[Progress]()
 
@@ -244,13 +254,17 @@ def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = N
     run = load_run(folder)
     if data_source is not None:
         run = run.model_copy(update={"data": data_source})
-    elif run.data == "arrays":
-        raise UsageError(f"{folder} was trained on arrays that it does not hold. Give the data to evaluate on.")
+    elif run.data in GIVEN:
+        raise UsageError(f"{folder} was trained on {run.data} that it does not hold. Give the data to evaluate on.")
     dataset = load_data(run)
     suits(network.architecture.loss, dataset)
     inputs, outputs = network.architecture.widths[0], network.architecture.widths[-1]
-    if (dataset.inputs, dataset.outputs) != (inputs, outputs):
-        there = f"{dataset.name} has {dataset.inputs} inputs and {dataset.outputs} outputs"
+    (width,) = rows_of(dataset.x).shape
+    if (width, dataset.outputs) != (inputs, outputs):
+        there = f"{dataset.name} has {width} inputs and {dataset.outputs} outputs"
         raise UsageError(f"{there}, but the network has {inputs} and {outputs}.")
-    loss, accuracy = network.evaluate(dataset.x_test, dataset.y_test)
-    return loss, accuracy, len(dataset.x_test)
+    batches = dataset.test_batches(Network.BATCH, 0)
+    parts = [(len(x) / dataset.test_samples, *network.evaluate(as_rows(x), y)) for x, y in batches]
+    loss = sum(share * loss for share, loss, _ in parts)
+    accuracies = [share * accuracy for share, _, accuracy in parts if accuracy is not None]
+    return loss, sum(accuracies) if accuracies else None, dataset.test_samples

@@ -12,6 +12,7 @@ from typing import Any
 
 from decoupled import checkpoint
 from decoupled.config import Run, from_toml, to_toml
+from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.nn.network import Architecture, Network
 from decoupled.runtime.report import JSON_FIELDS, Report
@@ -51,13 +52,35 @@ def begin(folder: Path, run: Run) -> None:
         raise UsageError(f"{folder} cannot be written: {error.strerror}. Make room, or choose another folder.") from None
 
 
+def record_data(folder: Path, data: DataSource) -> None:
+    """Writes down which data the run is trained on. Raises UsageError when that cannot be."""
+    try:
+        checkpoint.write_whole(folder / "data.json", (json.dumps({"fingerprint": data.fingerprint}) + "\n").encode())
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}. Make room, or choose another folder.") from None
+
+
+def refuse_other_data(folder: Path, data: DataSource) -> None:
+    """Raises UsageError unless these are the data that the folder's run was trained on, as far as the folder says."""
+    try:
+        before = json.loads((folder / "data.json").read_text(encoding="utf-8"))["fingerprint"]
+    except FileNotFoundError:  # a folder of a version that did not write it
+        return
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise UsageError(f"{folder / 'data.json'} cannot be read. Remove it if the data are still the same.") from None
+    if before != data.fingerprint:
+        raise UsageError(
+            f"The data {data.name} have changed since {folder} was trained on them. Put back what they were, or train anew."
+        )
+
+
 def remove_if_nothing_happened(folder: Path) -> None:
     """Takes back the folder of a run that ended before it began, so that the same command can be given again."""
     began = (folder / "metrics.jsonl").exists() and (folder / "metrics.jsonl").stat().st_size
     if began or (folder / CHECKPOINTS).exists():
         return
     with suppress(OSError):  # which must not hide why the run ended
-        for name in ("run.toml", "metrics.jsonl"):
+        for name in ("run.toml", "data.json", "metrics.jsonl"):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 

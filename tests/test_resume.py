@@ -1,6 +1,7 @@
 """Going on with a run from Python: what is refused before any process starts, and what is gone on with."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from decoupled import api, folders
 from decoupled.checkpoint import Checkpoint, Store
 from decoupled.config import CheckpointOptions, Run
+from decoupled.data.arrays import from_mapping
+from decoupled.data.dataset import Dataset
 from decoupled.errors import RunFailed, UsageError
 from decoupled.runtime.checkpoints import RunState
 from decoupled.runtime.data_stream import Cursor
@@ -24,8 +27,10 @@ def begun(folder: Path, *positions: int, **values: Any) -> Path:
     """The folder of a run that was interrupted after checkpoints at these positions in its feed."""
     run = Run(**USUAL | values)
     folder.mkdir()
-    run = run if run.data_name == "arrays" else resolve(run, api.load_data(run)).run
+    resolved = resolve(run, api.load_data(run))
+    run = resolved.run
     folders.begin(folder, run)
+    folders.record_data(folder, resolved.dataset)
     store = api.store_of(folder, run.model_copy(update={"checkpoint": CheckpointOptions(keep=9)}), pytest.fail)
     for position in positions:
         about = RunState(Cursor(position=position, number=position)).to_json()
@@ -34,9 +39,9 @@ def begun(folder: Path, *positions: int, **values: Any) -> Path:
     return folder
 
 
-def refusal(folder: Path, run: Run | None = None) -> str:
+def refusal(folder: Path, run: Run | None = None, **more: Any) -> str:
     with pytest.raises(UsageError) as refused:
-        api.resume(folder, run)
+        api.resume(folder, run, **more)
     sentence = str(refused.value)
     assert "\n" not in sentence
     return sentence
@@ -74,10 +79,76 @@ def test_a_finished_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_kept_nothing_to_go_on_with_is_refused(tmp_path: Path) -> None:
     single = begun(tmp_path / "single", schedule="single")
-    arrays = begun(tmp_path / "arrays", data={"x_train": []})
 
     assert refusal(single) == f"{single} was trained by single, which keeps no checkpoints. Train it anew."
-    assert refusal(arrays) == f"{arrays} was trained on arrays that it does not hold. Train it anew."
+
+
+def arrays(**changed: Any) -> dict[str, Any]:
+    """120 samples of four numbers each, of three classes."""
+    x, y = np.random.default_rng(0).standard_normal((120, 4)), np.arange(120) % 3
+    return {"x_train": x, "y_train": y, "x_test": x[:30], "y_test": y[:30]} | changed
+
+
+OTHER = {"x_train": np.random.default_rng(1).standard_normal((120, 4))}
+
+
+class Source(Dataset):
+    """Data of a user's own, which are no mapping of arrays."""
+
+
+def source(**changed: Any) -> Source:
+    made = from_mapping(arrays(**changed), "mine")
+    return Source(**{field.name: getattr(made, field.name) for field in fields(made)})
+
+
+@pytest.mark.parametrize("given", [arrays, source])
+def test_a_run_on_data_in_memory_goes_on_with_the_same_again(
+    tmp_path: Path, conducted: Conducted, given: Callable[..., Any]
+) -> None:
+    folder = begun(tmp_path / "run", 3, data=given())
+
+    with pytest.raises(RunFailed):
+        api.resume(folder, data=given())
+    with pytest.raises(RunFailed):
+        api.resume(folder, Run(**USUAL, data=given()))
+
+    assert conducted.checkpoint is not None
+    assert conducted.checkpoint.microbatch == 2
+    assert "data" in refusal(folder, data=given(**OTHER))
+    assert "decoupled.resume" in refusal(folder)
+
+
+def test_data_that_have_changed_in_their_file_are_refused(tmp_path: Path, conducted: Conducted) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, **arrays())
+    folder = begun(tmp_path / "run", 3, data=str(path))
+
+    np.savez(path, **arrays(**OTHER))
+    assert f"{path} have changed" in refusal(folder)
+
+    np.savez_compressed(path, **arrays())  # the same arrays in another file
+    with pytest.raises(RunFailed):
+        api.resume(folder)
+    assert conducted.checkpoint is not None
+
+
+def test_a_folder_that_does_not_say_what_its_data_were_is_gone_on_with(tmp_path: Path, conducted: Conducted) -> None:
+    """Those of earlier versions do not."""
+    folder = begun(tmp_path / "run", 40)
+    (folder / "data.json").unlink()
+
+    with pytest.raises(RunFailed):
+        api.resume(folder)
+
+    assert conducted.checkpoint is not None
+
+
+@pytest.mark.parametrize("text", ["", "3", "{}", "[" * 100_000, '{"fingerprint": 3}'])
+def test_a_note_on_the_data_that_is_damaged_is_refused(tmp_path: Path, text: str) -> None:
+    folder = begun(tmp_path / "run", 40)
+    (folder / "data.json").write_text(text)
+
+    assert refusal(folder)
 
 
 @pytest.mark.parametrize("text", ["epochs = ", "epochs = 0", "colour = 3"])
@@ -115,10 +186,9 @@ def test_another_network_or_another_order_of_batches_is_refused(tmp_path: Path, 
 
 
 def test_arrays_in_the_place_of_named_data_are_refused(tmp_path: Path) -> None:
-    folder, x, y = begun(tmp_path / "run", 50), np.ones((60, 64)), np.arange(60) % 10
-    arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+    folder = begun(tmp_path / "run", 50)
 
-    assert "was trained with data digits, not arrays." in refusal(folder, Run(**USUAL, data=arrays))
+    assert "was trained with data digits, not arrays." in refusal(folder, Run(**USUAL, data=arrays()))
 
 
 def test_fewer_epochs_than_were_trained_already_are_refused(tmp_path: Path) -> None:

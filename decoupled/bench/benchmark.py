@@ -14,7 +14,7 @@ from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.plan import Plan
 from decoupled.bench.sides import under
 from decoupled.bench.trial import Outcome, Spread
-from decoupled.data.dataset import Dataset
+from decoupled.data.source import DataSource
 from decoupled.errors import RunFailed, UsageError
 from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun, resolve
@@ -117,7 +117,7 @@ def _perform(case: Case, resolved: ResolvedRun, folder: Path, plan: Plan) -> Out
     return trial.train(resolved, folder, plan.warm_up, plan.target)
 
 
-def _prepare(plan: Plan, dataset: Dataset, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[str]]:
+def _prepare(plan: Plan, dataset: DataSource, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[str]]:
     """The cases, each at its side's best settings, how those were chosen, and what a reader must know of that."""
     cases, choices, failed = list[Case](), list[Choice](), list[str]()
     for name in plan.schedules:

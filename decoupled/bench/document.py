@@ -162,7 +162,7 @@ def _point(x: float, spread: Spread) -> plots.Point:
 
 def _moments(case: Case) -> list[plots.Moment]:
     outcome = case.outcomes[0]
-    per_epoch_s = len(case.resolved.dataset.x_train) / outcome.samples_per_s
+    per_epoch_s = case.resolved.dataset.samples / outcome.samples_per_s
     return [plots.Moment(e["epoch"] * per_epoch_s, e["loss"], e["accuracy"]) for e in outcome.report["evaluations"]]
 
 

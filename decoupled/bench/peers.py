@@ -77,7 +77,7 @@ def train(settings: Settings, resolved: ResolvedRun, warm_up: int, target: float
     final = evaluations[-1] if evaluations else {"accuracy": None, "loss": None}
     report = said | {"test_accuracy": final["accuracy"], "test_loss": final["loss"], "settings": str(settings)}
     rate = said["samples_per_s"]
-    return Outcome(rate, seconds_to(target, evaluations, len(resolved.dataset.x_train), rate), report)
+    return Outcome(rate, seconds_to(target, evaluations, resolved.dataset.samples, rate), report)
 
 
 def _ask(settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int | None) -> dict[str, Any]:

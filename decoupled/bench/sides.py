@@ -9,7 +9,7 @@ from decoupled.bench.conditions import changed
 from decoupled.bench.plan import Plan
 from decoupled.bench.tries import shortened, trying
 from decoupled.config import PIPELINES, Run
-from decoupled.data.dataset import Dataset
+from decoupled.data.source import DataSource
 from decoupled.resources import cores
 from decoupled.runtime.resolve import resolve
 
@@ -48,7 +48,7 @@ def candidates(schedule: str, plan: Plan) -> dict[str, Run]:
     return {"": under(schedule, run)}
 
 
-def best(schedule: str, plan: Plan, dataset: Dataset, on_try: Callable[[str], None]) -> tuple[Run, Choice | None]:
+def best(schedule: str, plan: Plan, dataset: DataSource, on_try: Callable[[str], None]) -> tuple[Run, Choice | None]:
     """The run under the schedule at its best settings, and how they were chosen if there was a choice.
 
     They are tried on the run without conditions. Raises RunFailed when it cannot be trained.

@@ -60,7 +60,7 @@ def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | Non
     rate = steady.samples_per_s(spans, update_sizes(resolved), stretches(resolved), warm_up)
     if rate is None:  # outputs were dropped, so that the stages made different numbers of updates
         rate = report["samples_per_s"] if None in own else min(own)
-    return Outcome(rate, seconds_to(target, report["evaluations"], len(resolved.dataset.x_train), rate), report)
+    return Outcome(rate, seconds_to(target, report["evaluations"], resolved.dataset.samples, rate), report)
 
 
 def memory_growth_mb(folder: Path) -> float:
@@ -76,7 +76,7 @@ def memory_growth_mb(folder: Path) -> float:
 
 def update_sizes(resolved: ResolvedRun) -> list[int]:
     """The samples of each update of the run."""
-    epoch = [stop - start for start, stop in batches.bounds(len(resolved.dataset.x_train), resolved.run.batch)]
+    epoch = [stop - start for start, stop in batches.bounds(resolved.dataset.samples, resolved.run.batch)]
     return epoch * resolved.run.epochs
 
 
@@ -84,7 +84,7 @@ def stretches(resolved: ResolvedRun) -> list[int]:
     """How many updates there are before the first evaluation, between it and the second, and so on."""
     run = resolved.run
     every = run.runtime.evaluate_every or run.epochs
-    per_epoch = batches.count(len(resolved.dataset.x_train), run.batch)
+    per_epoch = batches.count(resolved.dataset.samples, run.batch)
     return [min(every, run.epochs - start) * per_epoch for start in range(0, run.epochs, every)]
 
 

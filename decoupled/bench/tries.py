@@ -11,6 +11,8 @@ from decoupled import api
 from decoupled.bench import steady
 from decoupled.bench.trial import stretches, update_sizes
 from decoupled.data import batches
+from decoupled.data.dataset import Dataset
+from decoupled.data.source import DataSource
 from decoupled.launch.local import KeptWorkers
 from decoupled.launch.run_coordinator import Callbacks, run_coordinator
 from decoupled.runtime.resolve import ResolvedRun
@@ -21,12 +23,19 @@ TIMED_UPDATES = 40
 
 def shortened(resolved: ResolvedRun, warm_up: int) -> ResolvedRun:
     """The run with as much data and as many updates as a try takes, evaluated once, without faults."""
-    run, dataset, updates = resolved.run, resolved.dataset, warm_up + TIMED_UPDATES + warm_up
-    x, y = dataset.x_train[: updates * run.batch], dataset.y_train[: updates * run.batch]
-    epochs = min(math.ceil(updates / batches.count(len(x), run.batch)), run.epochs)
-    short = replace(dataset, x_train=x, y_train=y, x_test=dataset.x_test[: run.batch], y_test=dataset.y_test[: run.batch])
+    run, updates = resolved.run, warm_up + TIMED_UPDATES + warm_up
+    short = _first(resolved.dataset, updates * run.batch, run.batch)
+    epochs = min(math.ceil(updates / batches.count(short.samples, run.batch)), run.epochs)
     runtime = run.runtime.model_copy(update={"evaluate_every": 0})
     return replace(resolved, run=run.model_copy(update={"epochs": epochs, "faults": (), "runtime": runtime}), dataset=short)
+
+
+def _first(dataset: DataSource, samples: int, test_samples: int) -> DataSource:
+    """As many samples of arrays; a source that only gives batches stays whole."""
+    if not isinstance(dataset, Dataset):
+        return dataset
+    train = {"x_train": dataset.x_train[:samples], "y_train": dataset.y_train[:samples]}
+    return replace(dataset, **train, x_test=dataset.x_test[:test_samples], y_test=dataset.y_test[:test_samples])
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Must never know: what is done with them.
 """
 
 from decoupled.config.run import (
+    GIVEN,
     PIPELINES,
     CheckpointOptions,
     Fault,
@@ -14,6 +15,7 @@ from decoupled.config.run import (
 from decoupled.config.text import assignments, fault, from_toml, merged, to_toml
 
 __all__ = [
+    "GIVEN",
     "PIPELINES",
     "CheckpointOptions",
     "Fault",

@@ -3,9 +3,10 @@
 The plain fields are those of the command line; the sections hold the rest. No behaviour lives here.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from decoupled.errors import UsageError
 from decoupled.wire.codec import MESSAGE_BYTES_MAX
@@ -128,10 +129,16 @@ class DatasetOptions(_Frozen):
     bits: int = Field(8, ge=2, le=16)  # of addition
 
 
-class Run(_Frozen):
-    """All that decides a training run. `data` is a name, an .npz path, or a mapping of four arrays."""
+GIVEN = ("arrays", "source")  # how a run folder calls data that were given in memory, and that it does not hold
 
-    data: str | dict[str, Any] = "digits"
+
+class Run(_Frozen):
+    """All that decides a training run.
+
+    `data` is a name, an .npz path, a mapping of four arrays, or a source of batches (see `decoupled.data.source`).
+    """
+
+    data: Any = "digits"
     hidden: tuple[int, ...] = (256, 256, 256)
     schedule: Literal["dni", "lockstep", "gpipe", "1f1b", "single"] = "dni"
     head: Literal["readout", "linear", "linear-label", "mlp-label"] = "readout"
@@ -160,6 +167,15 @@ class Run(_Frozen):
             super().__init__(**values)
         except ValidationError as error:
             raise UsageError(_sentence(error)) from None
+
+    @field_validator("data")
+    @classmethod
+    def _is_data(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            return dict(data)
+        if not isinstance(data, str) and not hasattr(data, "batches"):
+            raise ValueError("this is no data")
+        return data
 
     @model_validator(mode="after")
     def _batches_fit(self) -> "Run":
@@ -215,7 +231,8 @@ class Run(_Frozen):
 
     @property
     def data_name(self) -> str:
-        return self.data if isinstance(self.data, str) else "arrays"
+        arrays, source = GIVEN
+        return self.data if isinstance(self.data, str) else arrays if isinstance(self.data, Mapping) else source
 
 
 def _sentence(error: ValidationError) -> str:
@@ -226,7 +243,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"There is no setting {where}."
     if first["loc"][:1] == ("data",):
-        return "data is a name, the path of an .npz file, or a mapping of x_train, y_train, x_test and y_test."
+        return "data is a name, the path of an .npz file, a mapping of x_train, y_train, x_test and y_test, or a source."
     if first["type"] == "missing":
         return f"{where} is missing."
     if first["type"] == "value_error":

@@ -10,22 +10,24 @@ from typing import Any
 
 from decoupled.data.addition import addition
 from decoupled.data.arrays import from_mapping, from_npz
-from decoupled.data.dataset import Dataset
 from decoupled.data.digits import digits
 from decoupled.data.mnist import mnist
+from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 
 NAMES = ("digits", "addition", "mnist")
 
 
-def load(data: str | Mapping[str, Any], directory: Path | None = None, bits: int = 8) -> Dataset:
-    """The dataset of that name, in that .npz file, or of these arrays (x_train, y_train, x_test, y_test).
+def load(data: str | Mapping[str, Any] | DataSource, directory: Path | None = None, bits: int = 8) -> DataSource:
+    """The data of that name, in that .npz file, or of these arrays (x_train, y_train, x_test, y_test); a source is itself.
 
     `directory` is where mnist is looked for; `bits` is the width of the numbers in addition. Raises UsageError when
     there is no such dataset or it is malformed.
     """
-    if not isinstance(data, str):
+    if isinstance(data, Mapping):
         return from_mapping(data, "arrays")
+    if not isinstance(data, str):
+        return data
     match data:
         case "digits":
             return digits()

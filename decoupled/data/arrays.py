@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from decoupled.data.dataset import Array, Dataset, feature_scale, whole_scale
+from decoupled.data.dataset import Array, Dataset, as_rows, blocks, feature_scale, whole_scale
 from decoupled.errors import UsageError
 
 CLASSES_MAX = 65_536
@@ -34,7 +34,7 @@ def first_sentence(error: BaseException) -> str:
 
 
 def from_mapping(arrays: Mapping[str, Any], name: str) -> Dataset:
-    """The dataset of these four arrays. Samples are rows; further dimensions of x are flattened.
+    """The dataset of these four arrays, whose first dimension is that of the samples. Inputs keep their dtype and shape.
 
     Whole numbers, one a sample, are classes (softmax); rows of 0 and 1 are bits (sigmoid); floats are values
     (squared error). Raises UsageError with what does not fit.
@@ -48,10 +48,10 @@ def from_mapping(arrays: Mapping[str, Any], name: str) -> Dataset:
     for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
         if len(x) != len(y):
             raise UsageError(f"{name} has {len(x)} rows in x_{part} and {len(y)} in y_{part}; they must be as many.")
-    if x_train.shape[1] != x_test.shape[1] or y_train.shape[1:] != y_test.shape[1:]:
+    if x_train.shape[1:] != x_test.shape[1:] or y_train.shape[1:] != y_test.shape[1:]:
         raise UsageError(f"{name} has different columns for training and for testing.")
     outputs = int(max(y_train.max(), y_test.max())) + 1 if loss == "softmax" else y_train.shape[1]
-    mean, deviation = (whole_scale if x_train.dtype == np.uint8 else feature_scale)(x_train)
+    mean, deviation = (whole_scale if x_train.dtype in (np.uint8, np.bool_) else feature_scale)(x_train)
     dtype = np.result_type(x_train, x_test)  # bytes for the one and floats for the other travel as floats
     x_train, x_test = x_train.astype(dtype, copy=False), x_test.astype(dtype, copy=False)
     return Dataset(name, x_train, y_train, x_test, y_test, loss, outputs, mean, deviation)
@@ -70,14 +70,10 @@ def _array(value: Any, key: str, name: str) -> Array:
 def _inputs(x: Array, key: str, name: str) -> Array:
     if x.dtype.kind not in "buif" or x.ndim < 2:
         raise UsageError(f"{name}: {key} must be numbers of shape (samples, features), not {x.dtype} of shape {x.shape}.")
-    flat = np.ascontiguousarray(x.reshape(len(x), -1))
-    if flat.dtype.kind in "bu" and flat.dtype.itemsize == 1:
-        return flat.astype(np.uint8)
-    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
-        flat = flat.astype(np.float32)
-    if not np.isfinite(flat).all():
-        raise UsageError(f"{name}: {key} holds values that are not finite.")
-    return flat
+    with np.errstate(over="ignore"):
+        if x.dtype.kind == "f" and not all(np.isfinite(as_rows(block)).all() for block in blocks(x)):
+            raise UsageError(f"{name}: {key} holds values that are not finite.")
+    return x
 
 
 def _targets(train: Array, test: Array, name: str) -> tuple[str, tuple[Array, Array]]:

@@ -13,7 +13,7 @@ TEST = 360  # images held out
 def digits() -> Dataset:
     """1,437 training and 360 test images, always the same split; pixels are 0 to 16."""
     table = np.loadtxt(_file(), np.int64, delimiter=",")
-    x, y = table[:, :-1].astype(np.uint8), table[:, -1]
+    x, y = table[:, :-1].reshape(-1, 8, 8).astype(np.uint8), table[:, -1]
     order = np.random.default_rng(0).permutation(len(x))
     test, train = order[:TEST], order[TEST:]
     mean, deviation = whole_scale(x[train])

@@ -37,11 +37,8 @@ def mnist(directory: Path | None = None) -> Dataset:
             raise UsageError(f"{' and '.join(pair)} do not fit: images {x.shape}, labels {y.shape}. Fetch mnist's files anew.")
         if y.max() >= CLASSES:
             raise UsageError(f"{pair[1]} holds a label of {y.max()}; mnist's are 0 to {CLASSES - 1}. Fetch mnist's files anew.")
-    x_train, x_test = images.reshape(len(images), -1), test_images.reshape(len(test_images), -1)
-    mean, deviation = whole_scale(x_train)
-    return Dataset(
-        "mnist", x_train, labels.astype(np.int64), x_test, test_labels.astype(np.int64), "softmax", CLASSES, mean, deviation
-    )
+    y_train, y_test = labels.astype(np.int64), test_labels.astype(np.int64)
+    return Dataset("mnist", images, y_train, test_images, y_test, "softmax", CLASSES, *whole_scale(images))
 
 
 def _find(directory: Path, name: str) -> Path:

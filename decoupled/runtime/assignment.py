@@ -142,8 +142,8 @@ def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: 
         steps_total=resolved.steps_total,
         downstream=downstream,
         scaling=resolved.dataset.scaling,
-        data=resolved.dataset.input_spec,
-        targets=resolved.dataset.target_spec,
+        data=resolved.inputs,
+        targets=resolved.targets,
     )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from decoupled.errors import RunFailed
 from decoupled.nn.network import Network
-from decoupled.runtime import feed
 from decoupled.runtime.checkpoints import CheckpointCoordinator, RunState
 from decoupled.runtime.chunks import Chunks
 from decoupled.runtime.data_stream import Cursor, DataStream
@@ -33,13 +32,11 @@ class Attempt:
         state: RunState | None,
     ) -> None:
         """Goes on from how the run stood at a checkpoint; None: from the beginning."""
-        run, dataset = resolved.run, resolved.dataset
         state = state or RunState(Cursor())
-        stream = feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every, run.microbatches or 1)
         self.attempt_id = secrets.token_hex(8)
-        self.feed_link = FeedLink(self.attempt_id, DataStream(stream, state.fed), checkpoints, transport, clock)
+        self.feed_link = FeedLink(self.attempt_id, DataStream(resolved.feed, state.fed), checkpoints, transport, clock)
         self.results = [Chunks() for _ in resolved.stages]
-        metrics.evaluations = Evaluations(len(dataset.x_test), state.evaluations)
+        metrics.evaluations = Evaluations(resolved.dataset.test_samples, state.evaluations)
         checkpoints.begin(clock(), state.fed.number - 1)
 
     @property

@@ -52,7 +52,7 @@ class Coordinator:
         self._resolved, self._transport, self._clock = resolved, transport, clock
         run, dataset = resolved.run, resolved.dataset
         self._checkpoints = CheckpointCoordinator(len(resolved.stages), store, run.checkpoint)
-        self.metrics = RunMetrics(resolved.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
+        self.metrics = RunMetrics(resolved.stages, run.epochs, dataset.samples, dataset.test_samples)
         if resume is not None:
             state = RunState.of(resume)
             self.metrics.seconds_before = state.seconds

@@ -1,12 +1,10 @@
 """The data stream: numbers what the feed gives, and knows what of it is still to come back as an evaluation. Pure."""
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
-from decoupled.runtime.feed import Item
+from decoupled.runtime.feed import Feed, Item
 from decoupled.telemetry.ranges import Ranges
 
 
@@ -55,10 +53,10 @@ class Cursor:
 class DataStream:
     """Gives the items of a feed one by one, evaluations again where they were lost."""
 
-    def __init__(self, stream: Iterator[Item], fed: Cursor | None = None) -> None:
+    def __init__(self, feed: Feed, fed: Cursor | None = None) -> None:
         """Goes on behind what has been `fed` before."""
         self.fed = fed.copy() if fed is not None else Cursor()
-        self._stream = islice(stream, self.fed.position, None)
+        self._stream = feed.items(self.fed.position)
         self._next = next(self._stream, None)
         self._evaluated: dict[int, Item] = {}  # fed, and not back yet
         self._again: deque[Item] = deque()

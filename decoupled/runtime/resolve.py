@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 from decoupled.config import PIPELINES, Run
 from decoupled.data import batches
-from decoupled.data.dataset import Dataset
+from decoupled.data.dataset import as_rows, rows_of
+from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.nn.network import Architecture, partition
+from decoupled.runtime.feed import Feed
+from decoupled.tensors import TensorSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -14,32 +17,51 @@ class ResolvedRun:
     """The run with every value decided, its data, its network, and which stage has which layers."""
 
     run: Run
-    dataset: Dataset
+    dataset: DataSource
     architecture: Architecture
     stages: tuple[tuple[int, ...], ...]
 
     @property
     def steps_total(self) -> int:
         """Updates that each stage will make."""
-        return self.run.epochs * batches.count(len(self.dataset.x_train), self.run.batch)
+        return self.run.epochs * batches.count(self.dataset.samples, self.run.batch)
+
+    @property
+    def inputs(self) -> TensorSpec:
+        """What enters the first stage."""
+        return TensorSpec((rows_of(self.dataset.x),))
+
+    @property
+    def targets(self) -> TensorSpec:
+        return TensorSpec((self.dataset.y,))
+
+    @property
+    def feed(self) -> Feed:
+        """All that enters the first stage."""
+        run = self.run
+        return Feed(
+            self.dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every, run.microbatches or 1, prepare=as_rows
+        )
 
 
-def resolve(run: Run, dataset: Dataset) -> ResolvedRun:
+def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
     """Decides what the run left open. Raises UsageError when the loss does not fit the targets."""
     run = _decided(run, dataset)
     assert run.network.loss is not None
-    widths = (dataset.inputs, *run.hidden, dataset.outputs)
+    (inputs,) = rows_of(dataset.x).shape
+    assert inputs is not None
+    widths = (inputs, *run.hidden, dataset.outputs)
     architecture = Architecture(widths, run.network.activation, run.network.batch_norm, run.network.loss, run.network.dtype)
     return ResolvedRun(run, dataset, architecture, _stages(run, architecture))
 
 
-def suits(loss: str, dataset: Dataset) -> None:
+def suits(loss: str, dataset: DataSource) -> None:
     """Raises UsageError unless the loss fits the targets: their own, or the squared error of bits."""
     if loss != dataset.loss and (loss, dataset.loss) != ("squared", "sigmoid"):
         raise UsageError(f"The loss {loss} does not fit the targets of {dataset.name}, which suit {dataset.loss}.")
 
 
-def _decided(run: Run, dataset: Dataset) -> Run:
+def _decided(run: Run, dataset: DataSource) -> Run:
     loss = run.network.loss or dataset.loss
     suits(loss, dataset)
     # A readout learns by its own loss and needs few gradients back; the other heads learn from nothing else.

@@ -7,7 +7,6 @@ decides and a performer acts, with nothing in between.
 from collections.abc import Callable
 
 from decoupled.nn.network import Network
-from decoupled.runtime import feed
 from decoupled.runtime.assignment import assign, build_schedule
 from decoupled.runtime.data_stream import DataStream
 from decoupled.runtime.emulation import build_stage
@@ -31,8 +30,8 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
     assignment = assign(resolved, 0)
     counters, spans = Counters(stage=0), Spans()
     schedule, performer = build_schedule(assignment), StageExecutor(build_stage(assignment), assignment.place, counters)
-    metrics = RunMetrics(resolved.stages, run.epochs, len(dataset.x_train), len(dataset.x_test))
-    stream = DataStream(feed.stream(dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every))
+    metrics = RunMetrics(resolved.stages, run.epochs, dataset.samples, dataset.test_samples)
+    stream = DataStream(resolved.feed)
 
     def report(now: int) -> None:
         counters.peak_rss_mb = peak_rss_mb()

@@ -14,8 +14,8 @@ COPIES = 3  # of each weight in a state: itself and two moments
 def message_bytes_needed(resolved: ResolvedRun) -> int:
     """The size of the largest message that this run cannot do without, in bytes: a batch between stages, or the scaling."""
     run, dataset, architecture = resolved.run, resolved.dataset, resolved.architecture
-    rows = min(run.batch, max(len(dataset.x_train), len(dataset.x_test)))
-    item = [array[:rows].nbytes // max(rows, 1) for array in (dataset.x_train, dataset.y_train)]
+    rows = min(run.batch, max(dataset.samples, dataset.test_samples))
+    item = [sum(array.nbytes for array in spec.zeros(1)) for spec in (resolved.inputs, resolved.targets)]
     hidden = max(architecture.widths[1:-1], default=0) * np.dtype(architecture.dtype).itemsize
     scaling = sum(array.nbytes for array in dataset.scaling)
     return max(rows * (max(item[0], hidden) + item[1]), scaling) + SMALL_BYTES

@@ -23,8 +23,8 @@ def test_a_try_has_the_updates_it_needs_or_all_of_the_run(
 
     short = shortened(drawn(blobs(train=train), epochs=epochs), warm_up)
 
-    assert (len(short.dataset.x_train), short.run.epochs) == expected
-    assert len(short.dataset.y_train) == len(short.dataset.x_train)
+    assert (short.dataset.samples, short.run.epochs) == expected
+    assert {len(x) == len(y) for x, y in short.dataset.batches(20, 1, 0, 0)} == {True}
 
 
 def test_a_try_is_evaluated_once_and_has_no_faults() -> None:

@@ -15,6 +15,7 @@ from decoupled.data import load
 from decoupled.data.arrays import from_mapping, from_npz
 from decoupled.data.dataset import Array, Dataset
 from decoupled.errors import UsageError
+from decoupled.tensors import ArraySpec
 
 rng = np.random.default_rng(0)
 GOOD: dict[str, Array] = {
@@ -43,7 +44,7 @@ def refusal(**arrays: Any) -> str:
 def test_whole_numbers_are_classes() -> None:
     made = changed(y_test=np.full(9, 6))
 
-    assert (made.loss, made.outputs, made.inputs) == ("softmax", 7, 4)
+    assert (made.loss, made.outputs, made.x.shape) == ("softmax", 7, (4,))
     assert made.y_train.tolist() == GOOD["y_train"].tolist()
 
 
@@ -64,12 +65,15 @@ def test_other_numbers_are_values(shape: tuple[int, ...], outputs: int) -> None:
     np.testing.assert_allclose(made.y_train, y.reshape(30, outputs), rtol=1e-6)
 
 
-def test_further_dimensions_of_the_inputs_are_flattened() -> None:
-    x = np.arange(30 * 6).reshape(30, 2, 3)
+@pytest.mark.parametrize("dtype", ["uint8", "bool", "int8", "int32", "int64", "uint16", "float16", "float32", "float64"])
+def test_inputs_keep_their_dtype_and_their_shape(dtype: str) -> None:
+    x = (np.arange(30 * 6).reshape(30, 2, 3) % 100).astype(dtype)
 
     made = changed(x_train=x, x_test=x[:9])
 
-    assert made.x_train.tolist() == x.reshape(30, 6).tolist()
+    assert made.x == ArraySpec(dtype, (2, 3))
+    assert all(array.dtype == dtype for array in (made.x_train, made.x_test))
+    assert made.x_train.tolist() == x.tolist()
 
 
 def test_every_feature_is_scaled_by_itself_and_a_constant_one_becomes_0() -> None:
@@ -143,7 +147,7 @@ def test_an_npz_file_gives_its_arrays(tmp_path: Path) -> None:
     path = tmp_path / "mine.npz"
     np.savez_compressed(path, **GOOD, notes=np.arange(3))  # type: ignore[arg-type]
 
-    made = load(str(path))
+    made = from_npz(path)
 
     assert made.name == str(path)
     np.testing.assert_allclose(made.x_train, GOOD["x_train"], rtol=1e-6)

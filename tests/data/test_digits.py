@@ -11,7 +11,7 @@ def test_every_digit_is_in_one_of_the_two_parts_with_its_own_label() -> None:
     given = sorted([*x, y] for x, y in zip(whole.data.tolist(), whole.target.tolist(), strict=True))
     x, y = np.concatenate([made.x_train, made.x_test]), np.concatenate([made.y_train, made.y_test])
 
-    assert sorted([*row, label] for row, label in zip(x.tolist(), y.tolist(), strict=True)) == given
+    assert sorted([*row, label] for row, label in zip(x.reshape(-1, 64).tolist(), y.tolist(), strict=True)) == given
     assert (len(made.x_train), len(made.x_test)) == (1437, 360)
 
 
@@ -19,7 +19,7 @@ def test_both_parts_hold_every_class() -> None:
     made = digits()
 
     assert set(made.y_train.tolist()) == set(made.y_test.tolist()) == set(range(10))
-    assert (made.inputs, made.outputs, made.loss) == (64, 10, "softmax")
+    assert (made.x.shape, made.outputs, made.loss) == ((8, 8), 10, "softmax")
 
 
 def test_the_split_is_the_same_every_time() -> None:

@@ -10,10 +10,10 @@ import pytest
 from decoupled.checkpoint import Checkpoint
 from decoupled.config import CheckpointOptions
 from decoupled.errors import UsageError
-from decoupled.runtime import feed
 from decoupled.runtime.checkpoints import CheckpointCoordinator, RunState, state_messages
 from decoupled.runtime.chunks import Chunks, into_chunks
 from decoupled.runtime.data_stream import Cursor, DataStream
+from decoupled.runtime.feed import Feed
 from decoupled.telemetry.evaluations import Evaluation
 from decoupled.telemetry.incidents import Incident
 from decoupled.telemetry.ranges import Ranges
@@ -40,7 +40,7 @@ class Busy(MemoryStore):
 
 def stream(taken: int, epochs: int = 2) -> DataStream:
     """One that has given so many items."""
-    made = DataStream(feed.stream(blobs(train=50, test=20), 10, epochs, 0, 1, 2))
+    made = DataStream(Feed(blobs(train=50, test=20), 10, epochs, 0, 1, 2))
     for _ in range(taken):
         made.take()
     return made

@@ -133,9 +133,10 @@ def test_every_form_of_readout_and_feedback_learns(feedback: str, width: int) ->
 
 
 def test_the_evaluation_by_the_workers_is_the_trained_networks_own() -> None:
-    cluster = Cluster(a_run(), blobs())
+    data = blobs()
+    cluster = Cluster(a_run(), data)
     cluster.run()
-    report, data = cluster.coordinator.report(), cluster.resolved.dataset
+    report = cluster.coordinator.report()
 
     loss, accuracy = report.network.evaluate(data.x_test, data.y_test)
 

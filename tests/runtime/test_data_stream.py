@@ -6,9 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from decoupled.runtime import feed
 from decoupled.runtime.data_stream import Cursor, DataStream
-from decoupled.runtime.feed import Item
+from decoupled.runtime.feed import Feed, Item
 from decoupled.telemetry.ranges import Ranges
 from tests.datasets import blobs
 
@@ -17,7 +16,7 @@ EPOCH, EPOCHS = 7, 3
 
 
 def stream(fed: Cursor | None = None, microbatches: int = 1) -> DataStream:
-    return DataStream(feed.stream(DATA, 5, EPOCHS, 0, 1, microbatches), fed)
+    return DataStream(Feed(DATA, 5, EPOCHS, 0, 1, microbatches), fed)
 
 
 def take(source: DataStream, count: int) -> list[Item]:
@@ -43,7 +42,7 @@ def test_it_gives_the_feed_in_order_and_then_nothing() -> None:
 
     items = take(source, EPOCHS * EPOCH)
 
-    assert the_same(items, list(feed.stream(DATA, 5, EPOCHS, 0, 1)))
+    assert the_same(items, list(Feed(DATA, 5, EPOCHS, 0, 1).items()))
     assert source.take() is None
     assert source.is_idle
 

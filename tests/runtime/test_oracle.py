@@ -11,7 +11,7 @@ from decoupled.nn.dense import DenseStage
 from decoupled.nn.parameters import Array
 from decoupled.runtime.assignment import assign, build_schedule, make_stage
 from decoupled.runtime.executor import DOWNSTREAM, UPSTREAM, StageExecutor
-from decoupled.runtime.feed import Item, stream
+from decoupled.runtime.feed import Item
 from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.single import train_single
 from decoupled.schedules.events import ActivationArrived, CreditGranted, GradientArrived, PeerJoined
@@ -101,7 +101,7 @@ def test_dni_with_an_oracle_head_equals_backprop(activation: str, batch_norm: bo
     resolved = resolve(run, blobs())
     pipeline = Pipeline(resolved)
 
-    for item in stream(resolved.dataset, run.batch, run.epochs, run.seed, 0):
+    for item in resolved.feed.items():
         pipeline.train_on(item)
     alone = train_single(resolve(run.model_copy(update={"schedule": "single"}), blobs()), lambda progress: None)
 

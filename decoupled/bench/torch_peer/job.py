@@ -66,7 +66,7 @@ def note(job: Job, resolved: ResolvedRun) -> str:
     if not job.is_pipeline:
         return ""
     notes = ["not evaluated"]
-    skipped = batches.count(len(resolved.dataset.x_train), job.run.batch) - _epoch_updates(job, resolved)
+    skipped = batches.count(resolved.dataset.samples, job.run.batch) - _epoch_updates(job, resolved)
     if skipped:
         notes.append("the last minibatch of each epoch, of another size, is skipped because a pipeline's shapes are fixed")
     if job.run.network.batch_norm and job.microbatches > 1:
@@ -76,7 +76,7 @@ def note(job: Job, resolved: ResolvedRun) -> str:
 
 def minibatches_of(job: Job, resolved: ResolvedRun) -> Iterator[tuple[int, Array]]:
     """Each update's epoch and rows, in the run's order."""
-    run, samples = resolved.run, len(resolved.dataset.x_train)
+    run, samples = resolved.run, resolved.dataset.samples
     for epoch in range(1, run.epochs + 1):
         for rows in batches.shuffled(samples, run.batch, run.seed, epoch):
             if not job.is_pipeline or len(rows) == run.batch:
@@ -84,7 +84,7 @@ def minibatches_of(job: Job, resolved: ResolvedRun) -> Iterator[tuple[int, Array
 
 
 def _epoch_updates(job: Job, resolved: ResolvedRun) -> int:
-    bounds = batches.bounds(len(resolved.dataset.x_train), job.run.batch)
+    bounds = batches.bounds(resolved.dataset.samples, job.run.batch)
     return sum(not job.is_pipeline or stop - start == job.run.batch for start, stop in bounds)
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from decoupled.bench.torch_peer.job import Job
-from decoupled.data.dataset import Array
+from decoupled.data.dataset import Array, Dataset, as_rows
+from decoupled.errors import UsageError
 from decoupled.nn.layers import BatchNorm, Dense
 from decoupled.nn.network import build_layer
 from decoupled.nn.optimisers import Adam, LearningRate
@@ -53,6 +54,13 @@ def dtype_of(resolved: ResolvedRun) -> torch.dtype:
     return {"float32": torch.float32, "float64": torch.float64}[resolved.architecture.dtype]
 
 
+def arrays_of(resolved: ResolvedRun) -> Dataset:
+    """The run's data. Raises UsageError unless it is arrays, from which the peers take their batches themselves."""
+    if not isinstance(resolved.dataset, Dataset):
+        raise UsageError(f"PyTorch is compared on arrays only, and {resolved.dataset.name} gives batches. Leave --peers out.")
+    return resolved.dataset
+
+
 class Inputs:
     """Rows of the inputs, standardised.
 
@@ -61,7 +69,7 @@ class Inputs:
     """
 
     def __init__(self, resolved: ResolvedRun, x: Array) -> None:
-        self._x = torch.tensor(x)  # a copy, since arrays from files may be read-only
+        self._x = torch.tensor(as_rows(x))  # a copy, since arrays from files may be read-only
         self._mean, self._deviation = (
             torch.from_numpy(scale.astype(resolved.architecture.dtype)) for scale in resolved.dataset.scaling
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from decoupled.api import load_data
 from decoupled.bench.torch_peer.job import Job, Trained, drive
-from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, dtype_of, network, targets_of
+from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, arrays_of, dtype_of, network, targets_of
 from decoupled.data.dataset import Array
 from decoupled.errors import RunFailed
 from decoupled.launch.plan import worker_environment
@@ -99,8 +99,9 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
     place = pipelining.PipelineStage(model, stage, job.workers, torch.device("cpu"), *_shapes(job, resolved, layers))
     schedule = kind(place, job.microbatches, LOSS_FUNCTIONS[resolved.architecture.loss])
     optimiser = Optimiser(job, resolved, model)
-    x = Inputs(resolved, resolved.dataset.x_train) if place.is_first else None
-    y = targets_of(resolved, resolved.dataset.y_train) if place.is_last else None
+    dataset = arrays_of(resolved)
+    x = Inputs(resolved, dataset.x_train) if place.is_first else None
+    y = targets_of(resolved, dataset.y_train) if place.is_last else None
 
     def learn(rows: Array) -> None:
         inputs = () if x is None else (x[rows],)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from decoupled.bench.torch_peer.job import Job, Trained, drive
-from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, network, targets_of
+from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, arrays_of, network, targets_of
 from decoupled.data import batches
 from decoupled.data.dataset import Array
 from decoupled.nn.losses import LOSSES
@@ -18,7 +18,8 @@ def train_single(job: Job, resolved: ResolvedRun) -> Trained:
     torch.set_num_threads(job.threads)
     model = network(resolved, tuple(range(resolved.architecture.layers)))
     optimiser, loss = Optimiser(job, resolved, model), LOSS_FUNCTIONS[resolved.architecture.loss]
-    x, y = Inputs(resolved, resolved.dataset.x_train), targets_of(resolved, resolved.dataset.y_train)
+    dataset = arrays_of(resolved)
+    x, y = Inputs(resolved, dataset.x_train), targets_of(resolved, dataset.y_train)
 
     def learn(rows: Array) -> None:
         loss(model(x[rows]), y[torch.from_numpy(rows)]).backward()
@@ -29,7 +30,7 @@ def train_single(job: Job, resolved: ResolvedRun) -> Trained:
 
 def _evaluate(resolved: ResolvedRun, model: nn.Module) -> dict[str, Any]:
     """The whole test set's mean loss and accuracy; what counts as right is judged as for our own network."""
-    dataset, name = resolved.dataset, resolved.architecture.loss
+    dataset, name = arrays_of(resolved), resolved.architecture.loss
     x, y = Inputs(resolved, dataset.x_test), targets_of(resolved, dataset.y_test)
     model.eval()
     with torch.inference_mode():
