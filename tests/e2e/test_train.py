@@ -48,7 +48,7 @@ def test_the_report_has_the_names_that_other_tools_read(digits_run: Path) -> Non
 
 
 def test_the_run_folder_holds_every_value_that_was_used(digits_run: Path) -> None:
-    files = {"run.toml", "metrics.jsonl", "report.json", "account.json", "model.safetensors", "spans.safetensors"}
+    files = {"run.toml", "data.json", "metrics.jsonl", "report.json", "account.json", "model.safetensors", "spans.safetensors"}
     assert {path.name for path in digits_run.iterdir()} - {"checkpoints"} == files  # which a quick run has no time for
     values = tomllib.loads((digits_run / "run.toml").read_text())
 
