@@ -34,8 +34,8 @@ def _first(dataset: DataSource, samples: int, test_samples: int) -> DataSource:
     """As many samples of arrays; a source that only gives batches stays whole."""
     if not isinstance(dataset, Dataset):
         return dataset
-    train = {"x_train": dataset.x_train[:samples], "y_train": dataset.y_train[:samples]}
-    return replace(dataset, **train, x_test=dataset.x_test[:test_samples], y_test=dataset.y_test[:test_samples])
+    x, y = dataset.x_train[:samples], dataset.y_train[:samples]
+    return replace(dataset, x_train=x, y_train=y, x_test=dataset.x_test[:test_samples], y_test=dataset.y_test[:test_samples])
 
 
 @contextmanager
