@@ -5,7 +5,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from decoupled import data, folders
 from decoupled.checkpoint import Checkpoint, Store
 from decoupled.config import GIVEN, Fault, Run
 from decoupled.data.arrays import first_sentence
-from decoupled.data.dataset import as_rows, rows_of
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
@@ -24,9 +23,11 @@ from decoupled.launch.local import here
 from decoupled.launch.run_coordinator import Callbacks, run_coordinator
 from decoupled.nn.network import Network
 from decoupled.nn.parameters import Array
+from decoupled.nn.scores import Score, Tally
+from decoupled.nn.targets import REGRESSION
 from decoupled.runtime.checkpoints import RunState
 from decoupled.runtime.report import Report
-from decoupled.runtime.resolve import ResolvedRun, resolve, suits
+from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.single import train_single
 from decoupled.telemetry.metrics import Progress
 from decoupled.telemetry.sinks import MetricsFile, MetricsRecorder
@@ -48,7 +49,7 @@ CHANGEABLE: dict[str, Any] = {
 def load_data(run: Run) -> DataSource:
     """The data that the run names. Raises UsageError when it is missing or malformed."""
     directory = Path(run.dataset.directory) if run.dataset.directory else None
-    return data.load(run.data, directory, run.dataset.bits)
+    return data.load(run.data, directory, run.dataset.bits, run.task)
 
 
 def warn(sentence: str) -> None:
@@ -136,6 +137,8 @@ def _found_from_anywhere(run: Run) -> Run:
 
 def _refuse_another(folder: Path, before: Run, now: Run) -> None:
     """Raises UsageError with the first difference that a checkpoint cannot bear."""
+    if before.task is None and now.task == REGRESSION:
+        raise UsageError(f"{folder} was begun by a version that did not standardise the values to be learnt. Train it anew.")
     then, there = _fixed(before), _fixed(now)
     for name in then:
         if then[name] != there.get(name):
@@ -146,8 +149,9 @@ def _refuse_another(folder: Path, before: Run, now: Run) -> None:
 
 def _fixed(run: Run) -> dict[str, Any]:
     """What is trained, by dotted names."""
-    free = CHANGEABLE | {"data": True}  # which may be arrays, of any size
-    return _flat({"data": run.data_name} | run.model_dump(mode="json", exclude=free))
+    free = CHANGEABLE | {"data": True, "task": True}  # data may be arrays, of any size; most tasks follow from the loss
+    values = {"task": run.task} if run.task == REGRESSION else {}  # which were not standardised when there was no task
+    return _flat({"data": run.data_name} | values | run.model_dump(mode="json", exclude=free))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -225,9 +229,28 @@ def trace(folders: Sequence[str | Path], target: str | Path, seconds: float = 5.
     return len(whole["traceEvents"])
 
 
-def predict(folder: str | Path, source: str | Path, target: str | Path) -> Array:
-    """Reads raw inputs from an .npy file, writes the network's answers to another, and gives them."""
-    network = load_network(folder)
+def predict(folder: str | Path, source: str | Path, target: str | Path, proba: bool = False) -> Array:
+    """Reads raw inputs from an .npy file, writes the network's answers to another, and gives them.
+
+    With `proba` they are the probabilities of each class or bit. Raises UsageError for what the caller can mend.
+    """
+    if Path(target).suffix != ".npy":
+        raise UsageError(f"{target} cannot hold the answers: they are written as .npy.")
+    network, inputs = load_network(folder), _inputs(source)
+    try:
+        answers = network.predict_proba(inputs) if proba else network.predict(inputs)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from None
+    try:
+        with open(target, "wb") as file:
+            np.save(file, answers, allow_pickle=False)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
+    return answers
+
+
+def _inputs(source: str | Path) -> Array:
+    """The array in an .npy file. Raises UsageError when it holds no samples of numbers."""
     try:
         inputs = np.load(source, allow_pickle=False)
     except FileNotFoundError:
@@ -236,35 +259,29 @@ def predict(folder: str | Path, source: str | Path, target: str | Path) -> Array
         raise UsageError(f"{source} is not an .npy file of numbers: {first_sentence(error)}.") from None
     if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "buif" or inputs.ndim < 2:
         raise UsageError(f"{source} must hold numbers of shape (samples, features).")
-    try:
-        answers = network.predict(inputs)
-    except ValueError as error:
-        raise UsageError(f"{source}: {error}") from None
-    try:
-        with open(target, "wb") as file:
-            np.save(file, answers)
-    except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
-    return answers
+    return inputs
 
 
-def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = None) -> tuple[float, float | None, int]:
-    """Mean loss, accuracy (or None) and number of samples of a run's network on its test set, or that of `data_source`."""
+@dataclass(frozen=True, slots=True)
+class Evaluated(Score):
+    """A network's score, and on how many samples."""
+
+    samples: int = 0
+
+
+def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = None) -> Evaluated:
+    """The score of a run's network on its test set, or that of `data_source`. Raises UsageError when that does not fit it."""
     network = load_network(folder)
-    run = load_run(folder)
+    run = load_run(folder).model_copy(update={"task": network.targets.task})
     if data_source is not None:
         run = run.model_copy(update={"data": data_source})
     elif run.data in GIVEN:
         raise UsageError(f"{folder} was trained on {run.data} that it does not hold. Give the data to evaluate on.")
     dataset = load_data(run)
-    suits(network.architecture.loss, dataset)
-    inputs, outputs = network.architecture.widths[0], network.architecture.widths[-1]
-    (width,) = rows_of(dataset.x).shape
-    if (width, dataset.outputs) != (inputs, outputs):
-        there = f"{dataset.name} has {width} inputs and {dataset.outputs} outputs"
-        raise UsageError(f"{there}, but the network has {inputs} and {outputs}.")
-    batches = dataset.test_batches(Network.BATCH, 0)
-    parts = [(len(x) / dataset.test_samples, *network.evaluate(as_rows(x), y)) for x, y in batches]
-    loss = sum(share * loss for share, loss, _ in parts)
-    accuracies = [share * accuracy for share, _, accuracy in parts if accuracy is not None]
-    return loss, sum(accuracies) if accuracies else None, dataset.test_samples
+    tally = Tally(network.targets.unit(dataset.outputs))
+    try:
+        for x, y in dataset.test_batches(Network.BATCH, 0):
+            network.tally(tally, x, dataset.targets.restored(y))
+    except ValueError as error:
+        raise UsageError(f"{dataset.name} cannot be evaluated on: {error}") from None
+    return Evaluated(**asdict(tally.score), samples=tally.samples)

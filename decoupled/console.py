@@ -94,7 +94,7 @@ class Display:
             self._next_line_s = progress.seconds + LINE_EVERY_S
             print(_line(progress), flush=True)
         for evaluation in progress.evaluations[self._evaluations_shown :]:
-            score = f"test loss {evaluation.loss:.4f}, {scored(evaluation.accuracy)}"
+            score = scored(evaluation.loss, evaluation.accuracy, evaluation.r2, evaluation.mae)
             self._console.print(f"after epoch {evaluation.epoch}: {score}", highlight=False, soft_wrap=True)
         self._evaluations_shown = len(progress.evaluations)
         if self._incidents_shown is None:  # what happened before the run was resumed has been told
@@ -143,15 +143,20 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def scored(accuracy: float | None) -> str:
-    """A test accuracy in words."""
-    return "no accuracy (the targets are values)" if accuracy is None else f"test accuracy {accuracy:.2%}"
+def scored(loss: float, accuracy: float | None, r2: float | None, mae: float | None) -> str:
+    """What a test set gave, in words. The loss of values is that of standardised ones; their error is in the user's units."""
+    if accuracy is not None:
+        return f"test accuracy {accuracy:.2%}, test loss {loss:.4f}"
+    if mae is None:
+        return f"test loss {loss:.4f}"
+    return f"test R2 {_number(r2, '.4f')}, mean absolute error {mae:,.4g}, test loss {loss:.4f} (of standardised targets)"
 
 
 def summary(report: Report) -> None:
     """The end of a run."""
     print(
-        f"{report.schedule} on {report.data}: {scored(report.test_accuracy)}, test loss {report.test_loss:.4f}; "
+        f"{report.schedule} on {report.data}: "
+        f"{scored(report.test_loss, report.test_accuracy, report.test_r2, report.test_mae)}; "
         f"{report.samples_per_s:,.0f} samples/s, {report.seconds:.1f} s, overlap {report.overlap:.2f}"
     )
     if dropped := sum(worker.dropped for worker in report.workers_detail):
@@ -167,13 +172,15 @@ def summary(report: Report) -> None:
 def comparison(reports: list[dict[str, Any]]) -> None:
     """Finished runs side by side, from their report.json."""
     reference = next((report for report in reports if report["schedule"] == "lockstep"), reports[0])
+    has_values = any(report["test_r2"] is not None for report in reports)
     table = Table(
         "schedule",
         "workers",
         "samples/s",
         "speed-up",
         "overlap",
-        "test accuracy",
+        "test R2" if has_values else "test accuracy",
+        *(["error"] if has_values else []),
         "seconds",
         box=None,
         padding=(0, 2, 0, 0),
@@ -181,14 +188,14 @@ def comparison(reports: list[dict[str, Any]]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for report in reports:
-        accuracy = report["test_accuracy"]
+        score = [("test_r2", ".4f"), ("test_mae", ",.4g")] if has_values else [("test_accuracy", ".2%")]
         table.add_row(
             report["schedule"],
             str(report["workers"]),
             f"{report['samples_per_s']:,.0f}",
             f"{report['samples_per_s'] / reference['samples_per_s']:.2f} x",
             f"{report['overlap']:.2f}",
-            "-" if accuracy is None else f"{accuracy:.2%}",
+            *(_number(report[name], form) for name, form in score),
             f"{report['seconds']:.1f}",
         )
     Console().print(table)

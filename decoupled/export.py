@@ -4,7 +4,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +13,7 @@ from decoupled.checkpoint import save_arrays, write_whole
 from decoupled.errors import UsageError
 from decoupled.nn.layers import BatchNorm
 from decoupled.nn.network import Network
+from decoupled.nn.targets import DEVIATION, MEAN
 from decoupled.version import __version__
 
 OPSET, IR_VERSION = 17, 8  # of ONNX 1.12: has every operator used here, and runtimes since 2022 read it
@@ -21,6 +21,7 @@ ONNX_BYTES_MAX = 2_000_000_000  # of arrays; the whole is one protocol buffer, w
 
 Operator: TypeAlias = tuple[str, str, list[str], dict[str, Any]]  # its kind, its name, the arrays it takes, its attributes
 
+SCALE = (MEAN, DEVIATION)
 ANSWERS: dict[str, list[Operator]] = {  # of the outputs, as each loss's `predict` makes them
     "softmax": [("ArgMax", "answers", [], {"axis": 1, "keepdims": 0})],
     "sigmoid": [("Greater", "outputs.positive", ["zero"], {}), ("Cast", "answers", [], {"to": 2})],  # ONNX's number for uint8
@@ -42,19 +43,14 @@ def export(network: Network, target: str | Path) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def _about(network: Network) -> dict[str, Any]:
-    """What is needed beside the arrays to build the network elsewhere."""
-    return {"architecture": asdict(network.architecture)}
-
-
 def _safetensors(network: Network, path: Path) -> None:
     """The arrays by name, and the description as JSON in the metadata `about`."""
-    save_arrays(path, network.arrays, _about(network))
+    save_arrays(path, network.arrays, network.about)
 
 
 def _npz(network: Network, path: Path) -> None:
     """The arrays by name, and the description as an array `about` of the bytes of its JSON."""
-    arrays = network.arrays | {"about": np.frombuffer(json.dumps(_about(network)).encode(), np.uint8)}
+    arrays = network.arrays | {"about": np.frombuffer(json.dumps(network.about).encode(), np.uint8)}
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, array in arrays.items():
@@ -66,7 +62,8 @@ def _npz(network: Network, path: Path) -> None:
 def _onnx(network: Network, path: Path) -> None:
     """The network in evaluation mode as a graph from `inputs` (N x D, floats of the network's type) to `answers` and `outputs`.
 
-    `answers` are those of `Network.predict`; `outputs` are the logits or values that they are made of, N x C.
+    `answers` are class numbers (N; `about` has their labels), bits or values (N x C); `outputs` are the logits or values that
+    they are made of, N x C. Standardised values are in the user's units in both, as doubles.
     """
     try:
         import onnx
@@ -84,16 +81,19 @@ def _onnx(network: Network, path: Path) -> None:
     nodes, constants, value = [], [], "inputs"
     for kind, name, operands, attributes in _operators(network):
         nodes.append(onnx.helper.make_node(kind, [value, *operands], [name], name, **attributes))
-        constants += [onnx.numpy_helper.from_array(arrays[operand].astype(dtype), operand) for operand in operands]
+        constants += [
+            onnx.numpy_helper.from_array(arrays[name].astype(np.float64 if name in SCALE else dtype), name) for name in operands
+        ]
         value = name
     none = np.empty((0, network.architecture.widths[0]), dtype)
-    answers = [tensor("answers", network.predict(none)), tensor("outputs", network.outputs(none))]
+    outputs = network.outputs(none)
+    answers = [tensor("answers", network.loss.predict(outputs)), tensor("outputs", outputs)]
     graph = onnx.helper.make_graph(nodes, "decoupled", [tensor("inputs", none)], answers, constants)
     opsets = [onnx.helper.make_opsetid("", OPSET)]
     model = onnx.helper.make_model(
         graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="decoupled", producer_version=__version__
     )
-    onnx.helper.set_model_props(model, {"about": json.dumps(_about(network))})
+    onnx.helper.set_model_props(model, {"about": json.dumps(network.about)})
     onnx.checker.check_model(model, full_check=True)
     write_whole(path, model.SerializeToString())
 
@@ -112,7 +112,12 @@ def _operators(network: Network) -> Iterator[Operator]:
             yield "BatchNormalization", f"{layer}.norm", statistics, {"epsilon": BatchNorm.EPSILON}
         if index < architecture.layers - 1:
             yield architecture.activation.capitalize(), f"{layer}.{architecture.activation}", [], {}
-    yield "Identity", "outputs", [], {}
+    if MEAN in arrays:
+        yield "Cast", "target.standardised", [], {"to": 11}  # ONNX's number for float64
+        yield "Mul", "target.centred", [DEVIATION], {}
+        yield "Add", "outputs", [MEAN], {}
+    else:
+        yield "Identity", "outputs", [], {}
     yield from ANSWERS[architecture.loss]
 
 

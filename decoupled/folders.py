@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from decoupled.config import Run, from_toml, to_toml
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.nn.network import Architecture, Network
-from decoupled.runtime.report import JSON_FIELDS, Report
+from decoupled.nn.targets import Targets
+from decoupled.runtime.report import ADDED, JSON_FIELDS, Report
 from decoupled.telemetry.spans import COLUMNS, Rows
 
 CHECKPOINTS = "checkpoints"
@@ -102,8 +102,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def keep(report: Report, folder: Path) -> Report:
     """Writes what the run came to; the report is the last file, so its presence says that the run is whole."""
-    about = {"architecture": asdict(report.network.architecture)}
-    checkpoint.save_arrays(folder / "model.safetensors", report.network.arrays, about)
+    checkpoint.save_arrays(folder / "model.safetensors", report.network.arrays, report.network.about)
     spans = {f"stage{stage}": rows for stage, rows in enumerate(report.spans)}
     checkpoint.save_arrays(folder / "spans.safetensors", spans, {"schedule": report.schedule})
     account = json.dumps(report.account.to_json()) + "\n"
@@ -137,7 +136,8 @@ def load_network(folder: str | Path) -> Network:
     arrays, about = checkpoint.load_arrays(path)
     try:
         architecture: dict[str, Any] = dict(about["architecture"])
-        return Network(Architecture(**architecture | {"widths": tuple(architecture["widths"])}), arrays)
+        targets = Targets.from_json(about["targets"]) if "targets" in about else None
+        return Network(Architecture(**architecture | {"widths": tuple(architecture["widths"])}), arrays, targets)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UsageError(f"{path} is not a model that decoupled wrote: {error}") from None
 
@@ -151,9 +151,9 @@ def load_report(folder: str | Path) -> dict[str, Any]:
         raise UsageError(f"{folder} holds no finished run: there is no {path}.") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(report, dict) or not set(JSON_FIELDS) <= report.keys():
+    if not isinstance(report, dict) or not set(JSON_FIELDS) <= ADDED.keys() | report.keys():
         raise UsageError(f"{path} is not the report of a run.")
-    return report
+    return ADDED | report
 
 
 def load_spans(folder: str | Path) -> tuple[Rows, ...]:

@@ -28,6 +28,9 @@ def run_options(
     data_dir: Annotated[
         str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classification, regression or multilabel (default: guessed from the targets).")
+    ] = None,
     hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers (default 256,256,256).")] = None,
     schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, or single (one process).")] = None,
     head: Annotated[str | None, typer.Option(help="readout (the default), linear, linear-label or mlp-label.")] = None,
@@ -66,7 +69,7 @@ def run_options(
     base: Mapping[str, Any] | None = None,
 ) -> Run:
     """The run that the options describe: `base` and then the file first, then the options over it, then --set."""
-    plain = _given(data=data, schedule=schedule, head=head, feedback_every=feedback_every, epochs=epochs, batch=batch)
+    plain = _given(data=data, task=task, schedule=schedule, head=head, feedback_every=feedback_every, epochs=epochs, batch=batch)
     plain |= _given(microbatches=microbatches, lr=lr, seed=seed, workers=workers)
     lists = _given(hidden=None if hidden is None else _widths(hidden), faults=faults and [fault(text) for text in faults])
     sections = {
@@ -85,9 +88,10 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _widths(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(width) for width in text.split(",") if width.strip())
+        return tuple(int(width) for width in text.removesuffix(",").split(","))
     except ValueError:
-        raise UsageError(f"--hidden takes widths such as 256,256,256, not {text!r}.") from None
+        hint = "" if text.strip() else " A network without hidden layers is --set hidden=[]."
+        raise UsageError(f"--hidden takes widths such as 256,256,256, not {text!r}.{hint}") from None
 
 
 def takes_run(function: Callable[..., None]) -> Callable[..., None]:

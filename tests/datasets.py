@@ -13,3 +13,12 @@ def blobs(train: int = 200, test: int = 50, features: int = 6, classes: int = 3)
     y = rng.integers(0, classes, train + test)
     x = centres[y] + rng.standard_normal((train + test, features))
     return from_mapping({"x_train": x[:train], "y_train": y[:train], "x_test": x[train:], "y_test": y[train:]}, "blobs")
+
+
+def prices(outputs: int | None = None) -> Dataset:
+    """Values in the hundred thousands that depend on the inputs; with `outputs`, so many a sample, each in a unit of its own."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((250, 6))
+    y = 300_000 + 80_000 * x[:, 0] * (x[:, 1] > 0) + 40_000 * x[:, 2]
+    y = y if outputs is None else np.stack([y * 1000.0**-i for i in range(outputs)], axis=1)
+    return from_mapping({"x_train": x[:200], "y_train": y[:200], "x_test": x[200:], "y_test": y[200:]}, "prices")

@@ -20,6 +20,7 @@ from decoupled.nn.layers import ACTIVATIONS
 from decoupled.nn.losses import LOSSES
 from decoupled.nn.network import Architecture, Network, build_layer
 from decoupled.nn.parameters import Array
+from decoupled.nn.targets import CLASSIFICATION, DEVIATION, MEAN, REGRESSION, Targets
 
 WIDTHS = (6, 9, 8, 5)
 NEAR = {"float32": 1e-5, "float64": 1e-9}  # an ONNX batch norm has its epsilon in single precision
@@ -28,6 +29,7 @@ SCALINGS: dict[str, dict[str, Array]] = {
     "features": {"input.mean": np.linspace(-2, 3, 6), "input.deviation": np.linspace(0.5, 4, 6)},
     "as they are": {},
 }
+SCALE = {MEAN: np.array([3e5, -2.0, 0.0, 1.7e9, 5.0]), DEVIATION: np.array([9e4, 1.0, 1e-3, 60.0, 1.0])}
 
 
 def network(scaling: str = "features", **choices: Any) -> Network:
@@ -52,6 +54,30 @@ def session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".npz", ".safetensors"])
+def test_standardised_values_are_in_the_users_units_in_every_format(suffix: str, tmp_path: Path) -> None:
+    plain = network(loss="squared")
+    ours = Network(plain.architecture, plain.arrays, Targets(REGRESSION, mean=SCALE[MEAN], deviation=SCALE[DEVIATION]))
+    export(ours, tmp_path / f"model{suffix}")
+    x = raw_inputs("features", 7)
+
+    if suffix == ".onnx":
+        answers, outputs = session(tmp_path / "model.onnx").run(["answers", "outputs"], {"inputs": x})
+        assert (answers == outputs).all()
+    else:
+        answers = Network(ours.architecture, READERS[suffix](tmp_path / f"model{suffix}")[0]).predict(x)
+
+    assert answers.dtype == ours.predict(x).dtype == np.float64
+    np.testing.assert_allclose((answers - SCALE[MEAN]) / SCALE[DEVIATION], plain.predict(x), rtol=NEAR["float32"], atol=1e-5)
+
+
+def test_the_labels_of_classes_are_among_what_is_said(tmp_path: Path) -> None:
+    labels = np.array(["ant", "bee", "cat", "dog", "emu"])
+    export(Network(network().architecture, network().arrays, Targets(CLASSIFICATION, labels)), tmp_path / "model.npz")
+
+    assert json.loads(read_npz(tmp_path / "model.npz")[1])["targets"]["labels"] == labels.tolist()
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)

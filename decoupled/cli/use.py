@@ -8,6 +8,9 @@ import typer
 from decoupled import api, export, folders, plots
 from decoupled.cli.app import JsonFile, command, write_json
 from decoupled.console import comparison, scored
+from decoupled.errors import UsageError
+
+PICTURES = ("", ".png", ".svg")
 
 
 @command
@@ -17,10 +20,11 @@ def eval_(
     json_file: JsonFile = None,
 ) -> None:
     """Evaluate a trained network on the whole test set, without workers."""
-    loss, accuracy, samples = api.evaluate(folder, data)
+    found = api.evaluate(folder, data)
     if json_file is not None:
-        write_json(json_file, {"test_loss": loss, "test_accuracy": accuracy, "samples": samples})
-    print(f"test loss {loss:.4f}, {scored(accuracy)}, on {samples:,} samples")
+        figures = {"test_loss": found.loss, "test_accuracy": found.accuracy, "test_r2": found.r2, "test_mae": found.mae}
+        write_json(json_file, figures | {"samples": found.samples})
+    print(f"{scored(found.loss, found.accuracy, found.r2, found.mae)}, on {found.samples:,} samples")
 
 
 @command
@@ -28,9 +32,10 @@ def predict(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     input: Annotated[Path, typer.Option(help="Raw inputs, one row a sample, as .npy.")],
     output: Annotated[Path, typer.Option(help="Where to write the answers, as .npy.")],
+    proba: Annotated[bool, typer.Option("--proba", help="Write the probability of each class or bit instead.")] = False,
 ) -> None:
     """Write a trained network's answers for new inputs, without workers."""
-    answers = api.predict(folder, input, output)
+    answers = api.predict(folder, input, output, proba)
     print(f"{output}: {len(answers):,} answers of shape {answers.shape[1:] or '()'}")
 
 
@@ -62,10 +67,11 @@ def trace(
     ] = None,
 ) -> None:
     """Write what each worker did when as a trace for chrome://tracing or ui.perfetto.dev."""
+    if picture is not None and picture.suffix not in PICTURES:
+        raise UsageError(f"{picture} cannot be drawn: a picture is written as .png and .svg.")
     events = api.trace(runs, output, seconds)
     print(f"{output}: {events:,} events. Open it at https://ui.perfetto.dev")
     if picture is not None:
         timed = [(folders.load_report(folder)["schedule"], folders.load_spans(folder)) for folder in runs]
-        stem = picture.with_suffix("") if picture.suffix in (".png", ".svg") else picture
-        for path in plots.timeline(timed, stem):
+        for path in plots.timeline(timed, picture.with_suffix("")):
             print(path)

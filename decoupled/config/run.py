@@ -139,6 +139,7 @@ class Run(_Frozen):
     """
 
     data: Any = "digits"
+    task: Literal["classification", "regression", "multilabel"] | None = None  # None: guessed from the targets
     hidden: tuple[int, ...] = (256, 256, 256)
     schedule: Literal["dni", "lockstep", "gpipe", "1f1b", "single"] = "dni"
     head: Literal["readout", "linear", "linear-label", "mlp-label"] = "readout"

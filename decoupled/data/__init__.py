@@ -18,14 +18,16 @@ from decoupled.errors import UsageError
 NAMES = ("digits", "addition", "mnist")
 
 
-def load(data: str | Mapping[str, Any] | DataSource, directory: Path | None = None, bits: int = 8) -> DataSource:
+def load(
+    data: str | Mapping[str, Any] | DataSource, directory: Path | None = None, bits: int = 8, task: str | None = None
+) -> DataSource:
     """The data of that name, in that .npz file, or of these arrays (x_train, y_train, x_test, y_test); a source is itself.
 
-    `directory` is where mnist is looked for; `bits` is the width of the numbers in addition. Raises UsageError when
-    there is no such dataset or it is malformed.
+    `directory` is where mnist is looked for; `bits` is the width of the numbers in addition; `task` is what the targets are
+    for (None: guessed from them). Raises UsageError when there is no such dataset or it is malformed.
     """
     if isinstance(data, Mapping):
-        return from_mapping(data, "arrays")
+        return from_mapping(data, "arrays", task)
     if not isinstance(data, str):
         return data
     match data:
@@ -36,6 +38,6 @@ def load(data: str | Mapping[str, Any] | DataSource, directory: Path | None = No
         case "mnist":
             return mnist(directory)
         case _ if data.endswith(".npz"):
-            return from_npz(Path(data))
+            return from_npz(Path(data), task)
         case _:
             raise UsageError(f"There is no dataset {data!r}. Choose {', '.join(NAMES)}, or give the path of an .npz file.")

@@ -4,6 +4,7 @@ import numpy as np
 
 from decoupled.data.dataset import Array, Dataset, whole_scale
 from decoupled.errors import UsageError
+from decoupled.nn.targets import MULTILABEL, Targets
 
 EXAMPLES_MAX = 65_536  # pairs drawn where there are more
 TEST_SHARE = 0.25
@@ -25,7 +26,7 @@ def addition(bits: int = 8, seed: int = 0) -> Dataset:
     y = to_bits(left + right, bits)
     held_out = max(1, int(len(x) * TEST_SHARE))
     mean, deviation = whole_scale(x)
-    return Dataset("addition", x[held_out:], y[held_out:], x[:held_out], y[:held_out], "sigmoid", bits, mean, deviation)
+    return Dataset("addition", x[held_out:], y[held_out:], x[:held_out], y[:held_out], Targets(MULTILABEL), bits, mean, deviation)
 
 
 def to_bits(numbers: Array, bits: int) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from decoupled.data import batches
 from decoupled.data.source import Batch
 from decoupled.errors import UsageError
+from decoupled.nn.targets import CLASSIFICATION, Targets
 from decoupled.tensors import Array, ArraySpec
 
 __all__ = ["Array", "Dataset", "feature_scale", "whole_scale"]
@@ -20,7 +21,7 @@ BLOCK = 1024  # rows: of arrays that are larger than memory, only so many are lo
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Inputs N x ... (numbers of any kind) and targets: class numbers (N), bits (N x C) or values (N x C).
+    """Inputs N x ... (numbers of any kind); targets as they are learnt: class numbers (N), bits or standardised values (N x C).
 
     `mean` and `deviation` (of one element, or one for each number of a sample) standardise the inputs; the network's first
     stage applies them.
@@ -31,10 +32,11 @@ class Dataset:
     y_train: Array
     x_test: Array
     y_test: Array
-    loss: str  # that suits the targets: softmax, sigmoid or squared
+    targets: Targets  # how y_train and y_test were made of the user's targets
     outputs: int
     mean: Array
     deviation: Array
+    doubts: tuple[str, ...] = ()  # sentences about what looks wrong with it
 
     @property
     def samples(self) -> int:
@@ -50,7 +52,7 @@ class Dataset:
 
     @property
     def y(self) -> ArraySpec:
-        below = self.outputs if self.loss == "softmax" else None
+        below = self.outputs if self.targets.task == CLASSIFICATION else None
         return ArraySpec(self.y_train.dtype.name, self.y_train.shape[1:], below)
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from decoupled.data.dataset import Dataset, whole_scale
+from decoupled.nn.targets import CLASSIFICATION, Targets
 
 TEST = 360  # images held out
 
@@ -17,7 +18,7 @@ def digits() -> Dataset:
     order = np.random.default_rng(0).permutation(len(x))
     test, train = order[:TEST], order[TEST:]
     mean, deviation = whole_scale(x[train])
-    return Dataset("digits", x[train], y[train], x[test], y[test], "softmax", 10, mean, deviation)
+    return Dataset("digits", x[train], y[train], x[test], y[test], Targets(CLASSIFICATION), 10, mean, deviation)
 
 
 def _file() -> Path:

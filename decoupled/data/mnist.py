@@ -11,6 +11,7 @@ import numpy as np
 
 from decoupled.data.dataset import Array, Dataset, whole_scale
 from decoupled.errors import UsageError
+from decoupled.nn.targets import CLASSIFICATION, Targets
 
 FILES = {  # name: the sha256 of the compressed file that is downloaded
     "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -38,7 +39,7 @@ def mnist(directory: Path | None = None) -> Dataset:
         if y.max() >= CLASSES:
             raise UsageError(f"{pair[1]} holds a label of {y.max()}; mnist's are 0 to {CLASSES - 1}. Fetch mnist's files anew.")
     y_train, y_test = labels.astype(np.int64), test_labels.astype(np.int64)
-    return Dataset("mnist", images, y_train, test_images, y_test, "softmax", CLASSES, *whole_scale(images))
+    return Dataset("mnist", images, y_train, test_images, y_test, Targets(CLASSIFICATION), CLASSES, *whole_scale(images))
 
 
 def _find(directory: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol, TypeAlias
 
+from decoupled.nn.targets import Targets
 from decoupled.tensors import Array, ArraySpec
 
 Batch: TypeAlias = tuple[Array, Array]  # inputs and targets, a row for each sample
@@ -33,8 +34,8 @@ class DataSource(Protocol):
     def y(self) -> ArraySpec: ...
 
     @property
-    def loss(self) -> str:
-        """The one that suits the targets: softmax (class numbers), sigmoid (bits) or squared (values)."""
+    def targets(self) -> Targets:
+        """The task, and how what the batches hold as targets was made of the user's."""
 
     @property
     def outputs(self) -> int:

@@ -22,6 +22,9 @@ class Loss(Protocol):
     def predict(self, outputs: Array) -> Array:
         """The answers that these outputs stand for: class numbers, bits or values."""
 
+    def probabilities(self, outputs: Array) -> Array | None:
+        """Of each class or bit, B x C; None where the outputs say none."""
+
     def correct(self, outputs: Array, targets: Array) -> int | None:
         """How many samples are wholly right, or None where right and wrong mean nothing."""
 
@@ -42,6 +45,10 @@ class SoftmaxCrossEntropy:
     def predict(self, outputs: Array) -> Array:
         return np.asarray(outputs.argmax(axis=1))
 
+    def probabilities(self, outputs: Array) -> Array | None:
+        exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
     def correct(self, outputs: Array, targets: Array) -> int | None:
         return int(np.count_nonzero(outputs.argmax(axis=1) == targets))
 
@@ -59,6 +66,9 @@ class SigmoidCrossEntropy:
     def predict(self, outputs: Array) -> Array:
         return (outputs > 0).astype(np.uint8)
 
+    def probabilities(self, outputs: Array) -> Array | None:
+        return sigmoid(outputs)
+
     def correct(self, outputs: Array, targets: Array) -> int | None:
         return int(np.count_nonzero(np.all((outputs > 0) == (targets > 0.5), axis=1)))
 
@@ -75,6 +85,9 @@ class SquaredError:
 
     def predict(self, outputs: Array) -> Array:
         return outputs
+
+    def probabilities(self, outputs: Array) -> Array | None:
+        return None
 
     def correct(self, outputs: Array, targets: Array) -> int | None:
         return None

@@ -1,6 +1,6 @@
 """Networks: from an architecture to seeded layers, to a partition into stages, to a trained network that answers."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -10,6 +10,10 @@ import numpy as np
 from decoupled.nn.layers import ACTIVATIONS, BatchNorm, BatchNormReLU, Dense, Layer, ReLU, Standardize
 from decoupled.nn.losses import LOSSES, Loss
 from decoupled.nn.parameters import Array
+from decoupled.nn.scores import Score, Tally, sums
+from decoupled.nn.targets import CLASSIFICATION, DEVIATION, MEAN, MULTILABEL, REGRESSION, Targets
+
+USUAL = {"softmax": CLASSIFICATION, "sigmoid": MULTILABEL, "squared": REGRESSION}  # the task of a loss, where none is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +84,50 @@ class Network:
 
     BATCH = 1024  # rows at a time, to bound memory
 
-    def __init__(self, architecture: Architecture, arrays: dict[str, Array]) -> None:
-        """Raises ValueError when `arrays` are not those of the architecture."""
+    def __init__(self, architecture: Architecture, arrays: dict[str, Array], targets: Targets | None = None) -> None:
+        """Answers as the user gave `targets`; without, as the loss does. The scale of values may be among the arrays.
+
+        Raises ValueError when `arrays` are not those of the architecture.
+        """
         self.architecture = architecture
         self.loss: Loss = LOSSES[architecture.loss]()
-        self.arrays = dict(arrays)
-        self._layers = _restore(architecture, self.arrays)
+        targets = targets or Targets(USUAL[architecture.loss])
+        self.arrays = arrays | targets.arrays
+        self.targets = _fitting(targets.with_scale(self.arrays), architecture.widths[-1])
+        self._layers = _restore(
+            architecture, {name: array for name, array in self.arrays.items() if name not in (MEAN, DEVIATION)}
+        )
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is needed beside the arrays to build the network again, as plain values."""
+        return {"architecture": asdict(self.architecture), "targets": self.targets.to_json()}
+
+    @property
+    def labels(self) -> Array | None:
+        """The classes' labels, in the order of `predict_proba`'s columns; None where there are no classes."""
+        if self.targets.task != CLASSIFICATION:
+            return None
+        return np.arange(self.architecture.widths[-1]) if self.targets.labels is None else self.targets.labels
 
     def outputs(self, x: Array) -> Array:
-        """The network's raw outputs (logits or values), N x C, for raw inputs, N x D (further dimensions are flattened)."""
+        """Raw outputs, N x C: logits, or values in the user's units. `x` is N x D, raw; further dimensions are flattened.
+
+        Raises ValueError for inputs of another shape and for values that are not finite.
+        """
+        return self.targets.in_units(self._outputs(x))
+
+    def _outputs(self, x: Array) -> Array:
         x = np.asarray(x)
         x = x.reshape(len(x), -1) if x.ndim > 2 else x
         if x.ndim != 2 or x.shape[1] != self.architecture.widths[0]:
             raise ValueError(f"the network takes inputs of shape (N, {self.architecture.widths[0]}), not {x.shape}.")
+        if x.dtype.kind not in "buif":
+            raise ValueError(f"the network takes numbers, not {x.dtype}.")
+        if x.dtype.kind == "f" and not (finite := np.isfinite(x).all(axis=1)).all():
+            raise ValueError(
+                f"the inputs hold values that are not finite, first in row {int(finite.argmin())}. Mend or leave them out."
+            )
         parts = [self._forward(x[start : start + self.BATCH]) for start in range(0, len(x), self.BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, self.architecture.widths[-1]), self.architecture.dtype)
 
@@ -102,14 +137,37 @@ class Network:
         return x
 
     def predict(self, x: Array) -> Array:
-        """The answers for raw inputs: class numbers (N), bits (N x C) or values (N x C)."""
-        return self.loss.predict(self.outputs(x))
+        """The answers for raw inputs, in the form of the targets trained on: labels, bits, or values in their units."""
+        return self.targets.decode(self.loss.predict(self.outputs(x)))
 
-    def evaluate(self, x: Array, y: Array) -> tuple[float, float | None]:
-        """The mean loss, and the share of wholly right answers where that means something."""
-        outputs = self.outputs(x)
-        correct = self.loss.correct(outputs, y)
-        return self.loss.value_and_gradient(outputs, y)[0], None if correct is None else correct / len(x)
+    def predict_proba(self, x: Array) -> Array:
+        """The probability of each class (in the order of `labels`) or bit, N x C. Raises ValueError where there is none."""
+        found = self.loss.probabilities(self.outputs(x))
+        if found is None:
+            raise ValueError("the network answers with values, which have no probabilities.")
+        return found
+
+    def evaluate(self, x: Array, y: Array) -> Score:
+        """How well the answers for raw inputs fit a user's targets. Raises ValueError for what cannot be this network's."""
+        tally = Tally(self.targets.unit(self.architecture.widths[-1]))
+        self.tally(tally, x, y)
+        return tally.score
+
+    def tally(self, tally: Tally, x: Array, y: Array) -> None:
+        """The same for a part of a set, which is added to the tally."""
+        outputs, targets = self._outputs(x), self.targets.encode(y, self.architecture.widths[-1])
+        if len(outputs) != len(targets) or not len(targets):
+            raise ValueError(f"there are {len(outputs)} inputs and {len(targets)} targets.")
+        loss, correct = self.loss.value_and_gradient(outputs, targets)[0], self.loss.correct(outputs, targets)
+        tally.add(len(targets), loss, correct, sums(outputs, targets) if self.targets.task == REGRESSION else None)
+
+
+def _fitting(targets: Targets, outputs: int) -> Targets:
+    """Raises ValueError unless the targets have so many outputs."""
+    sizes = [array.shape for array in (targets.labels, targets.mean, targets.deviation) if array is not None]
+    if any(shape != (outputs,) for shape in sizes):
+        raise ValueError(f"its targets are not those of {outputs} outputs")
+    return targets
 
 
 def _restore(architecture: Architecture, arrays: dict[str, Array]) -> list[Layer]:

@@ -36,7 +36,8 @@ class Attempt:
         self.attempt_id = secrets.token_hex(8)
         self.feed_link = FeedLink(self.attempt_id, DataStream(resolved.feed, state.fed), checkpoints, transport, clock)
         self.results = [Chunks() for _ in resolved.stages]
-        metrics.evaluations = Evaluations(resolved.dataset.test_samples, state.evaluations)
+        dataset = resolved.dataset
+        metrics.evaluations = Evaluations(dataset.test_samples, state.evaluations, dataset.targets.unit(dataset.outputs))
         checkpoints.begin(clock(), state.fed.number - 1)
 
     @property
@@ -55,7 +56,7 @@ class Attempt:
         arrays = {name: array for result in self.results for name, array in result.arrays.items() if name != TRAINED}
         try:
             trained = [Ranges.from_array(result.arrays[TRAINED]) for result in self.results]
-            network = Network(resolved.architecture, arrays)
+            network = Network(resolved.architecture, arrays, resolved.dataset.targets)
         except MALFORMED as error:
             raise RunFailed(f"The workers' results do not make the network that was to be trained: {error!r:.200}.") from error
         return conclude(resolved.run, metrics, network, self.feed_link.stream.fed, trained)

@@ -137,7 +137,7 @@ class Coordinator:
                 self.metrics.report(counters, rows, at_ns, round(self._clock() * 1e9))
                 self.group.heard(stage, float((rows[:, 3] - rows[:, 2]).max(initial=0)) / 1e9)
             case Kind.EVALUATED:
-                self._evaluated(message.microbatch, Part.from_body(message.body))
+                self._evaluated(message.microbatch, Part.from_message(message))
             case Kind.SNAPSHOT | Kind.RESULT if announced_bytes(message) > state_bytes_max(self._resolved, stage):
                 raise ValueError(f"{announced_bytes(message):,} bytes, which are more than its state can have")
             case Kind.SNAPSHOT:

@@ -6,6 +6,7 @@ It holds what the schedule only names: arrived activations, the stash of passes,
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from decoupled.nn.scores import sums
 from decoupled.nn.stage import Pass, Stage
 from decoupled.runtime.chunks import into_chunks
 from decoupled.schedules.actions import (
@@ -180,7 +181,9 @@ class StageExecutor:
             ]
         result = self.stage.loss(passed, targets)
         found = {"loss": result.value, "correct": result.correct}
-        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found)), (UPSTREAM, CREDIT)]
+        are_values = result.correct is None and passed.outputs[0].shape == targets[0].shape
+        errors = (sums(passed.outputs[0], targets[0]),) if are_values else ()
+        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found, tensors=errors)), (UPSTREAM, CREDIT)]
 
     def _backward(self, m: int, source: Source, send: bool, keep: bool) -> list[Outgoing]:
         held = self._held[m]

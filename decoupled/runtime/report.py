@@ -44,7 +44,7 @@ class WorkerDetail:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A finished run. The fields up to `versions` are what report.json holds."""
+    """A finished run. The fields up to `test_mae` are what report.json holds."""
 
     schedule: str
     workers: int
@@ -54,7 +54,7 @@ class Report:
     epochs: int
     updates: int  # made by every stage
     test_accuracy: float | None  # None where right and wrong mean nothing
-    test_loss: float
+    test_loss: float  # of values: of standardised ones
     overlap: float  # share of `seconds` in which at least two workers had a computation under way
     workers_detail: list[WorkerDetail]
     evaluations: list[Evaluation]
@@ -62,6 +62,9 @@ class Report:
     incidents: list[Incident]
     seed: int
     versions: dict[str, str]
+    task: str  # classification, multilabel or regression
+    test_r2: float | None  # of values: the mean over outputs
+    test_mae: float | None  # of values: mean absolute error in the user's units, the mean over outputs
     run: Run = field(repr=False)  # it may hold whole datasets
     network: Network = field(repr=False)
     spans: tuple[Rows, ...] = field(repr=False)  # what each worker did when
@@ -80,6 +83,7 @@ class Report:
         return whole
 
 
+ADDED = {"task": None, "test_r2": None, "test_mae": None}  # fields that reports of earlier versions lack
 JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "spans", "account", "folder"))
 
 
@@ -107,6 +111,9 @@ def conclude(run: Run, metrics: RunMetrics, network: Network, fed: Cursor, train
         incidents=list(metrics.incidents),
         seed=run.seed,
         versions=versions(),
+        task=network.targets.task,
+        test_r2=None if final.r2 is None else round(final.r2, 6),
+        test_mae=final.mae,
         run=run,
         network=network,
         spans=metrics.spans,

@@ -8,6 +8,7 @@ from decoupled.data.dataset import as_rows, rows_of
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.nn.network import Architecture, partition
+from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.feed import Feed
 from decoupled.tensors import TensorSpec
 
@@ -45,7 +46,7 @@ class ResolvedRun:
 
 
 def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
-    """Decides what the run left open. Raises UsageError when the loss does not fit the targets."""
+    """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets."""
     run = _decided(run, dataset)
     assert run.network.loss is not None
     (inputs,) = rows_of(dataset.x).shape
@@ -55,20 +56,29 @@ def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
     return ResolvedRun(run, dataset, architecture, _stages(run, architecture))
 
 
-def suits(loss: str, dataset: DataSource) -> None:
-    """Raises UsageError unless the loss fits the targets: their own, or the squared error of bits."""
-    if loss != dataset.loss and (loss, dataset.loss) != ("squared", "sigmoid"):
-        raise UsageError(f"The loss {loss} does not fit the targets of {dataset.name}, which suit {dataset.loss}.")
+LOSSES_FOR = {CLASSIFICATION: ("softmax",), MULTILABEL: ("sigmoid", "squared"), REGRESSION: ("squared",)}  # the usual one first
+
+
+def _loss(run: Run, dataset: DataSource) -> str:
+    """The run's loss, or the usual one for the task. Raises UsageError unless it fits the task, and the task the targets."""
+    task = dataset.targets.task
+    if run.task not in (None, task):
+        raise UsageError(f"The targets of {dataset.name} are for {task}, not {run.task}. Leave the task out.")
+    loss = run.network.loss or LOSSES_FOR[task][0]
+    if loss not in LOSSES_FOR[task]:
+        guess = "" if run.task else " Say --task where that is not what they are for."
+        raise UsageError(f"The loss {loss} does not fit the targets of {dataset.name}, which are for {task}.{guess}")
+    return loss
 
 
 def _decided(run: Run, dataset: DataSource) -> Run:
-    loss = run.network.loss or dataset.loss
-    suits(loss, dataset)
+    loss = _loss(run, dataset)
     # A readout learns by its own loss and needs few gradients back; the other heads learn from nothing else.
     is_readout = run.head == "readout"
     feedback = run.dni.feedback or ("chained" if is_readout else "bootstrapped")
     return run.model_copy(
         update={
+            "task": dataset.targets.task,
             "network": run.network.model_copy(update={"loss": loss}),
             "heads": run.heads.model_copy(update={"lr": run.heads.lr or run.lr}),
             "dni": run.dni.model_copy(update={"feedback": feedback}),

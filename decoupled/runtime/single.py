@@ -18,7 +18,7 @@ from decoupled.runtime.warmup import warm_up
 from decoupled.schedules.events import ActivationArrived
 from decoupled.telemetry.clock import now_ns
 from decoupled.telemetry.counters import Counters, peak_rss_mb
-from decoupled.telemetry.evaluations import Part
+from decoupled.telemetry.evaluations import Evaluations, Part
 from decoupled.telemetry.metrics import Progress, RunMetrics
 from decoupled.telemetry.spans import Spans
 from decoupled.wire.messages import Kind
@@ -31,6 +31,7 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
     counters, spans = Counters(stage=0), Spans()
     schedule, performer = build_schedule(assignment), StageExecutor(build_stage(assignment), assignment.place, counters)
     metrics = RunMetrics(resolved.stages, run.epochs, dataset.samples, dataset.test_samples)
+    metrics.evaluations = Evaluations(dataset.test_samples, unit=dataset.targets.unit(dataset.outputs))
     stream = DataStream(resolved.feed)
 
     def report(now: int) -> None:
@@ -49,7 +50,7 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
                 spans.add(action, begun, now_ns())
                 for _, message in outgoing:
                     if message.kind is Kind.EVALUATED:
-                        part = Part.from_body(message.body)
+                        part = Part.from_message(message)
                         metrics.evaluations.add(part, len(item.x), item.epoch, (now_ns() - started) / 1e9)
             if now_ns() - reported >= run.runtime.report_every_s * 1e9:
                 reported = now_ns()
@@ -57,5 +58,5 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
                 on_progress(metrics.progress((reported - started) / 1e9, item.epoch, stream.fed.to_train_on))
     report(now_ns())
     on_progress(metrics.progress((now_ns() - started) / 1e9, run.epochs, stream.fed.to_train_on))
-    network = Network(resolved.architecture, performer.stage.model_state())
+    network = Network(resolved.architecture, performer.stage.model_state(), dataset.targets)
     return conclude(run, metrics, network, stream.fed, [performer.trained])

@@ -2,57 +2,57 @@
 
 from dataclasses import dataclass
 from operator import index
-from typing import Any
+
+import numpy as np
+
+from decoupled.nn.parameters import Array
+from decoupled.nn.scores import Tally
+from decoupled.wire.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What the whole test set gave after `epoch` epochs; accuracy is None where right and wrong mean nothing."""
+    """What the whole test set gave after `epoch` epochs. None: the task has no such figure (see nn.scores.Score)."""
 
     epoch: int
     loss: float
     accuracy: float | None
     seconds: float  # since the run began
+    r2: float | None = None
+    mae: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """What one microbatch of the test set gave."""
 
     loss: float
     correct: int | None  # None where it means nothing
+    errors: Array | None = None  # of values, as nn.scores.sums gives them
 
     @classmethod
-    def from_body(cls, body: dict[str, Any]) -> "Part":
+    def from_message(cls, message: Message) -> "Part":
         """Raises KeyError, TypeError or ValueError when it is not there."""
-        return cls(float(body["loss"]), None if body["correct"] is None else index(body["correct"]))
-
-
-@dataclass(slots=True)
-class _Sum:
-    """What the parts of one evaluation have come to."""
-
-    samples: int = 0
-    loss: float = 0.0
-    correct: int = 0
+        loss, correct = message.body["loss"], message.body["correct"]
+        errors = message.tensors[0].astype(np.float64) if message.tensors else None
+        return cls(float(loss), None if correct is None else index(correct), errors)
 
 
 class Evaluations:
     """Adds up each epoch's parts until the whole test set has been seen."""
 
-    def __init__(self, samples: int, done: tuple[Evaluation, ...] = ()) -> None:
-        self._samples = samples
+    def __init__(self, samples: int, done: tuple[Evaluation, ...] = (), unit: Array | None = None) -> None:
+        """`unit` is what 1 of each learnt value is in the user's units; None: what is learnt are no values."""
+        self._samples, self._unit = samples, unit
         self.done = done  # by epoch, so that the last one is that of the whole run
-        self._sums: dict[int, _Sum] = {}
+        self._tallies: dict[int, Tally] = {}
 
     def add(self, part: Part, samples: int, epoch: int, seconds: float) -> None:
-        """Takes in what one microbatch of so many samples gave."""
-        so_far = self._sums.setdefault(epoch, _Sum())
-        so_far.samples += samples
-        so_far.loss += part.loss * samples
-        so_far.correct += part.correct or 0
-        if so_far.samples >= self._samples:
-            accuracy = None if part.correct is None else so_far.correct / so_far.samples
-            evaluation = Evaluation(epoch, so_far.loss / so_far.samples, accuracy, seconds)
+        """Takes in what one microbatch of so many samples gave. Raises ValueError when it is not of such targets."""
+        tally = self._tallies.setdefault(epoch, Tally(self._unit))
+        tally.add(samples, part.loss, part.correct, part.errors)
+        if tally.samples >= self._samples:
+            score = tally.score
+            evaluation = Evaluation(epoch, score.loss, score.accuracy, seconds, score.r2, score.mae)
             self.done = tuple(sorted((*self.done, evaluation), key=lambda one: one.epoch))
-            del self._sums[epoch]
+            del self._tallies[epoch]

@@ -78,9 +78,8 @@ def _evaluations(progress: Progress, told: set[int]) -> Iterator[tuple[str, floa
     for one in progress.evaluations:
         if one.epoch not in told:
             step = one.epoch * progress.samples_total // progress.epochs
-            yield "test/loss", one.loss, step
-            if one.accuracy is not None:
-                yield "test/accuracy", one.accuracy, step
+            found = {"loss": one.loss, "accuracy": one.accuracy, "r2": one.r2, "mae": one.mae}
+            yield from ((f"test/{name}", value, step) for name, value in found.items() if value is not None)
 
 
 def _moment(progress: Progress) -> Iterator[tuple[str, float, int]]:

@@ -50,7 +50,7 @@ class _Run(Collector):
             if now[name] is not None:
                 yield GaugeMetricFamily(f"decoupled_training_{name}", f"The {name} on the last training batches.", now[name])
         for evaluation in self._told["evaluations"]:
-            for name in ("loss", "accuracy"):
+            for name in ("loss", "accuracy", "r2", "mae"):
                 if evaluation[name] is not None:
                     yield GaugeMetricFamily(f"decoupled_test_{name}", f"The {name} on the test set.", evaluation[name])
         workers = now["workers"]

@@ -52,6 +52,8 @@ class Evaluation(_Part):
     loss: float | None  # None: infinite
     accuracy: float | None
     seconds: float
+    r2: float | None = None
+    mae: float | None = None
 
 
 class Event(_Part):

@@ -36,7 +36,7 @@ def test_targets_are_the_bits_of_the_sums(bits: int) -> None:
     for x, y in ((made.x_train, made.y_train), (made.x_test, made.y_test)):
         left, right = operands(x[:2000], bits)
         np.testing.assert_array_equal(number(y[:2000]), left + right)
-    assert (made.x.shape, made.outputs, made.loss) == ((2 * bits,), bits, "sigmoid")
+    assert (made.x.shape, made.outputs, made.targets.task) == ((2 * bits,), bits, "multilabel")
 
 
 def test_training_and_test_have_no_pair_in_common_and_at_8_bits_all_pairs_together() -> None:

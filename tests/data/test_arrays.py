@@ -42,16 +42,18 @@ def refusal(**arrays: Any) -> str:
 
 
 def test_whole_numbers_are_classes() -> None:
-    made = changed(y_test=np.full(9, 6))
+    made = changed()
 
-    assert (made.loss, made.outputs, made.x.shape) == ("softmax", 7, (4,))
+    assert (made.targets.task, made.outputs, made.x.shape) == ("classification", 3, (4,))
+    assert made.targets.labels is None
+    assert made.doubts == ()
     assert made.y_train.tolist() == GOOD["y_train"].tolist()
 
 
 def test_rows_of_0_and_1_are_bits() -> None:
     made = changed(y_train=np.eye(5)[np.arange(30) % 5], y_test=np.eye(5, dtype=bool)[np.arange(9) % 5])
 
-    assert (made.loss, made.outputs, made.y_train.dtype.name) == ("sigmoid", 5, "uint8")
+    assert (made.targets.task, made.outputs, made.y_train.dtype.name) == ("multilabel", 5, "uint8")
     assert made.y_train[6].tolist() == [0, 1, 0, 0, 0]
 
 
@@ -61,8 +63,87 @@ def test_other_numbers_are_values(shape: tuple[int, ...], outputs: int) -> None:
 
     made = changed(y_train=y, y_test=y[:9])
 
-    assert (made.loss, made.outputs, made.y_train.dtype.name) == ("squared", outputs, "float32")
-    np.testing.assert_allclose(made.y_train, y.reshape(30, outputs), rtol=1e-6)
+    assert (made.targets.task, made.outputs, made.y_train.dtype.name) == ("regression", outputs, "float32")
+    np.testing.assert_allclose(made.y_train.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(made.y_train.std(axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(made.targets.restored(made.y_train), y, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["cat", "dog", "owl"]),
+        np.array(["cat", "dog", "owl"], object),
+        np.array([-1, 1]),
+        np.array([False, True]),
+        np.array([3, 7, 8], np.uint8),
+        np.array([0, 2**64 - 1], np.uint64),
+        np.array([0.0, 1.0, 2.0]),
+    ],
+    ids=lambda labels: f"{labels.dtype.kind}{labels[-1]}",
+)
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)], ids=["flat", "column"])
+def test_labels_of_any_kind_are_classes_and_can_be_had_back(labels: Array, shape: tuple[int, ...]) -> None:
+    """Floats only when it is said that they are."""
+    y = labels[rng.integers(0, len(labels), 30)].reshape(shape)
+    y[: len(labels)] = labels.reshape(shape)
+
+    made = from_mapping(GOOD | {"y_train": y, "y_test": y[:9]}, "mine", "classification")
+
+    assert made.outputs == len(labels)
+    assert sorted(set(made.y_train.tolist())) == list(range(len(labels)))
+    assert made.targets.restored(made.y_train).tolist() == y.tolist()
+
+
+def test_whole_numbers_are_values_where_it_is_said() -> None:
+    made = from_mapping(GOOD, "mine", "regression")
+
+    assert (made.targets.task, made.outputs) == ("regression", 1)
+    np.testing.assert_allclose(made.targets.restored(made.y_test), GOOD["y_test"], atol=1e-6)
+
+
+def test_bits_are_values_or_one_bit_where_it_is_said() -> None:
+    bits = {"y_train": np.arange(30) % 2, "y_test": np.arange(9) % 2}
+
+    assert from_mapping(GOOD | bits, "mine", "multilabel").y_train.shape == (30, 1)
+    assert from_mapping(GOOD | bits, "mine", "regression").targets.deviation is not None
+
+
+@pytest.mark.parametrize(
+    ("y", "task", "said"),
+    [
+        (np.zeros((30, 2), int), "classification", "takes one label a sample"),
+        (np.arange(30), "multilabel", "takes rows of 0 and 1"),
+        (np.array(["a"] * 30), "multilabel", "takes rows of 0 and 1"),
+        (np.array(["a"] * 30), "regression", "takes numbers"),
+        (np.full(30, np.nan), "classification", "not finite"),
+    ],
+)
+def test_targets_that_are_not_for_the_task_are_refused(y: Array, task: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        from_mapping(GOOD | {"y_train": y, "y_test": y[:9]}, "mine", task)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "doubt"),
+    [
+        ({"y_train": np.arange(30) % 4, "y_test": np.zeros(9, int)}, "4 classes and only 30 samples"),
+        ({"y_train": np.arange(30), "y_test": np.zeros(9, int)}, "say task=regression"),
+        ({"y_train": np.arange(30) % 3 + 1, "y_test": np.ones(9, int)}, "not 0 to 2"),
+        ({"y_test": np.full(9, 3)}, "never trains, such as 3"),
+        ({"x_train": np.zeros((30, 4), np.uint8), "x_test": np.zeros((9, 4))}, "uint8 to train on and float64 to test with"),
+    ],
+)
+def test_what_looks_wrong_is_said(arrays: dict[str, Array], doubt: str) -> None:
+    assert doubt in " ".join(changed(**arrays).doubts)
+
+
+def test_very_many_whole_numbers_that_are_taken_for_classes_are_told() -> None:
+    y, x = np.arange(20_000) % 1_500, np.zeros((20_000, 1))
+
+    made = from_mapping({"x_train": x, "y_train": y, "x_test": x[:1500], "y_test": y[:1500]}, "mine")
+
+    assert "say task=regression" in " ".join(made.doubts)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "bool", "int8", "int32", "int64", "uint16", "float16", "float32", "float64"])
@@ -119,19 +200,20 @@ def test_a_missing_array_is_named(name: str) -> None:
         ({"x_test": np.full((9, 4), np.inf)}, "x_test holds values that are not finite"),
         ({"x_test": np.full((9, 4), 1e300)}, "x_test holds values that are not finite"),
         ({"y_train": np.full(30, np.nan), "y_test": np.zeros(9)}, "y holds values that are not finite"),
-        ({"y_train": np.full(30, 1e300), "y_test": np.zeros(9)}, "y holds values that are not finite"),
-        ({"y_test": np.arange(9) - 2}, "class numbers are 0 to 65535; y holds -2"),
-        ({"y_train": np.full(30, 10**9)}, "y holds 1000000000"),
-        ({"y_train": np.full(30, 2**64 - 1, np.uint64)}, "y holds 18446744073709551615"),
+        ({"y_train": np.linspace(0, 1e300, 30), "y_test": np.zeros(9)}, "y holds values that are too large"),
+        ({"y_train": np.zeros(30), "y_test": np.full(9, 1e300)}, "y holds values that are too large"),
         ({"x_train": np.zeros(30)}, "x_train must be numbers of shape (samples, features)"),
         ({"x_train": np.zeros((30, 4), complex)}, "x_train must be numbers"),
         ({"x_test": np.full((9, 4), "a")}, "x_test must be numbers"),
         ({"x_train": np.full((30, 4), None)}, "x_train must be numbers"),
         ({"x_train": [[1.0], [2.0, 3.0]]}, "the rows of x_train differ in length"),
-        ({"y_train": np.full(30, None)}, "y must be numbers"),
-        ({"y_train": np.full(30, "cat")}, "y must be numbers"),
-        ({"y_train": np.zeros((30, 2, 2))}, "y must be numbers"),
-        ({"y_train": np.array(3)}, "y must be numbers"),
+        ({"y_train": np.full(30, None)}, "must be numbers or texts"),
+        ({"y_train": np.full(30, "cat")}, "both must be numbers, or both texts"),
+        ({"y_train": np.array(["cat", 3] * 15, object)}, "y_train must be numbers or texts"),
+        ({"y_train": np.array(["cat" * 100] * 30, object)}, "texts of more than 256 letters"),
+        ({"y_train": np.zeros((30, 2), "U1"), "y_test": np.zeros((9, 2), "U1")}, "regression takes numbers, and y holds texts"),
+        ({"y_train": np.zeros((30, 2, 2))}, "must be numbers or texts"),
+        ({"y_train": np.array(3)}, "must be numbers or texts"),
         ({"x_train": np.zeros((0, 4)), "y_train": np.zeros(0, int)}, "x_train is empty"),
         ({"x_train": np.zeros((30, 0), np.uint8)}, "x_train is empty"),
         ({"y_test": np.zeros(0)}, "y_test is empty"),

@@ -19,7 +19,7 @@ def test_both_parts_hold_every_class() -> None:
     made = digits()
 
     assert set(made.y_train.tolist()) == set(made.y_test.tolist()) == set(range(10))
-    assert (made.x.shape, made.outputs, made.loss) == ((8, 8), 10, "softmax")
+    assert (made.x.shape, made.outputs, made.targets.task) == ((8, 8), 10, "classification")
 
 
 def test_the_split_is_the_same_every_time() -> None:

@@ -63,7 +63,7 @@ def test_files_are_found_plain_or_zipped_in_the_folder_or_in_one_named_mnist(tmp
     assert (made.x_test == CONTENT[TEST_IMAGES]).all()
     assert made.y_train.tolist() == CONTENT[LABELS].tolist()
     assert made.y_test.tolist() == CONTENT[TEST_LABELS].tolist()
-    assert (made.x_train.dtype.name, made.x.shape, made.outputs, made.loss) == ("uint8", (4, 3), 10, "softmax")
+    assert (made.x_train.dtype.name, made.x.shape, made.outputs, made.targets.task) == ("uint8", (4, 3), 10, "classification")
 
 
 def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

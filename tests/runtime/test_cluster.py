@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from decoupled.config import Run
+from decoupled.data.dataset import Dataset
 from decoupled.errors import RunFailed
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import resolve
@@ -14,7 +15,7 @@ from decoupled.transport.interface import Received
 from decoupled.transport.simulated import Faults
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
-from tests.datasets import blobs
+from tests.datasets import blobs, prices
 
 
 def a_run(**values: object) -> Run:
@@ -132,16 +133,19 @@ def test_every_form_of_readout_and_feedback_learns(feedback: str, width: int) ->
     assert all(cosine is not None and cosine > 0.1 for cosine in cosines[:3]), cosines
 
 
-def test_the_evaluation_by_the_workers_is_the_trained_networks_own() -> None:
-    data = blobs()
+@pytest.mark.parametrize("data", [blobs(), prices(), prices(outputs=3)], ids=["classes", "values", "three values"])
+def test_the_evaluation_by_the_workers_is_the_trained_networks_own(data: Dataset) -> None:
     cluster = Cluster(a_run(), data)
     cluster.run()
     report = cluster.coordinator.report()
 
-    loss, accuracy = report.network.evaluate(data.x_test, data.y_test)
+    own = report.network.evaluate(data.x_test, data.targets.restored(data.y_test))
 
-    assert report.test_accuracy == accuracy
-    assert report.test_loss == pytest.approx(loss, rel=1e-4)
+    assert report.test_accuracy == own.accuracy
+    assert report.test_loss == pytest.approx(own.loss, rel=1e-4)
+    theirs = [report.test_r2 or 0.0, report.test_mae or 0.0]
+    assert theirs == pytest.approx([own.r2 or 0.0, own.mae or 0.0], rel=1e-4)
+    assert (own.r2 is None) == (own.mae is None) == (own.accuracy is not None)
 
 
 def test_the_same_seed_gives_the_same_run_message_by_message() -> None:

@@ -1,7 +1,9 @@
 """Evaluations: the whole test set, once, from one part for each microbatch."""
 
+import numpy as np
 import pytest
 
+from decoupled.nn.scores import sums
 from decoupled.telemetry.evaluations import Evaluation, Evaluations, Part
 
 
@@ -61,3 +63,13 @@ def test_a_run_that_goes_on_keeps_the_evaluations_it_had() -> None:
     evaluations.add(Part(0.125, 4), 4, epoch=3, seconds=3.0)
 
     assert evaluations.done == (*before, Evaluation(3, 0.125, 1.0, 3.0))
+
+
+def test_values_are_scored_in_the_users_units() -> None:
+    y, answers = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[0.5], [1.0], [2.0], [2.5]])
+    evaluations = Evaluations(samples=4, unit=np.array([100.0]))
+    for rows in (slice(0, 3), slice(3, 4)):
+        evaluations.add(Part(0.1, None, sums(answers[rows], y[rows])), len(y[rows]), epoch=1, seconds=1.0)
+
+    (done,) = evaluations.done
+    assert [done.r2, done.mae] == pytest.approx([1 - 0.5 / 5, 25.0])

@@ -34,11 +34,16 @@ export function show(told, connected) {
     "samples/s": whole(samples_per_s),
     overlap: percent(overlap),
     "training loss": figures(now.loss),
-    "test accuracy": test || run.evaluate_every ? percent(test?.accuracy, 2) : "at the end",
+    "test accuracy": test || run.evaluate_every ? score(test) : "at the end",
     epoch: run.epochs ? `${whole(now.epoch)}/${whole(run.epochs)}` : whole(now.epoch),
     time: duration(now.seconds),
   };
   for (const [name, text] of Object.entries(said)) put(cells.get(name), text);
+}
+
+/** What a test set gave: of values R², of the rest the share of right answers. */
+function score(test) {
+  return typeof test?.r2 === "number" ? `R² ${test.r2.toFixed(4)}` : percent(test?.accuracy, 2);
 }
 
 function showFacts(run) {

@@ -1,0 +1,122 @@
+"""A user's targets: which task they are for, and what is learnt of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from decoupled.errors import UsageError
+from decoupled.nn.parameters import Array
+from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION, Targets, standardising
+
+CLASSES_MAX = 65_536
+MANY = 1000  # classes: fewer data sets have so many than have whole numbers for values
+LABEL_MAX = 256  # letters
+NUMBERS, TEXTS = "buif", "U"  # kinds of dtypes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learnt:
+    """What is learnt: how targets are encoded, for how many outputs, those of both sets, and what looks wrong with them."""
+
+    targets: Targets
+    outputs: int
+    y_train: Array
+    y_test: Array
+    doubts: tuple[str, ...] = ()
+
+
+def read(train: Array, test: Array, name: str, task: str | None = None) -> Learnt:
+    """What is learnt of these targets, which `plain` has made. Without a task it is guessed.
+
+    One label a sample (whole numbers, texts, booleans) is a class; rows of 0 and 1 are bits; other numbers are values.
+    Raises UsageError with what does not fit.
+    """
+    if (train.dtype.kind in TEXTS) != (test.dtype.kind in TEXTS):
+        raise UsageError(f"{name}: y_train is {train.dtype} and y_test {test.dtype}; both must be numbers, or both texts.")
+    for y in (train, test):
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            raise UsageError(f"{name}: y holds values that are not finite.")
+    return READERS[task or _guess(train, test)](train, test, name, task is None)
+
+
+def plain(y: Array, key: str, name: str) -> Array:
+    """Targets as an array of numbers or texts, of one dimension or two. Objects in it are numbers or texts, all alike.
+
+    Raises UsageError when they are something else.
+    """
+    if y.dtype.kind == "O":  # such as the categories of a data frame
+        kinds = {str if isinstance(one, str) else type(one) for one in y.flat}
+        if kinds == {str}:
+            if max(map(len, y.flat)) > LABEL_MAX:
+                raise UsageError(f"{name}: {key} holds texts of more than {LABEL_MAX} letters, which are no labels.")
+            y = y.astype(str)
+        elif kinds <= {bool, int, float, np.bool_} or all(issubclass(kind, np.number) for kind in kinds):
+            y = np.array(y.tolist())
+    if y.dtype.kind == "S":
+        y = np.char.decode(y, "utf-8", "replace")
+    if y.dtype.kind not in NUMBERS + TEXTS or y.ndim not in (1, 2):
+        raise UsageError(f"{name}: {key} must be numbers or texts of shape (samples,) or (samples, outputs).")
+    return y
+
+
+def _guess(train: Array, test: Array) -> str:
+    """The task that the targets suit."""
+    both = (train, test)
+    if all(y.dtype.kind != "U" and y.ndim == 2 and np.isin(y, (0, 1)).all() for y in both):
+        return MULTILABEL
+    is_one = train.ndim == 1 or train.shape[1] == 1
+    return CLASSIFICATION if is_one and all(y.dtype.kind in "buiU" for y in both) else REGRESSION
+
+
+def _classes(train: Array, test: Array, name: str, is_guessed: bool) -> Learnt:
+    if train.ndim == 2 and train.shape[1] != 1:
+        raise UsageError(f"{name}: classification takes one label a sample, and y has {train.shape[1]}. Is it multilabel?")
+    known, labels = _labels(train), _labels(np.concatenate([train, test]))
+    if len(labels) > CLASSES_MAX:
+        raise UsageError(f"{name}: y holds {len(labels):,} different labels; {CLASSES_MAX:,} classes are the most there can be.")
+    are_numbers = labels.dtype.kind in "ui" and np.array_equal(labels, np.arange(len(labels)))
+    targets = Targets(CLASSIFICATION, None if are_numbers else labels, shape=train.shape[1:])
+    doubts = list[str]()
+    if labels.dtype.kind in "ui" and not are_numbers:
+        doubts.append(
+            f"The labels of {name} are not 0 to {len(labels) - 1}, so they are mapped to that; predict gives them back."
+        )
+    if len(known) * 10 > len(train):
+        hint = " If they are values, say task=regression." if is_guessed and train.dtype.kind in "ui" else ""
+        doubts.append(f"{name} has {len(known):,} classes and only {len(train):,} samples to learn them from.{hint}")
+    elif is_guessed and train.dtype.kind in "ui" and len(known) > MANY:
+        doubts.append(
+            f"The whole numbers in y of {name} are taken for {len(known):,} classes. If they are values, say task=regression."
+        )
+    if len(new := np.setdiff1d(labels, known)):
+        doubts.append(f"{name} tests {len(new):,} classes that it never trains, such as {new[0].item()!r}.")
+    return Learnt(targets, len(labels), targets.encode(train, len(labels)), targets.encode(test, len(labels)), tuple(doubts))
+
+
+def _labels(y: Array) -> Array:
+    """The different labels, ascending."""
+    if y.dtype.kind == "u" and y.max() <= np.iinfo(np.int64).max:
+        y = y.astype(np.int64)
+    return np.unique(y)
+
+
+def _bits(train: Array, test: Array, name: str, is_guessed: bool) -> Learnt:
+    if any(y.dtype.kind in TEXTS or not np.isin(y, (0, 1)).all() for y in (train, test)):
+        raise UsageError(f"{name}: multilabel takes rows of 0 and 1, and y holds something else.")
+    bits = [y.reshape(len(y), -1).astype(np.uint8) for y in (train, test)]
+    return Learnt(Targets(MULTILABEL, shape=train.shape[1:]), bits[0].shape[1], bits[0], bits[1])
+
+
+def _values(train: Array, test: Array, name: str, is_guessed: bool) -> Learnt:
+    if any(y.dtype.kind in TEXTS for y in (train, test)):
+        raise UsageError(f"{name}: regression takes numbers, and y holds texts.")
+    columns = [y.reshape(len(y), -1).astype(np.float64) for y in (train, test)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        targets = standardising(columns[0], train.shape[1:])
+        learnt = [targets.standardised(values) for values in columns]
+    if not all(np.isfinite(values).all() for values in (*targets.arrays.values(), *learnt)):
+        raise UsageError(f"{name}: y holds values that are too large.")
+    return Learnt(targets, columns[0].shape[1], learnt[0], learnt[1])
+
+
+READERS = {CLASSIFICATION: _classes, MULTILABEL: _bits, REGRESSION: _values}

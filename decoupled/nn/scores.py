@@ -1,0 +1,68 @@
+"""Scores: how well a network's answers fit the targets of a whole set."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from decoupled.nn.parameters import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The mean loss, and what the task has beside it. None: it has no such figure."""
+
+    loss: float  # of values: of standardised ones, where they were standardised for training
+    accuracy: float | None = None  # share of wholly right answers
+    r2: float | None = None  # of values: the mean over outputs
+    mae: float | None = None  # of values: mean absolute error in the user's units, the mean over outputs
+
+
+def sums(answers: Array, targets: Array) -> Array:
+    """What R2 and the mean absolute error are made of, and can be added up: 4 x C, for values and targets, both N x C.
+
+    The rows are the sums over samples of squared errors, of absolute errors, of targets, and of squared targets.
+    """
+    y = targets.astype(np.float64)
+    error = answers - y
+    return np.stack([np.square(error).sum(axis=0), np.abs(error).sum(axis=0), y.sum(axis=0), np.square(y).sum(axis=0)])
+
+
+class Tally:
+    """Adds up what the parts of a set give, until their score is asked for."""
+
+    def __init__(self, unit: Array | None = None) -> None:
+        """`unit` is what 1 of each learnt value is in the user's units; None: what is learnt are no values."""
+        self._unit = unit
+        self.samples = 0
+        self._loss = 0.0
+        self._correct: int | None = 0
+        self._sums = np.zeros((4, 0 if unit is None else len(unit)))
+
+    def add(self, samples: int, loss: float, correct: int | None, errors: Array | None = None) -> None:
+        """Takes in a part: its mean loss, how many answers are wholly right, and what `sums` gives of values.
+
+        Raises ValueError when it is not of such targets.
+        """
+        if self._unit is not None:
+            if errors is None or errors.shape != self._sums.shape:
+                raise ValueError(f"the part of {len(self._unit)} values lacks their errors")
+            self._sums += errors
+        self.samples += samples
+        self._loss += loss * samples
+        self._correct = None if correct is None or self._correct is None else self._correct + correct
+
+    @property
+    def score(self) -> Score:
+        """Of all that was added, of which there must be some."""
+        loss = self._loss / self.samples
+        if self._unit is None:
+            return Score(loss, None if self._correct is None else self._correct / self.samples)
+        return Score(loss, None, *self._r2_and_mae(self._unit))
+
+    def _r2_and_mae(self, unit: Array) -> tuple[float | None, float]:
+        """Outputs with one target for all have no R2."""
+        squared, absolute, y, y_squared = self._sums
+        spread = y_squared - np.square(y) / self.samples
+        varies = spread > 1e-12 * y_squared  # beyond what rounding makes
+        r2 = float(np.mean(1 - squared[varies] / spread[varies])) if varies.any() else None
+        return r2, float(np.mean(absolute * unit) / self.samples)
