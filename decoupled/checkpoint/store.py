@@ -11,7 +11,7 @@ import re
 import shutil
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -77,7 +77,7 @@ class Store:
         `trains` says what is trained; checkpoints in which it says something else are refused.
         """
         self._folder, self._keep, self._warn, self._trains = folder, keep, warn, trains
-        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._thread = _thread()
         self._jobs: list[Future[Any]] = []  # under way, or waiting for the thread
         self._warnings: deque[str] = deque()  # by the thread, for `warn`
         self.last_saved: int | None = None  # the microbatch of the last one that is on disk
@@ -102,13 +102,14 @@ class Store:
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is complete and sound, if any. Waits for it."""
-        found = self.load().result()
-        self.pass_on_warnings()
-        return found
+        found = self.load()
+        self.finish()
+        return found.result()
 
     def finish(self) -> None:
-        """Waits until nothing is being written or read."""
-        wait(self._jobs)
+        """Waits until nothing is being written or read, and ends the thread until there is more."""
+        self._thread.shutdown()
+        self._thread = _thread()
         self.pass_on_warnings()
 
     def pass_on_warnings(self) -> None:
@@ -171,6 +172,10 @@ class Store:
             except UsageError as error:
                 self._warnings.append(f"{error} The checkpoint before it is used instead, if there is one.")
         return None
+
+
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "checkpoint")
 
 
 def _write_stage(folder: Path, stage: int, state: StageState) -> _File:

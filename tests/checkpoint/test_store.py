@@ -257,3 +257,63 @@ def test_what_went_wrong_is_said_once_in_the_thread_that_asks(folder: Path, monk
     kept.finish()
 
     assert said == [threading.get_ident()]
+
+
+@pytest.mark.parametrize("error", [ValueError("no such dtype"), RuntimeError("closed"), KeyError("about")], ids=repr)
+def test_whatever_else_goes_wrong_costs_a_checkpoint_and_a_warning_and_the_next_is_saved(
+    folder: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise error
+
+    said = list[str]()
+    kept = Store(folder, 2, said.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "pack_arrays", fail)
+        kept.save(checkpoint(30))
+        kept.finish()
+    kept.save(checkpoint(40))
+
+    assert is_as_saved(kept.latest(), checkpoint(40))
+    assert len(said) == 1
+    assert str(folder / "0000000030") in said[0]
+    assert type(error).__name__ in said[0]
+    assert "0000000030" not in names(folder)
+
+
+def test_one_stages_part_comes_back_whatever_happened_to_the_others(folder: Path) -> None:
+    (folder / NEW / "stage0.safetensors").unlink()
+
+    found = Store(folder, 3, silent).load_stage(1).result()
+
+    assert found is not None
+    assert found.about == {"stage": 1}
+    assert {name: array.tolist() for name, array in found.arrays.items()} == {"weight": [201.0] * 3, "count": 20}
+
+
+def test_a_stage_whose_part_is_damaged_has_that_of_the_checkpoint_before(folder: Path) -> None:
+    (folder / NEW / "stage1.safetensors").write_bytes(b"")
+    said = list[str]()
+    kept = Store(folder, 3, said.append)
+
+    found = kept.load_stage(1).result()
+    before = list(said)
+    kept.pass_on_warnings()
+
+    assert found is not None
+    assert found.arrays["count"] == 10
+    assert (before, len(said)) == ([], 1), "it is said in the thread that asks"
+
+
+def test_reading_waits_for_what_is_being_written_and_nobody_waits_for_either(tmp_path: Path, gate: Gate) -> None:
+    kept = Store(tmp_path, 3, silent)
+
+    kept.save(checkpoint(10))
+    read = kept.load_stage(0)
+    early = read.done()
+    gate.is_open.set()
+
+    assert not early
+    found = read.result()
+    assert found is not None
+    assert found.arrays["count"] == 10

@@ -2,7 +2,7 @@
 
 import pytest
 
-from decoupled.runtime.supervision import Policy, Supervision
+from decoupled.runtime.supervision import JOIN_S, Policy, Supervision
 
 USUAL = Policy(restarts_max=3, backoff_s=0.5, silent_s=2.0, stall_s=10.0)
 
@@ -188,3 +188,37 @@ def test_nobody_is_started_for_a_stage_that_another_worker_took_meanwhile() -> N
     supervision.joined(0)
 
     assert supervision.take_due(100.0) == []
+
+
+def test_a_started_worker_that_takes_too_long_to_join_is_named_once() -> None:
+    supervision = Supervision(2, USUAL)
+    supervision.lost(0, 0.0)
+    supervision.take_due(1.0)
+
+    found = [supervision.take_unjoined(now) for now in (1.0 + JOIN_S, 1.1 + JOIN_S, 10 * JOIN_S)]
+
+    assert found == [[], [0], []]
+    assert supervision.expected() == [0], "it may still come"
+
+
+def test_a_worker_that_joined_or_was_given_up_is_not_waited_for() -> None:
+    supervision = Supervision(2, USUAL)
+    for stage in (0, 1):
+        supervision.lost(stage, 0.0)
+    supervision.take_due(1.0)
+
+    supervision.joined(0)
+    supervision.lost(1, 2.0)
+
+    assert supervision.take_unjoined(10 * JOIN_S) == []
+
+
+def test_each_worker_that_is_started_has_its_own_time_to_join() -> None:
+    supervision = Supervision(1, USUAL)
+    found = list[list[int]]()
+    for at in (0.0, 100.0):
+        supervision.lost(0, at)
+        supervision.take_due(at + 1)
+        found += [supervision.take_unjoined(at + 1 + JOIN_S), supervision.take_unjoined(at + 2 + JOIN_S)]
+
+    assert found == [[], [0]] * 2

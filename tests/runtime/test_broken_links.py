@@ -1,0 +1,215 @@
+"""Links that break between two that live, in a simulated cluster: the run ends, with checkpoints and every evaluation."""
+
+import heapq
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from decoupled.checkpoint import Checkpoint, StageState
+from decoupled.transport.simulated import SimulatedNetwork, _InFlight
+from decoupled.wire.messages import Kind, Message
+from tests.cluster import Cluster, MemoryStore
+from tests.runtime.test_hostile import says
+from tests.runtime.test_succession import EPOCHS, a_run, check_account, cluster_of, run_until
+
+FEED, FIRST, LAST = ("coordinator", "0"), ("0", "1"), ("1", "2")
+
+
+def cut(network: SimulatedNetwork, ends: tuple[str, str]) -> None:
+    """Breaks the link on which activations go between these two; each of them hears of it."""
+    addresses = {f"memory://{end}" for end in ends}
+    for (caller, peer), (other, name) in list(network._names.items()):
+        if {caller, other} == addresses and "coordinator" not in (peer, name):
+            network.unlink(caller, peer)
+            for here, there, known_as in ((caller, other, peer), (other, caller, name)):
+                lost = _InFlight(network.now, next(network._order), there, known_as, None)
+                heapq.heappush(network._wires.setdefault(here, []), lost)
+            return
+    raise AssertionError(f"there is no link between {ends}")
+
+
+def run_to_the_end(cluster: Cluster, seconds: float) -> None:
+    """Within so many seconds of its own time."""
+    end = cluster.network.now + seconds
+    cluster.settle()
+    while not cluster.coordinator.is_done:
+        assert cluster.network.now < end, "the run never ends"
+        cluster._move_on()
+        cluster.settle()
+
+
+@pytest.mark.parametrize("away_s", [0.0, 1.5])
+@pytest.mark.parametrize("overflow", ["block", "drop-oldest", "latest"])
+@pytest.mark.parametrize("ends", [FEED, FIRST, LAST], ids="-".join)
+def test_under_dni_a_link_that_breaks_costs_no_checkpoint_and_no_evaluation(
+    ends: tuple[str, str], overflow: str, away_s: float
+) -> None:
+    for samples in (10, 110, 130, 250):
+        cluster = cluster_of(a_run(dni={"overflow": overflow}, checkpoint={"every": 4}, runtime={"evaluate_every": 1}))
+        run_until(cluster, samples)
+        saved = len(cluster.store.saved)
+
+        cut(cluster.network, ends)
+        cluster.network.partitioned.add(frozenset(f"memory://{end}" for end in ends))
+        end = cluster.network.now + away_s
+        cluster.settle()
+        while cluster.network.now < end:
+            cluster._move_on()
+            cluster.settle()
+        cluster.network.partitioned.clear()
+        run_to_the_end(cluster, 60)
+
+        report = cluster.coordinator.report()
+        check_account(report)
+        assert [evaluation.epoch for evaluation in report.evaluations] == list(range(1, EPOCHS + 1))
+        assert len(cluster.store.saved) > saved, "checkpoints go on"
+        assert not report.incidents
+
+
+@pytest.mark.parametrize("schedule", ["lockstep", "1f1b"])
+@pytest.mark.parametrize("ends", [FEED, FIRST, LAST], ids="-".join)
+def test_otherwise_a_link_that_breaks_leads_to_one_rollback(schedule: str, ends: tuple[str, str]) -> None:
+    cluster = cluster_of(a_run(schedule=schedule, epochs=2 * EPOCHS, checkpoint={"every": 4}))
+    run_until(cluster, 130)
+
+    cut(cluster.network, ends)
+    run_to_the_end(cluster, 60)
+
+    report = cluster.coordinator.report()
+    assert [incident.what for incident in report.incidents] == ["rolled back"]
+    assert [detail.missed for detail in report.workers_detail] == [0] * 3
+
+
+def test_no_marker_is_sent_before_a_stage_says_that_its_link_stands_again() -> None:
+    cluster = cluster_of(a_run(checkpoint={"every": 4}))
+    run_until(cluster, 40)
+    broken, ready = (Message(kind, stage=1, body={"next": 0}) for kind in (Kind.BROKEN, Kind.READY))
+
+    says(cluster, "memory://1", "coordinator", broken)
+    cluster.coordinator.step(0)
+    before = len(cluster.store.saved)
+    run_until(cluster, 160)
+    during = len(cluster.store.saved)
+    says(cluster, "memory://1", "coordinator", ready)
+    cluster.run()
+
+    assert during == before
+    assert len(cluster.store.saved) > during
+
+
+def test_what_a_worker_says_of_a_link_in_another_generation_changes_nothing() -> None:
+    cluster = cluster_of(a_run(schedule="lockstep", checkpoint={"every": 4}))
+    run_until(cluster, 40)
+
+    says(cluster, "memory://1", "coordinator", Message(Kind.BROKEN, stage=1, generation=7))
+    cluster.run()
+
+    assert not cluster.coordinator.metrics.incidents
+
+
+class SlowStore(MemoryStore):
+    """One in which reading takes until the test says that it is done."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reading: list[tuple[Future[Any], Any]] = []
+
+    def load(self) -> "Future[Checkpoint | None]":
+        return self._begin(super().load())
+
+    def load_stage(self, stage: int) -> "Future[StageState | None]":
+        return self._begin(super().load_stage(stage))
+
+    def _begin(self, read: "Future[Any]") -> "Future[Any]":
+        future = Future[Any]()
+        self.reading.append((future, read.result()))
+        return future
+
+    def finish(self) -> None:
+        for future, value in self.reading:
+            future.set_result(value)
+        self.reading.clear()
+
+
+def test_neighbours_go_on_while_the_checkpoint_for_a_successor_is_read() -> None:
+    store = SlowStore()
+    run = a_run(dni={"overflow": "latest"}, epochs=30, checkpoint={"every": 4}, runtime={"evaluate_every": 0})
+    cluster = cluster_of(run, store=store)
+    run_until(cluster, 60)
+    cluster.kill(2)
+    fed = cluster.coordinator.group.attempt.feed_link.stream.fed
+    while not store.reading:
+        cluster.advance()
+    before = fed.number
+
+    for _ in range(200):
+        cluster.advance()
+    after, incidents = fed.number, [incident.what for incident in cluster.coordinator.metrics.incidents]
+    store.finish()
+    cluster.run()
+
+    assert after > before
+    assert incidents == ["lost"]
+    assert [incident.what for incident in cluster.coordinator.report().incidents] == ["lost", "rejoined"]
+
+
+@pytest.mark.parametrize("schedule", ["dni", "lockstep"])
+def test_a_worker_that_is_lost_while_a_checkpoint_is_read_is_replaced_as_well(schedule: str) -> None:
+    store = SlowStore()
+    cluster = cluster_of(a_run(schedule=schedule, checkpoint={"every": 4}), store=store)
+    run_until(cluster, 60)
+    for stage in (1, 2, 1):
+        cluster.kill(stage)
+        reading = len(store.reading)
+        while len(store.reading) == reading:
+            cluster.advance()
+    while not cluster.coordinator.is_done:
+        store.finish()
+        cluster.advance()
+
+    report = cluster.coordinator.report()
+    what = [incident.what for incident in report.incidents]
+    assert (what.count("lost"), what.count("rolled back")) == (3, int(schedule == "lockstep"))
+    check_account(report)
+
+
+def test_a_successor_that_never_joins_is_replaced_by_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = cluster_of(a_run(checkpoint={"every": 4}))
+    run_until(cluster, 60)
+    cluster.kill(1)
+    start, asked = cluster.start, list[float]()
+
+    def hang_once() -> None:
+        asked.append(cluster.network.now)
+        if len(asked) > 1:
+            start()
+
+    monkeypatch.setattr(cluster, "start", hang_once)
+    cluster.run()
+
+    report = cluster.coordinator.report()
+    assert len(asked) == 2
+    assert [(incident.stage, incident.what) for incident in report.incidents] == [(1, "lost"), (1, "lost"), (1, "rejoined")]
+    assert "joined" in report.incidents[1].detail
+    check_account(report)
+
+
+def test_a_worker_that_joins_and_is_never_ready_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = cluster_of(a_run(checkpoint={"every": 4}))
+    run_until(cluster, 60)
+    cluster.kill(1)
+    start = cluster.start
+
+    def start_one_that_hangs() -> None:
+        monkeypatch.undo()
+        start()
+        monkeypatch.setattr(cluster.workers[-1], "_hear", lambda *_: None)
+
+    monkeypatch.setattr(cluster, "start", start_one_that_hangs)
+    cluster.run()
+
+    report = cluster.coordinator.report()
+    assert [(incident.stage, incident.what) for incident in report.incidents] == [(1, "lost"), (1, "lost"), (1, "rejoined")]
+    assert "not ready" in report.incidents[1].detail
+    check_account(report)
