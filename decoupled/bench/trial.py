@@ -52,6 +52,11 @@ def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | Non
         child([sys.executable, "-m", "decoupled", "train", "--config", str(config), "--out", str(folder)])
     finally:
         config.unlink()  # the run's folder holds the same
+    return outcome(resolved, folder, warm_up, target)
+
+
+def outcome(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
+    """What the run that was trained into `folder` came to."""
     report = folders.load_report(folder) | {"folder": str(folder), "memory_growth_mb": memory_growth_mb(folder)}
     spans = folders.load_spans(folder)
     for worker, rows in zip(report["workers_detail"], spans, strict=True):
