@@ -38,7 +38,7 @@ class ArraySpec:
 
     def describes(self, array: Array) -> bool:
         """Whether the array can be a microbatch of these samples."""
-        if array.dtype.name != self.dtype or array.ndim != len(self.shape) + 1 or not len(array):
+        if array.dtype != self.dtype or array.ndim != len(self.shape) + 1 or not len(array):
             return False
         if any(wanted not in (None, length) for wanted, length in zip(self.shape, array.shape[1:], strict=True)):
             return False

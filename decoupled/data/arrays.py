@@ -68,7 +68,7 @@ def _array(value: Any, key: str, name: str) -> Array:
         raise UsageError(f"{name}: the rows of {key} differ in length.") from None
     if not array.size:
         raise UsageError(f"{name}: {key} is empty.")
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # files may have another order of bytes
 
 
 def _inputs(x: Array, key: str, name: str) -> Array:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -85,14 +86,16 @@ def rows_of(x: ArraySpec) -> ArraySpec:
     lengths = [length for length in x.shape if length is not None]
     if len(lengths) < len(x.shape):
         raise UsageError(f"A fully connected network takes samples of one length, not {x}.")
-    is_bytes = np.dtype(x.dtype).kind in "bu" and np.dtype(x.dtype).itemsize == 1
-    return ArraySpec("uint8" if is_bytes else "float32", (prod(lengths),))
+    return ArraySpec("uint8" if _is_bytes(np.dtype(x.dtype)) else "float32", (prod(lengths),))
 
 
 def as_rows(x: Array) -> Array:
     """Inputs as a fully connected network takes them: N x D, bytes as they are and other numbers as float32."""
-    spec = rows_of(ArraySpec(x.dtype.name, x.shape[1:]))
-    return x.reshape(len(x), -1).astype(spec.dtype, copy=False)
+    return x.reshape(len(x), -1).astype("uint8" if _is_bytes(x.dtype) else "float32", copy=False)
+
+
+def _is_bytes(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "bu" and dtype.itemsize == 1
 
 
 def blocks(array: Array) -> Iterator[Array]:

@@ -157,6 +157,14 @@ def test_inputs_keep_their_dtype_and_their_shape(dtype: str) -> None:
     assert made.x_train.tolist() == x.tolist()
 
 
+def test_numbers_may_come_in_another_order_of_bytes() -> None:
+    """As files of other machines have them."""
+    made = changed(**{name: array.astype(array.dtype.newbyteorder(">")) for name, array in GOOD.items()})
+
+    assert made.fingerprint == changed().fingerprint
+    assert made.x.describes(made.x_train)
+
+
 def test_every_feature_is_scaled_by_itself_and_a_constant_one_becomes_0() -> None:
     made = changed()
     scaled = (made.x_train - made.mean) / made.deviation
