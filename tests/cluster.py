@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from decoupled.checkpoint import Checkpoint, StageState
 from decoupled.config import Run
-from decoupled.data.dataset import Dataset
+from decoupled.data.source import DataSource
 from decoupled.errors import RunFailed
 from decoupled.runtime.coordinator import Coordinator
 from decoupled.runtime.resolve import ResolvedRun, resolve
@@ -61,7 +61,7 @@ class Cluster:
     def __init__(
         self,
         run: Run,
-        dataset: Dataset,
+        dataset: DataSource,
         seed: int = 0,
         faults: Faults | None = None,
         store: "MemoryStore | None" = None,

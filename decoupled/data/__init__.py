@@ -12,7 +12,7 @@ from decoupled.data.addition import addition
 from decoupled.data.arrays import from_mapping, from_npz
 from decoupled.data.digits import digits
 from decoupled.data.mnist import mnist
-from decoupled.data.source import DataSource
+from decoupled.data.source import DataSource, checked
 from decoupled.errors import UsageError
 
 NAMES = ("digits", "addition", "mnist")
@@ -29,7 +29,7 @@ def load(
     if isinstance(data, Mapping):
         return from_mapping(data, "arrays", task)
     if not isinstance(data, str):
-        return data
+        return checked(data)
     match data:
         case "digits":
             return digits()

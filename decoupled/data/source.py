@@ -1,8 +1,9 @@
 """Where samples come from: what the rest of the program knows of data, whether or not they fit into memory."""
 
 from collections.abc import Iterator
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+from decoupled.errors import UsageError
 from decoupled.nn.targets import Targets
 from decoupled.tensors import Array, ArraySpec
 
@@ -54,3 +55,12 @@ class DataSource(Protocol):
 
     def test_batches(self, batch: int, start: int) -> Iterator[Batch]:
         """All there is to test with, in the same order each time, from batch `start` on."""
+
+
+def checked(source: Any) -> DataSource:
+    """The same source. Raises UsageError when it lacks something that a source has."""
+    missing = [name for name in vars(DataSource) if not name.startswith("_") and not hasattr(source, name)]
+    if missing:
+        raise UsageError(f"The data source {type(source).__name__} lacks {', '.join(missing)} (see decoupled.data.source).")
+    made: DataSource = source
+    return made

@@ -54,8 +54,9 @@ def one_bit(data: Dataset) -> Dataset:
         lambda data: replace(data, x_train=data.x_train.reshape(-1, 3, 2)),
         lambda data: replace(data, y_train=data.y_train.view("uint64")),
         lambda data: replace(data, x_train=data.x_test, x_test=data.x_train),
+        lambda data: replace(data, targets=replace(data.targets, labels=np.array(["a", "b", "c"]))),
     ],
-    ids=["one bit", "order", "shape", "dtype", "train and test"],
+    ids=["one bit", "order", "shape", "dtype", "train and test", "labels"],
 )
 def test_other_contents_have_another_fingerprint(change: Callable[[Dataset], Dataset]) -> None:
     assert change(blobs()).fingerprint != blobs().fingerprint
