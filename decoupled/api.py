@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from decoupled import data, folders
+from decoupled import data, folders, user_code
 from decoupled.checkpoint import Checkpoint, Store
 from decoupled.config import GIVEN, Fault, Run
 from decoupled.data.arrays import first_sentence
@@ -49,7 +49,7 @@ CHANGEABLE: dict[str, Any] = {
 def load_data(run: Run) -> DataSource:
     """The data that the run names. Raises UsageError when it is missing or malformed."""
     directory = Path(run.dataset.directory) if run.dataset.directory else None
-    return data.load(run.data, directory, run.dataset.bits, run.task)
+    return data.load(run.data, directory, run.dataset.bits, run.task, run.args.data)
 
 
 def warn(sentence: str) -> None:
@@ -73,7 +73,9 @@ def train(
     launcher is another: `launch.by_hand.by_hand` waits for workers that others start, `launch.on_ray.on_ray` has a Ray
     cluster run them. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
     """
+    user_code.refuse_while_loading()
     run = _found_from_anywhere(run)
+    user_code.allow_all(run.code)  # the caller has named it
     resolved, callbacks = resolve(run, load_data(run)), _callbacks(on_progress, on_waiting, on_warning, take_faults)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
@@ -129,7 +131,8 @@ def resume(
 
 
 def _found_from_anywhere(run: Run) -> Run:
-    """The same run, with the whole path of its data."""
+    """The same run, with the whole paths of its data and of the user's code."""
+    run = run.with_references(user_code.absolute)
     if isinstance(run.data, str) and run.data.endswith(".npz"):
         return run.model_copy(update={"data": str(Path(run.data).resolve())})
     return run
@@ -201,7 +204,7 @@ def _perform(
 ) -> Report:
     if resolved.run.schedule == "single":
         return train_single(resolved, callbacks.progress)
-    workers = launcher(len(resolved.stages), resolved.run.runtime.threads)
+    workers = launcher(len(resolved.stages), resolved.run.runtime.threads, resolved.run.code)
     return run_coordinator(resolved, store_of(folder, resolved.run, callbacks.warning), checkpoint, callbacks, workers)
 
 

@@ -14,6 +14,7 @@ from decoupled.errors import UsageError
 from decoupled.nn.layers import BatchNorm
 from decoupled.nn.network import Network
 from decoupled.nn.targets import DEVIATION, MEAN
+from decoupled.user_code import is_reference
 from decoupled.version import __version__
 
 OPSET, IR_VERSION = 17, 8  # of ONNX 1.12: has every operator used here, and runtimes since 2022 read it
@@ -101,6 +102,9 @@ def _onnx(network: Network, path: Path) -> None:
 def _operators(network: Network) -> Iterator[Operator]:
     """The network as ONNX operators, each of which takes what the one before it gave."""
     arrays, architecture = network.arrays, network.architecture
+    for name in (architecture.activation, architecture.loss):
+        if is_reference(name):
+            raise UsageError(f"ONNX does not know {name}, which is code of yours. Export the network as .safetensors.")
     if "input.mean" in arrays:
         yield "Sub", "input.centred", ["input.mean"], {}
         yield "Div", "input.standardised", ["input.deviation"], {}

@@ -11,6 +11,7 @@ import typer
 from decoupled.config import Run, assignments, fault, from_toml, merged
 from decoupled.errors import UsageError
 from decoupled.folders import as_it_was
+from decoupled.user_code import allow_all
 
 DEFAULT = Run()
 ADDRESS = "tcp://127.0.0.1:5555"  # where a coordinator waits for its workers
@@ -21,6 +22,10 @@ KeysFolder = Annotated[
 ]
 Host = Annotated[str, typer.Option(help="This host's address, as the worker before this one reaches it.")]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Listen for other hosts without keys: nothing is encrypted.")]
+Code = Annotated[
+    list[str] | None,
+    typer.Option("--code", metavar="FILE_OR_MODULE", help="Code of yours that this process may run. Repeatable."),
+]
 
 
 def run_options(
@@ -32,8 +37,13 @@ def run_options(
         str | None, typer.Option(help="classification, regression or multilabel (default: guessed from the targets).")
     ] = None,
     hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers (default 256,256,256).")] = None,
-    schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, or single (one process).")] = None,
-    head: Annotated[str | None, typer.Option(help="readout (the default), linear, linear-label or mlp-label.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, single (one process).")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="readout (the default), linear, linear-label, mlp-label, or my_head.py:Name.")
+    ] = None,
+    head_args: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the head, such as width=64. Repeatable.")
+    ] = None,
     feedback_every: Annotated[
         int | None,
         typer.Option(help="Send every n-th gradient back (default 4, without readout 1)."),
@@ -66,15 +76,21 @@ def run_options(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other value. Repeatable.")
     ] = None,
+    code: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE_OR_MODULE", help="Code of yours that a resumed run names and may use. Repeatable."),
+    ] = None,
     base: Mapping[str, Any] | None = None,
 ) -> Run:
     """The run that the options describe: `base` and then the file first, then the options over it, then --set."""
+    allow_all(code)
     plain = _given(data=data, task=task, schedule=schedule, head=head, feedback_every=feedback_every, epochs=epochs, batch=batch)
     plain |= _given(microbatches=microbatches, lr=lr, seed=seed, workers=workers)
     lists = _given(hidden=None if hidden is None else _widths(hidden), faults=faults and [fault(text) for text in faults])
     sections = {
         "dni": _given(overflow=overflow),
         "dataset": _given(directory=data_dir),
+        "args": {"head": assignments(head_args or [])},
         "supervision": _given(on_failure=on_failure, stall_timeout_s=stall_timeout),
     }
     values = merged(base or {}, from_toml(config) if config is not None else {})

@@ -112,7 +112,7 @@ def is_section(field: Any) -> bool:
 def section(name: str, model: Any) -> list[str]:
     beside = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(model), re.MULTILINE))
     lines = [
-        f"| `{name + '.' if name else ''}{key}` | {kind(field.annotation)} | `{field.default}` | {beside.get(key, '')} |"
+        f"| `{name + '.' if name else ''}{key}` | {kind(field)} | `{field.default}` | {beside.get(key, '')} |"
         for key, field in model.model_fields.items()
         if not is_section(field)
     ]
@@ -120,13 +120,14 @@ def section(name: str, model: Any) -> list[str]:
     return [*title, "| setting | values | default | |", "| --- | --- | --- | --- |", *lines, ""]
 
 
-def kind(annotation: Any) -> str:
+def kind(field: Any) -> str:
     """A type as a person would write it."""
-    text = str(annotation)
+    text = f"{field.annotation} {field.metadata}".replace("<class 'str'>", "")
     if choices := re.findall(r"'([\w-]+)'", text):
-        return ", ".join(choices)
-    plain = {"bool": "true or false", "int": "whole number", "float": "number", "tuple": "list", "str": "text"}
-    return next(words for name, words in plain.items() if re.search(rf"\b{name}\b", text.split("[")[0]))
+        return ", ".join(choices) + (", or a reference" if "Registry" in text else "")
+    plain = {"bool": "true or false", "int": "whole number", "float": "number", "tuple": "list", "str": "text", "dict": "table"}
+    plain |= {"Any": "text, or a reference"}  # in Python also arrays and sources
+    return next(words for name, words in plain.items() if re.search(rf"\b{name}\b", str(field.annotation).split("[")[0]))
 
 
 def sentences(text: str | None) -> str:

@@ -174,6 +174,7 @@ def test_a_file_holds_the_arrays_and_what_is_needed_to_build_the_network_elsewhe
 
     assert json.loads(about)["architecture"] == {
         "widths": list(WIDTHS), "activation": "sigmoid", "batch_norm": True, "loss": "softmax", "dtype": dtype,
+        "activation_args": {}, "loss_args": {},
     }  # fmt: skip
     assert arrays.keys() == ours.arrays.keys()
     for name, array in ours.arrays.items():

@@ -18,11 +18,12 @@ from decoupled.launch.interface import Launcher
 from decoupled.launch.local import here
 from decoupled.launch.on_ray import on_ray
 from decoupled.launch.work import end_with_stdin, work
-from decoupled.options import ADDRESS, Host, Insecure, KeysFolder, takes, takes_run
+from decoupled.options import ADDRESS, Code, Host, Insecure, KeysFolder, takes, takes_run
 from decoupled.telemetry.metrics import Progress
 from decoupled.transport.address import listening
 from decoupled.transport.keys import make as make_keys
 from decoupled.transport.keys import of_worker
+from decoupled.user_code import allow_all
 
 
 class LauncherName(StrEnum):
@@ -88,7 +89,7 @@ def _train(
     can_be_written(json_file)
     if resume is not None and out is not None:
         raise UsageError("--resume goes on in the run's own folder, so leave --out out.")
-    folder = resume or out or folders.fresh_folder(run, run.schedule)
+    folder = resume or out or folders.fresh_folder(run, run.schedule.rpartition(":")[2])
     if resume is None:
         folders.refuse_used(folder)  # before anybody is told where to watch
     try:
@@ -114,11 +115,13 @@ def worker(
     host: Host = "127.0.0.1",
     keys: KeysFolder = None,
     insecure: Insecure = False,
+    code: Code = None,
     owned: Annotated[bool, typer.Option("--owned", help="End when standard input ends, with the process that holds it.")] = False,
 ) -> None:
     """One worker: it asks the coordinator which stage it is. May be started before the coordinator."""
     if owned:
         end_with_stdin()
+    allow_all(code)
     own = of_worker(keys) if keys is not None else None
     work(join, host, insecure, own, say)
 

@@ -9,6 +9,8 @@ from decoupled import api, export, folders, plots
 from decoupled.cli.app import JsonFile, command, write_json
 from decoupled.console import comparison, scored
 from decoupled.errors import UsageError
+from decoupled.options import Code
+from decoupled.user_code import allow_all
 
 PICTURES = ("", ".png", ".svg")
 
@@ -18,8 +20,10 @@ def eval_(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     data: Annotated[str | None, typer.Option(help="Other data than the run's own: a name or an .npz file.")] = None,
     json_file: JsonFile = None,
+    code: Code = None,
 ) -> None:
     """Evaluate a trained network on the whole test set, without workers."""
+    allow_all(code)
     found = api.evaluate(folder, data)
     if json_file is not None:
         figures = {"test_loss": found.loss, "test_accuracy": found.accuracy, "test_r2": found.r2, "test_mae": found.mae}
@@ -33,8 +37,10 @@ def predict(
     input: Annotated[Path, typer.Option(help="Raw inputs, one row a sample, as .npy.")],
     output: Annotated[Path, typer.Option(help="Where to write the answers, as .npy.")],
     proba: Annotated[bool, typer.Option("--proba", help="Write the probability of each class or bit instead.")] = False,
+    code: Code = None,
 ) -> None:
     """Write a trained network's answers for new inputs, without workers."""
+    allow_all(code)
     answers = api.predict(folder, input, output, proba)
     print(f"{output}: {len(answers):,} answers of shape {answers.shape[1:] or '()'}")
 
@@ -43,8 +49,10 @@ def predict(
 def export_(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     to: Annotated[Path, typer.Option(help="Where to write it, as .npz, .safetensors or .onnx.")],
+    code: Code = None,
 ) -> None:
     """Write a trained network to a file for other programs."""
+    allow_all(code)
     network = folders.load_network(folder)
     export.export(network, to)
     inputs, *_, outputs = network.architecture.widths

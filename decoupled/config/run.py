@@ -3,12 +3,18 @@
 The plain fields are those of the command line; the sections hold the rest. No behaviour lives here.
 """
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from decoupled import user_code
 from decoupled.errors import UsageError
+from decoupled.nn.heads import HEADS
+from decoupled.nn.layers import ACTIVATIONS
+from decoupled.nn.losses import LOSSES
+from decoupled.nn.optimisers import OPTIMISERS
+from decoupled.schedules.catalogue import SCHEDULES, SYNCHRONOUS, is_decoupled
 from decoupled.wire.codec import MESSAGE_BYTES_MAX
 
 WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
@@ -16,6 +22,13 @@ QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
 
 
 PIPELINES = ("gpipe", "1f1b")
+
+# Names, or references to a user's own. Nothing is loaded when a run is read.
+ActivationName: TypeAlias = Annotated[str, BeforeValidator(ACTIVATIONS.name)]
+HeadName: TypeAlias = Annotated[str, BeforeValidator(HEADS.name)]
+LossName: TypeAlias = Annotated[str, BeforeValidator(LOSSES.name)]
+OptimiserName: TypeAlias = Annotated[str, BeforeValidator(OPTIMISERS.name)]
+ScheduleName: TypeAlias = Annotated[str, BeforeValidator(SCHEDULES.name)]
 
 
 class _Frozen(BaseModel):
@@ -25,16 +38,16 @@ class _Frozen(BaseModel):
 class NetworkOptions(_Frozen):
     """What the hidden layers are made of."""
 
-    activation: Literal["relu", "sigmoid", "tanh", "identity"] = "relu"
+    activation: ActivationName = "relu"
     batch_norm: bool = True
-    loss: Literal["softmax", "sigmoid", "squared"] | None = None  # None: the one that suits the targets
+    loss: LossName | None = None  # None: the one that suits the targets
     dtype: Literal["float32", "float64"] = "float32"
 
 
 class OptimiserOptions(_Frozen):
     """How weights move; the learning rate itself is `lr`."""
 
-    name: Literal["adam", "sgd"] = "adam"
+    name: OptimiserName = "adam"
     momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
     decay: Literal["constant", "linear", "cosine"] = "linear"  # of the learning rate, to 0 at the end of the run
 
@@ -46,6 +59,17 @@ class HeadOptions(_Frozen):
     width: int = Field(32, ge=0, le=65_536)  # of the readout's narrow ReLU layer; 0: none
     hidden: int = Field(1024, ge=1, le=65_536)  # of mlp-label's ReLU layer
     feedback_weight: float = Field(4.0, ge=0)  # of the returned gradient beside the readout's own loss
+
+
+class Arguments(_Frozen):
+    """Options of what the run names, as keyword arguments: a table for each kind. They go over those of the other sections."""
+
+    activation: dict[str, Any] = {}
+    data: dict[str, Any] = {}  # of a reference
+    head: dict[str, Any] = {}
+    loss: dict[str, Any] = {}
+    optimiser: dict[str, Any] = {}
+    schedule: dict[str, Any] = {}
 
 
 class DniOptions(_Frozen):
@@ -141,8 +165,8 @@ class Run(_Frozen):
     data: Any = "digits"
     task: Literal["classification", "regression", "multilabel"] | None = None  # None: guessed from the targets
     hidden: tuple[int, ...] = (256, 256, 256)
-    schedule: Literal["dni", "lockstep", "gpipe", "1f1b", "single"] = "dni"
-    head: Literal["readout", "linear", "linear-label", "mlp-label"] = "readout"
+    schedule: ScheduleName = "dni"
+    head: HeadName = "readout"
     feedback_every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # None: the one that suits the head
     epochs: int = Field(20, ge=1, le=WHOLE_MAX)
     batch: int = Field(64, ge=1, le=WHOLE_MAX)
@@ -162,6 +186,7 @@ class Run(_Frozen):
     checkpoint: CheckpointOptions = CheckpointOptions()
     supervision: SupervisionOptions = SupervisionOptions()
     faults: tuple[Fault, ...] = ()
+    args: Arguments = Arguments()
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -192,13 +217,13 @@ class Run(_Frozen):
     def _schedule_fits(self) -> "Run":
         if self.schedule == "single" and self.workers not in (None, 1):
             raise ValueError(f"single trains in one process and has no use for {self.workers} workers")
-        if self.schedule not in PIPELINES and self.microbatches not in (None, 1):
+        if self.schedule in ("dni", "lockstep", "single") and self.microbatches not in (None, 1):
             raise ValueError(f"{self.schedule} takes a batch whole; only gpipe and 1f1b cut it into microbatches")
-        if self.schedule != "dni" and self.dni.overflow != "block":
+        if self.schedule in SYNCHRONOUS and self.dni.overflow != "block":
             raise ValueError(f"{self.schedule} needs every microbatch's gradient; only dni can drop some, so leave overflow out")
-        if self.schedule != "dni" and (self.emulation.drop or any(fault.kind == "drop" for fault in self.faults)):
+        if self.schedule in SYNCHRONOUS and (self.emulation.drop or any(fault.kind == "drop" for fault in self.faults)):
             raise ValueError(f"{self.schedule} would wait for ever for a lost gradient; only dni can do without")
-        if self.schedule != "dni" and self.supervision.on_failure == "continue":
+        if self.schedule in SYNCHRONOUS and self.supervision.on_failure == "continue":
             raise ValueError(f"{self.schedule} cannot go on without one of its stages; it rolls back")
         if self.schedule == "single" and self.faults:
             raise ValueError("single has no workers and links in which something could go wrong")
@@ -228,7 +253,31 @@ class Run(_Frozen):
     @property
     def rolls_back(self) -> bool:
         """A lost worker takes all stages back to the last checkpoint."""
-        return self.schedule != "dni" or self.supervision.on_failure == "rollback"
+        return not is_decoupled(self.schedule) or self.supervision.on_failure == "rollback"
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The user's code that the stages need."""
+        named = (self.schedule, self.head, self.optimiser.name, self.network.loss, self.network.activation)
+        return tuple(dict.fromkeys(name for name in named if name is not None and user_code.is_reference(name)))
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The files and modules of the user's that the run needs."""
+        named = [*self.references, *([self.data] if isinstance(self.data, str) and user_code.is_reference(self.data) else [])]
+        return tuple(dict.fromkeys(user_code.split(reference)[0] for reference in named))
+
+    def with_references(self, instead: Callable[[str], str]) -> "Run":
+        """The same run with other references in their places."""
+
+        def changed(name: str) -> str:
+            return instead(name) if user_code.is_reference(name) else name
+
+        network = {"activation": changed(self.network.activation), "loss": self.network.loss and changed(self.network.loss)}
+        optimiser = {"name": changed(self.optimiser.name)}
+        sections = {"network": self.network.model_copy(update=network), "optimiser": self.optimiser.model_copy(update=optimiser)}
+        data = changed(self.data) if isinstance(self.data, str) else self.data
+        return self.model_copy(update=sections | {"schedule": changed(self.schedule), "head": changed(self.head), "data": data})
 
     @property
     def data_name(self) -> str:

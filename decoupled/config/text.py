@@ -65,7 +65,7 @@ def to_toml(run: Run) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items() if inner is not None}
+        return {key: _plain(inner) for key, inner in value.items() if inner not in (None, {})}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return value

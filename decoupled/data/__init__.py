@@ -8,23 +8,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from decoupled import user_code
 from decoupled.data.addition import addition
 from decoupled.data.arrays import from_mapping, from_npz
 from decoupled.data.digits import digits
 from decoupled.data.mnist import mnist
 from decoupled.data.source import DataSource, checked
 from decoupled.errors import UsageError
+from decoupled.registry import Registry
 
-NAMES = ("digits", "addition", "mnist")
+DATA = Registry("dataset", {"digits": digits, "addition": addition, "mnist": mnist})
+NAMES = tuple(DATA)
 
 
 def load(
-    data: str | Mapping[str, Any] | DataSource, directory: Path | None = None, bits: int = 8, task: str | None = None
+    data: str | Mapping[str, Any] | DataSource,
+    directory: Path | None = None,
+    bits: int = 8,
+    task: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> DataSource:
     """The data of that name, in that .npz file, or of these arrays (x_train, y_train, x_test, y_test); a source is itself.
 
-    `directory` is where mnist is looked for; `bits` is the width of the numbers in addition; `task` is what the targets are
-    for (None: guessed from them). Raises UsageError when there is no such dataset or it is malformed.
+    A reference names a function that gives such a mapping or a source; `options` are its arguments. `directory` is where
+    mnist is looked for; `bits` is the width of the numbers in addition; `task` is what the targets are for (None: guessed
+    from them). Raises UsageError when there is no such dataset or it is malformed.
     """
     if isinstance(data, Mapping):
         return from_mapping(data, "arrays", task)
@@ -37,6 +45,9 @@ def load(
             return addition(bits)
         case "mnist":
             return mnist(directory)
+        case _ if user_code.is_reference(data):
+            made = DATA.make(data, options=options or {})
+            return from_mapping(made, data, task) if isinstance(made, Mapping) else made
         case _ if data.endswith(".npz"):
             return from_npz(Path(data), task)
         case _:

@@ -40,4 +40,4 @@ def by_hand(address: str, keys: str | Path | None = None, keep: bool = False) ->
     With `keep` they then wait there for another run. Raises UsageError when the folder does not hold the keys.
     """
     meeting = Meeting(address, of_coordinator(Path(keys)) if keys is not None else None, keep)
-    return lambda count, threads: meeting
+    return lambda count, threads, code: meeting

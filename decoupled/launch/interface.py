@@ -51,4 +51,5 @@ class Workers(AbstractContextManager[Any], Protocol):
         """The workers that have ended since the last time, which none does before it is told to."""
 
 
-Launcher: TypeAlias = Callable[[int, int], Workers]  # gives so many workers, of so many BLAS threads each, none started yet
+# Gives so many workers, of so many BLAS threads each, which may run that code of the user's; none is started yet.
+Launcher: TypeAlias = Callable[[int, int, Sequence[str]], Workers]

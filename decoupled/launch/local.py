@@ -6,6 +6,7 @@ import platform
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +26,8 @@ class LocalWorkers:
     are_kept = False
     are_started_here = True
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, threads: int, code: Sequence[str] = ()) -> None:
+        self._threads, self._code = threads, code
         self._processes: list[subprocess.Popen[bytes]] = []
         self._known: set[int] = set()  # numbers of those that are known to have ended
 
@@ -51,7 +52,7 @@ class LocalWorkers:
             with self._log(len(self._processes)).open("wb") as log:
                 # A group of its own, so that Ctrl-C reaches the coordinator alone, which then ends the workers.
                 process = subprocess.Popen(
-                    worker_command(coordinator),
+                    worker_command(coordinator, self._code),
                     env=worker_environment(os.environ, self._threads),
                     stdin=subprocess.PIPE,
                     stdout=log,
@@ -163,6 +164,6 @@ class _KeptForRun:
         return self.local.take_ended()
 
 
-def here(count: int, threads: int) -> Workers:
+def here(count: int, threads: int, code: Sequence[str] = ()) -> Workers:
     """Workers on this machine, started and ended by this process: a Launcher."""
-    return LocalWorkers(threads)
+    return LocalWorkers(threads, code)

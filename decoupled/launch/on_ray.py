@@ -37,14 +37,14 @@ class RayWorkers:
     are_kept = False
     are_started_here = False  # Ray restarts them, when it has room
 
-    def __init__(self, address: str, count: int, threads: int) -> None:
+    def __init__(self, address: str, count: int, threads: int, code: Sequence[str] = ()) -> None:
         """`address` is the cluster's, as HOST:PORT, or auto. Raises UsageError when Ray is not installed."""
         os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ALREADY_TOLD)  # Ray looks at it when it is imported
         try:
             import ray  # noqa: F401
         except ImportError:
             raise UsageError("--launcher ray needs a package: pip install 'decoupled-trainer[ray]'") from None
-        self._cluster, self._threads = address, threads
+        self._cluster, self._threads, self._code = address, threads, tuple(code)
         self.keys, self._own = passing(count)
         self._actors: dict[str, Any] = {}  # the workers, by their public keys
         self._work: dict[str, Any] = {}  # what each of them is at, a reference of Ray's
@@ -87,7 +87,9 @@ class RayWorkers:
         for keys in self._own:
             if keys.public not in self._actors:
                 actor = self._actors[keys.public] = self._kind.remote()
-                self._work[keys.public] = actor.work.remote(__version__, coordinator, keys.public, keys.secret, keys.known)
+                self._work[keys.public] = actor.work.remote(
+                    __version__, coordinator, keys.public, keys.secret, keys.known, self._code
+                )
 
     @cached_property
     def _kind(self) -> Any:
@@ -187,7 +189,9 @@ def _worker() -> type:
     """What Ray runs. It is sent to the node as code, for whether decoupled is there shows only then."""
 
     class DecoupledWorker:
-        def work(self, version: str, coordinator: str, public: str, secret: str, known: tuple[str, ...]) -> tuple[str, int, str]:
+        def work(
+            self, version: str, coordinator: str, public: str, secret: str, known: tuple[str, ...], code: Sequence[str]
+        ) -> tuple[str, int, str]:
             """Works until the run is over; says on which host and in which process, and why it did not go well."""
             import os
             import platform
@@ -201,11 +205,13 @@ def _worker() -> type:
                 from decoupled.errors import DecoupledError
                 from decoupled.launch.work import work
                 from decoupled.transport.keys import Keys
+                from decoupled.user_code import allow_all
             except ImportError as error:
                 return host, pid, f"{host} has no decoupled: {error}; install there what is here, decoupled-trainer {version}"
             import ray
 
             try:
+                allow_all(code)
                 work(coordinator, ray.util.get_node_ip_address(), False, Keys(public, secret, known), print)
             except DecoupledError as error:
                 return host, pid, str(error)

@@ -1,15 +1,19 @@
 """The plan: the command and the environment of a worker process. Pure; the same everywhere a worker is started."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def worker_command(coordinator: str) -> list[str]:
-    """The command of a worker that joins the coordinator at that address and ends with the process that started it."""
-    return [sys.executable, "-m", "decoupled", "worker", "--owned", "--join", coordinator]
+def worker_command(coordinator: str, code: Sequence[str] = ()) -> list[str]:
+    """The command of a worker that joins the coordinator at that address and ends with the process that started it.
+
+    `code` are files and modules of the user's that it may run.
+    """
+    command = [sys.executable, "-m", "decoupled", "worker", "--owned", "--join", coordinator]
+    return command + [word for where in code for word in ("--code", where)]
 
 
 def worker_environment(base: Mapping[str, str], threads: int) -> dict[str, str]:

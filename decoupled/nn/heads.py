@@ -5,13 +5,29 @@ predicts at once (`synthesize`), learns when the downstream stage's gradient has
 its output layer is zero, so an untrained head moves nothing. All gradients here are per sample.
 """
 
-from typing import Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from decoupled.nn.losses import Loss
 from decoupled.nn.optimisers import Adam
 from decoupled.nn.parameters import Array, Pack, Parameter, pack
+from decoupled.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadSite:
+    """Where a head sits, and what it may be built from."""
+
+    inputs: int  # H: width of the stage's output
+    outputs: int  # C: width of the network's output
+    loss: Loss  # the network's
+    rate: float  # its learning rate, before decay
+    rng: np.random.Generator  # the same for a seed
+    dtype: type  # that the network computes in
 
 
 class Head(Protocol):
@@ -46,16 +62,12 @@ class Readout:
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
-        loss: Loss,
-        width: int,
-        rate: float,
-        feedback_weight: float,
-        rng: np.random.Generator,
-        dtype: type,
+        site: HeadSite,
+        width: Annotated[int, Field(ge=0, le=65_536)] = 32,
+        feedback_weight: Annotated[float, Field(ge=0)] = 4.0,
     ) -> None:
-        self._loss, self._rate, self._feedback_weight = loss, rate, feedback_weight
+        inputs, outputs, dtype, rng = site.inputs, site.outputs, site.dtype, site.rng
+        self._loss, self._rate, self._feedback_weight = site.loss, site.rate, feedback_weight
         self._narrow: tuple[Parameter, Parameter] | None = None
         if width:
             first = rng.standard_normal((inputs, width)) * np.sqrt(2 / inputs)
@@ -149,11 +161,11 @@ class Linear:
     Without the label it is the linear head of the paper's section 3.1; with it, cDNI.
     """
 
-    def __init__(self, inputs: int, outputs: int, loss: Loss, sees_label: bool, rate: float, dtype: type) -> None:
-        self._loss, self._outputs, self._sees_label, self._rate = loss, outputs, sees_label, rate
-        features = inputs + outputs * sees_label
-        self._weight = Parameter.of("head.weight", np.zeros((features, inputs), dtype))
-        self._bias = Parameter.of("head.bias", np.zeros(inputs, dtype))
+    def __init__(self, site: HeadSite, sees_label: bool) -> None:
+        self._loss, self._outputs, self._sees_label, self._rate = site.loss, site.outputs, sees_label, site.rate
+        features = site.inputs + site.outputs * sees_label
+        self._weight = Parameter.of("head.weight", np.zeros((features, site.inputs), site.dtype))
+        self._bias = Parameter.of("head.bias", np.zeros(site.inputs, site.dtype))
         self._pack = pack([self._weight, self._bias])
         self._scale, self._adam = _Scale(), Adam()
         self.state = _state([self._weight, self._bias], self._adam, self._pack, self._scale)
@@ -185,14 +197,13 @@ class Linear:
 class MLP:
     """g = s (relu([h, y] U + b) M + c): the paper's head with one hidden layer (appendix C.1), R units wide."""
 
-    def __init__(
-        self, inputs: int, outputs: int, loss: Loss, width: int, rate: float, rng: np.random.Generator, dtype: type
-    ) -> None:
-        self._loss, self._outputs, self._rate = loss, outputs, rate
-        first = rng.standard_normal((inputs + outputs, width)) * np.sqrt(2 / (inputs + outputs))
+    def __init__(self, site: HeadSite, hidden: Annotated[int, Field(ge=1, le=65_536)] = 1024) -> None:
+        inputs, outputs, dtype = site.inputs, site.outputs, site.dtype
+        self._loss, self._outputs, self._rate = site.loss, outputs, site.rate
+        first = site.rng.standard_normal((inputs + outputs, hidden)) * np.sqrt(2 / (inputs + outputs))
         self._hidden = Parameter.of("head.hidden.weight", first.astype(dtype))
-        self._hidden_bias = Parameter.of("head.hidden.bias", np.zeros(width, dtype))
-        self._weight = Parameter.of("head.weight", np.zeros((width, inputs), dtype))
+        self._hidden_bias = Parameter.of("head.hidden.bias", np.zeros(hidden, dtype))
+        self._weight = Parameter.of("head.weight", np.zeros((hidden, inputs), dtype))
         self._bias = Parameter.of("head.bias", np.zeros(inputs, dtype))
         parameters = [self._hidden, self._hidden_bias, self._weight, self._bias]
         self._pack = pack(parameters)
@@ -229,3 +240,14 @@ class MLP:
         np.sum(back, axis=0, out=self._hidden_bias.gradient)
         self._adam.step(self._pack, len(h), self._rate * decay)
         return np.asarray(predicted * scale)
+
+
+HEADS = Registry(
+    "head",
+    {
+        "readout": Readout,
+        "linear": partial(Linear, sees_label=False),
+        "linear-label": partial(Linear, sees_label=True),
+        "mlp-label": MLP,
+    },
+)

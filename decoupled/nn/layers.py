@@ -10,6 +10,7 @@ import numpy as np
 
 from decoupled.nn import kernels
 from decoupled.nn.parameters import Array, Parameter
+from decoupled.registry import Registry
 
 
 class Layer(Protocol):
@@ -197,12 +198,7 @@ class Standardize(_Plain):
         return dy / self.state["input.deviation"] if want_dx else None
 
 
-ACTIVATIONS: dict[str, type[ReLU] | type[Sigmoid] | type[Tanh] | type[Identity]] = {
-    "relu": ReLU,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-    "identity": Identity,
-}
+ACTIVATIONS = Registry("activation", {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh, "identity": Identity})
 
 
 def sigmoid(x: Array) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 from decoupled.nn import kernels
 from decoupled.nn.layers import sigmoid
 from decoupled.nn.parameters import Array
+from decoupled.registry import Registry
 
 
 class Loss(Protocol):
@@ -96,8 +97,4 @@ class SquaredError:
         return targets.astype(np.float32)
 
 
-LOSSES: dict[str, type[SoftmaxCrossEntropy] | type[SigmoidCrossEntropy] | type[SquaredError]] = {
-    "softmax": SoftmaxCrossEntropy,
-    "sigmoid": SigmoidCrossEntropy,
-    "squared": SquaredError,
-}
+LOSSES = Registry("loss", {"softmax": SoftmaxCrossEntropy, "sigmoid": SigmoidCrossEntropy, "squared": SquaredError})

@@ -1,13 +1,13 @@
 """Networks: from an architecture to seeded layers, to a partition into stages, to a trained network that answers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from decoupled.nn.layers import ACTIVATIONS, BatchNorm, BatchNormReLU, Dense, Layer, ReLU, Standardize
+from decoupled.nn.layers import ACTIVATIONS, BatchNorm, BatchNormReLU, Dense, Identity, Layer, ReLU, Standardize
 from decoupled.nn.losses import LOSSES, Loss
 from decoupled.nn.parameters import Array
 from decoupled.nn.scores import Score, Tally, sums
@@ -25,10 +25,17 @@ class Architecture:
     batch_norm: bool = True
     loss: str = "softmax"
     dtype: str = "float32"
+    activation_args: dict[str, Any] = field(default_factory=dict)  # options of it
+    loss_args: dict[str, Any] = field(default_factory=dict)
 
     @property
     def layers(self) -> int:
         return len(self.widths) - 1
+
+    def make_loss(self) -> Loss:
+        """Raises UsageError where a user's own cannot be had."""
+        loss: Loss = LOSSES.make(self.loss, options=self.loss_args)
+        return loss
 
     def weights(self, index: int) -> int:
         """How many weights layer `index` has: a measure of its work."""
@@ -43,7 +50,7 @@ def build_layer(architecture: Architecture, index: int, seed: int) -> list[Layer
     inputs, outputs = architecture.widths[index : index + 2]
     dtype = np.dtype(architecture.dtype).type
     hidden = index < architecture.layers - 1
-    activation = ACTIVATIONS[architecture.activation if hidden else "identity"]()
+    activation = ACTIVATIONS.make(architecture.activation, options=architecture.activation_args) if hidden else Identity()
     gain = 2 if isinstance(activation, ReLU) else 1
     draw = np.random.default_rng([seed, index]).standard_normal((inputs, outputs))
     weight = (draw * np.sqrt(gain / inputs)).astype(dtype)
@@ -90,8 +97,8 @@ class Network:
         Raises ValueError when `arrays` are not those of the architecture.
         """
         self.architecture = architecture
-        self.loss: Loss = LOSSES[architecture.loss]()
-        targets = targets or Targets(USUAL[architecture.loss])
+        self.loss = architecture.make_loss()
+        targets = targets or Targets(USUAL.get(architecture.loss, REGRESSION))
         self.arrays = arrays | targets.arrays
         self.targets = _fitting(targets.with_scale(self.arrays), architecture.widths[-1])
         self._layers = _restore(

@@ -11,6 +11,7 @@ import numpy as np
 
 from decoupled.nn import kernels
 from decoupled.nn.parameters import Array, Pack
+from decoupled.registry import Registry
 
 
 class Optimiser(Protocol):
@@ -50,7 +51,8 @@ class Adam:
 
     BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
-    def __init__(self) -> None:
+    def __init__(self, beta1: float = BETA1, beta2: float = BETA2, epsilon: float = EPSILON) -> None:
+        self._beta1, self._beta2, self._epsilon = beta1, beta2, epsilon
         self._moments: tuple[Array, Array] | None = None
         self._steps = np.zeros((), np.int64)
 
@@ -67,11 +69,14 @@ class Adam:
         moments = self._moments_of(pack)
         self._steps += 1
         steps, dtype = int(self._steps), pack.values.dtype
-        decays = np.array([self.BETA1, self.BETA2], dtype)
-        shares = np.array([(1 - self.BETA1) / samples, (1 - self.BETA2) / samples**2], dtype)
-        root2 = math.sqrt(1 - self.BETA2**steps)
-        rate_now, epsilon = dtype.type(rate * root2 / (1 - self.BETA1**steps)), dtype.type(self.EPSILON * root2)
+        decays = np.array([self._beta1, self._beta2], dtype)
+        shares = np.array([(1 - self._beta1) / samples, (1 - self._beta2) / samples**2], dtype)
+        root2 = math.sqrt(1 - self._beta2**steps)
+        rate_now, epsilon = dtype.type(rate * root2 / (1 - self._beta1**steps)), dtype.type(self._epsilon * root2)
         kernels.adam(pack.values, pack.gradients, *moments, decays, shares, rate_now, epsilon)
+
+
+OPTIMISERS = Registry("optimiser", {"adam": Adam, "sgd": SGD})
 
 
 @dataclass(frozen=True, slots=True)

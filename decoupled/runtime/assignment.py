@@ -1,21 +1,21 @@
 """An assignment: all that a worker needs to become a stage. It travels in one message."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from operator import index
 from typing import Any
 
 import numpy as np
 
+from decoupled import user_code
 from decoupled.config import Run
 from decoupled.nn.dense import DenseStage
-from decoupled.nn.heads import MLP, Head, Linear, Readout
+from decoupled.nn.heads import HEADS, Head, HeadSite
 from decoupled.nn.layers import Layer, Standardize
-from decoupled.nn.losses import LOSSES
 from decoupled.nn.network import Architecture, build_layer
-from decoupled.nn.optimisers import SGD, Adam, LearningRate, Optimiser
+from decoupled.nn.optimisers import OPTIMISERS, LearningRate, Optimiser
 from decoupled.nn.parameters import Array
 from decoupled.runtime.resolve import ResolvedRun
-from decoupled.schedules.catalogue import Settings, make
+from decoupled.schedules.catalogue import SCHEDULES, Settings, is_decoupled
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.tensors import Tensors, TensorSpec
 from decoupled.wire.messages import Kind, Message
@@ -35,6 +35,7 @@ class Assignment:
     scaling: tuple[Array, Array]
     data: TensorSpec  # what enters the first stage
     targets: TensorSpec
+    code: dict[str, str]  # sha256 of each file of the user's that the stages need, by where the coordinator has it
     generation: int = 0  # assignments of this stage before this one
     updates: int = 0  # that the run has seen so far
     downstream_key: str = ""  # what it must prove to have; with keys only
@@ -53,6 +54,7 @@ class Assignment:
             "members": list(self.members),
             "data": self.data.to_body(),
             "targets": self.targets.to_body(),
+            "code": self.code,
         }
         kind, stage = Kind.ASSIGN, self.place.stage
         return Message(kind, run=self.attempt_id, generation=self.generation, stage=stage, body=body, tensors=self.scaling)
@@ -78,10 +80,25 @@ class Assignment:
             members=tuple(map(str, body["members"])),
             data=TensorSpec.from_body(body["data"]),
             targets=TensorSpec.from_body(body["targets"]),
+            code={str(where): str(sha256) for where, sha256 in body["code"].items()},
         )
         if not assignment._is_consistent:
             raise ValueError("its parts do not fit together")
         return assignment
+
+    def with_own_code(self) -> "Assignment":
+        """The same with this process's own files in place of the coordinator's.
+
+        Raises RunFailed when this process was not started with them, and KeyError when one has no sha256.
+        """
+
+        def own(reference: str) -> str:
+            return user_code.own(reference, self.code[user_code.split(reference)[0]])
+
+        run = self.run.with_references(own)
+        assert run.network.loss is not None
+        architecture = replace(self.architecture, loss=run.network.loss, activation=run.network.activation)
+        return replace(self, run=run, architecture=architecture)
 
     @property
     def inputs(self) -> TensorSpec:
@@ -99,7 +116,7 @@ class Assignment:
     @property
     def has_head(self) -> bool:
         """Its stage predicts the gradients of its outputs."""
-        return self.run.schedule == "dni" and not self.place.is_last
+        return not self.place.is_last and is_decoupled(self.run.schedule)
 
     def split(self, tensors: Tensors) -> tuple[Tensors, Tensors]:
         """The inputs and the targets of a microbatch. Raises ValueError unless it can be one of this stage."""
@@ -115,6 +132,7 @@ class Assignment:
             and (self.place.is_first, self.place.is_last) == (first == 0, last == len(widths) - 2)
             and widths[1:-1] == self.run.hidden
             and min(widths) > 0
+            and (self.run.network.loss, self.run.network.activation) == (self.architecture.loss, self.architecture.activation)
             and self.data in (TensorSpec.of(dtype, widths[0]) for dtype in ("uint8", "float32"))
             and len(self.targets) == 1
             and all(scale.shape in ((1,), widths[:1]) and scale.dtype.kind == "f" for scale in self.scaling)
@@ -144,6 +162,7 @@ def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: 
         scaling=resolved.dataset.scaling,
         data=resolved.inputs,
         targets=resolved.targets,
+        code=user_code.fingerprints(resolved.run.references),
     )
 
 
@@ -156,33 +175,43 @@ def make_stage(assignment: Assignment) -> DenseStage:
         layers.append(Standardize(mean, deviation))
     for layer in assignment.layers:
         layers += build_layer(architecture, layer, run.seed)
-    optimiser: Optimiser = Adam() if run.optimiser.name == "adam" else SGD(run.optimiser.momentum)
     head = _head(assignment) if assignment.has_head else None
     rate = LearningRate(run.optimiser.decay, assignment.steps_total)
-    loss = LOSSES[architecture.loss]()
-    return DenseStage(assignment.inputs, assignment.outputs, layers, optimiser, run.lr, rate, loss, head)
+    inputs, outputs, loss = assignment.inputs, assignment.outputs, architecture.make_loss()
+    return DenseStage(inputs, outputs, layers, _optimiser(run), run.lr, rate, loss, head)
 
 
 def _head(assignment: Assignment) -> Head:
     run, architecture = assignment.run, assignment.architecture
     last = assignment.layers[-1]
-    inputs, outputs = architecture.widths[last + 1], architecture.widths[-1]
-    loss, dtype, rate = LOSSES[architecture.loss](), np.dtype(architecture.dtype).type, run.heads.lr or run.lr
-    rng = np.random.default_rng([run.seed, last, 0x4EAD])
-    match run.head:
-        case "readout":
-            return Readout(inputs, outputs, loss, run.heads.width, rate, run.heads.feedback_weight, rng, dtype)
-        case "mlp-label":
-            return MLP(inputs, outputs, loss, run.heads.hidden, rate, rng, dtype)
-        case _:
-            return Linear(inputs, outputs, loss, run.head == "linear-label", rate, dtype)
+    site = HeadSite(
+        inputs=architecture.widths[last + 1],
+        outputs=architecture.widths[-1],
+        loss=architecture.make_loss(),
+        rate=run.heads.lr or run.lr,
+        rng=np.random.default_rng([run.seed, last, 0x4EAD]),
+        dtype=np.dtype(architecture.dtype).type,
+    )
+    of_section: dict[str, Any] = {"mlp-label": {"hidden": run.heads.hidden}}.get(run.head, {})
+    if run.head == "readout":
+        of_section = {"width": run.heads.width, "feedback_weight": run.heads.feedback_weight}
+    head: Head = HEADS.make(run.head, site, options=of_section | run.args.head)
+    return head
+
+
+def _optimiser(run: Run) -> Optimiser:
+    of_section = {"momentum": run.optimiser.momentum} if run.optimiser.name == "sgd" else {}
+    optimiser: Optimiser = OPTIMISERS.make(run.optimiser.name, options=of_section | run.args.optimiser)
+    return optimiser
 
 
 def build_schedule(assignment: Assignment) -> Schedule:
     """The schedule that drives this stage."""
-    run = assignment.run
-    name = "lockstep" if run.schedule == "single" else run.schedule  # single is lockstep with one stage
-    assert run.feedback_every is not None
-    assert run.dni.feedback is not None
-    settings = Settings(run.feedback_every, run.dni.stash_max, run.dni.feedback, run.dni.overflow)
-    return make(name, assignment.place, settings)
+    run, options = assignment.run, assignment.run.args.schedule
+    if run.schedule == "dni":
+        assert run.feedback_every is not None
+        assert run.dni.feedback is not None
+        settings = Settings(run.feedback_every, run.dni.stash_max, run.dni.feedback, run.dni.overflow)
+        options = asdict(settings) | options
+    schedule: Schedule = SCHEDULES.make(run.schedule, assignment.place, options=options)
+    return schedule

@@ -2,14 +2,20 @@
 
 from dataclasses import dataclass
 
+from decoupled import user_code
 from decoupled.config import PIPELINES, Run
 from decoupled.data import batches
 from decoupled.data.dataset import as_rows, rows_of
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
+from decoupled.nn.heads import HEADS
+from decoupled.nn.layers import ACTIVATIONS
+from decoupled.nn.losses import LOSSES
 from decoupled.nn.network import Architecture, partition
+from decoupled.nn.optimisers import OPTIMISERS
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.feed import Feed
+from decoupled.schedules.catalogue import SCHEDULES
 from decoupled.tensors import TensorSpec
 
 
@@ -48,11 +54,19 @@ class ResolvedRun:
 def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
     """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets."""
     run = _decided(run, dataset)
+    _check_options(run)
     assert run.network.loss is not None
     (inputs,) = rows_of(dataset.x).shape
     assert inputs is not None
-    widths = (inputs, *run.hidden, dataset.outputs)
-    architecture = Architecture(widths, run.network.activation, run.network.batch_norm, run.network.loss, run.network.dtype)
+    architecture = Architecture(
+        widths=(inputs, *run.hidden, dataset.outputs),
+        activation=run.network.activation,
+        batch_norm=run.network.batch_norm,
+        loss=run.network.loss,
+        dtype=run.network.dtype,
+        activation_args=run.args.activation,
+        loss_args=run.args.loss,
+    )
     return ResolvedRun(run, dataset, architecture, _stages(run, architecture))
 
 
@@ -65,10 +79,20 @@ def _loss(run: Run, dataset: DataSource) -> str:
     if run.task not in (None, task):
         raise UsageError(f"The targets of {dataset.name} are for {task}, not {run.task}. Leave the task out.")
     loss = run.network.loss or LOSSES_FOR[task][0]
-    if loss not in LOSSES_FOR[task]:
+    if loss not in LOSSES_FOR[task] and not user_code.is_reference(loss):
         guess = "" if run.task else " Say --task where that is not what they are for."
         raise UsageError(f"The loss {loss} does not fit the targets of {dataset.name}, which are for {task}.{guess}")
     return loss
+
+
+def _check_options(run: Run) -> None:
+    """Raises UsageError where something that the run names cannot be loaded, or does not have the options given."""
+    args = run.args
+    HEADS.fitting(run.head, 1, args.head)
+    SCHEDULES.fitting(run.schedule, 1, args.schedule)
+    OPTIMISERS.fitting(run.optimiser.name, 0, args.optimiser)
+    ACTIVATIONS.fitting(run.network.activation, 0, args.activation)
+    LOSSES.fitting(run.network.loss or "", 0, args.loss)
 
 
 def _decided(run: Run, dataset: DataSource) -> Run:

@@ -141,6 +141,7 @@ class Worker:
         """Is that stage from now on; if it was one before, that was in an attempt which has been given up."""
         is_new, self.is_kept = self._session is None, False
         self._attempt_id = assignment.attempt_id
+        assignment = assignment.with_own_code()
         self._transport.admit(assignment.members)
         state, self._state = self._state, Chunks()
         if self._session is not None:

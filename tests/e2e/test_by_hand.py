@@ -254,3 +254,25 @@ def test_a_worker_of_another_host_must_say_where_it_can_be_reached(host: str, tm
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
     assert "--host" in done.stderr
+
+
+@pytest.mark.parametrize("has_code", [True, False])
+def test_workers_run_code_of_the_users_that_they_were_started_with(has_code: bool, tmp_path: Path) -> None:
+    """Each has its own copy, where it likes; without one, both sides say which file is missing."""
+    (tmp_path / "elsewhere").mkdir()
+    for path in (tmp_path / "my_head.py", tmp_path / "elsewhere" / "copy.py"):
+        path.write_text("from decoupled.nn.heads import Linear\n\ndef plain(site):\n    return Linear(site, sees_label=False)\n")
+    address = free_address()
+    code = ["--code", "elsewhere/copy.py"] if has_code else []
+    workers = [started("worker", "--join", address, *code, cwd=tmp_path) for _ in range(2)]
+
+    options = ["--head", "my_head.py:plain", "--hidden", "16", "--epochs", "2"]
+    done = decoupled("coordinator", "--bind", address, *options, cwd=tmp_path)
+    said = [worker.communicate(timeout=20)[1] for worker in workers]
+
+    if has_code:
+        assert (done.returncode, said) == (0, ["", ""]), done.stderr
+    else:
+        assert is_one_sentence(done.stderr)
+        assert "--code my_head.py" in done.stderr
+        assert any(is_one_sentence(one) and "--code my_head.py" in one for one in said)

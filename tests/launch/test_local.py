@@ -1,5 +1,6 @@
 """Local workers: all start, and none is left whatever happens."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,7 @@ def test_workers_that_nobody_answers_are_ended_with_their_owner() -> None:
 def test_an_interruption_while_they_start_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
     commands = iter([["sleep", "60"]])
 
-    def interrupted(address: str) -> list[str]:
+    def interrupted(address: str, code: Sequence[str]) -> list[str]:
         try:
             return next(commands)
         except StopIteration:
@@ -40,14 +41,14 @@ def test_an_interruption_while_they_start_leaves_none(monkeypatch: pytest.Monkey
 
 
 def test_a_worker_that_cannot_be_started_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "worker_command", lambda address: ["/no/such/program"])
+    monkeypatch.setattr(local, "worker_command", lambda address, code: ["/no/such/program"])
 
     with pytest.raises(RunFailed, match=r"could not be started: .*No such file"), LocalWorkers(threads=1) as workers:
         workers.start(workers.address, 1)
 
 
 def test_a_death_is_reported_with_the_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "worker_command", lambda address: ["sh", "-c", "echo out of paper; exit 3"])
+    monkeypatch.setattr(local, "worker_command", lambda address, code: ["sh", "-c", "echo out of paper; exit 3"])
 
     with LocalWorkers(threads=1) as workers:
         workers.start(workers.address, 1)
@@ -58,7 +59,7 @@ def test_a_death_is_reported_with_the_last_words(monkeypatch: pytest.MonkeyPatch
 
 
 def test_another_worker_can_be_started_and_one_be_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "worker_command", lambda address: ["sleep", "60"])
+    monkeypatch.setattr(local, "worker_command", lambda address, code: ["sleep", "60"])
 
     with LocalWorkers(threads=1) as workers:
         workers.start(workers.address, 1)

@@ -10,7 +10,7 @@ from decoupled.errors import UsageError
 from decoupled.launch.on_ray import RayWorkers, _worker
 from decoupled.version import __version__
 
-TOLD = ("tcp://10.0.0.1:5555", "public", "secret", ("coordinator",))
+TOLD = ("tcp://10.0.0.1:5555", "public", "secret", ("coordinator",), ())
 
 
 def test_a_node_with_another_version_says_so_before_it_joins() -> None:

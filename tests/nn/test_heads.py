@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from decoupled.nn.heads import MLP, Head, Linear, Readout
-from decoupled.nn.losses import LOSSES
+from decoupled.nn.heads import MLP, Head, HeadSite, Linear, Readout
+from decoupled.nn.losses import LOSSES, Loss
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Quality
 from tests.nn.gradients import numeric
@@ -15,12 +15,17 @@ from tests.nn.test_losses import TARGETS
 B, H, C = 64, 12, 4
 LOSS = LOSSES["softmax"]()
 
+
+def site(loss: Loss = LOSS, rate: float = 1e-2) -> HeadSite:
+    return HeadSite(H, C, loss, rate, np.random.default_rng(0), np.float64)
+
+
 HEADS: dict[str, Callable[[], Head]] = {
-    "readout": lambda: Readout(H, C, LOSS, 0, 1e-2, 4.0, np.random.default_rng(0), np.float64),
-    "narrow readout": lambda: Readout(H, C, LOSS, 8, 1e-2, 4.0, np.random.default_rng(0), np.float64),
-    "linear": lambda: Linear(H, C, LOSS, False, 1e-2, np.float64),
-    "linear-label": lambda: Linear(H, C, LOSS, True, 1e-2, np.float64),
-    "mlp-label": lambda: MLP(H, C, LOSS, 64, 1e-2, np.random.default_rng(0), np.float64),
+    "readout": lambda: Readout(site(), width=0),
+    "narrow readout": lambda: Readout(site(), width=8),
+    "linear": lambda: Linear(site(), sees_label=False),
+    "linear-label": lambda: Linear(site(), sees_label=True),
+    "mlp-label": lambda: MLP(site(), hidden=64),
 }
 
 
@@ -109,7 +114,7 @@ def test_returned_gradients_bring_a_readout_closer_to_them(name: str) -> None:
 @pytest.mark.parametrize("width", [0, 8])
 def test_a_readout_gives_the_gradient_of_its_own_small_loss(loss: str, width: int) -> None:
     """Its synthetic gradient is the derivative of the head's loss with respect to the activation, for every link."""
-    head = Readout(H, 4, LOSSES[loss](), width, 1e-1, 0.0, np.random.default_rng(0), np.float64)
+    head = Readout(site(LOSSES[loss](), rate=1e-1), width, feedback_weight=0.0)
     h, y = np.random.default_rng(5).standard_normal((6, H)), TARGETS[loss]
     for _ in range(5):
         head.synthesize(h, y)
@@ -118,7 +123,7 @@ def test_a_readout_gives_the_gradient_of_its_own_small_loss(loss: str, width: in
     synthetic = head.synthesize(h, y)
 
     def own_loss() -> float:
-        return LOSSES[loss]().value_and_gradient(head.read(h)[1], y)[0]
+        return float(LOSSES[loss]().value_and_gradient(head.read(h)[1], y)[0])
 
     np.testing.assert_allclose(synthetic, 6 * numeric(own_loss, h), atol=1e-6)
 

@@ -1,0 +1,181 @@
+"""The user's code: what this process may run of it, by reference as `package.module:attribute` or `file.py:attribute`.
+
+A process runs only what it was itself started with: what its command line or its script names. Runs that come in messages
+and folders name code as well, but never bring it; both ends compare the sha256 of the file that holds it.
+"""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from decoupled.errors import DecoupledError, RunFailed, UsageError
+
+FORM = re.compile(r"(?P<where>.+\.py|[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_][\w.]*)")
+
+
+@dataclass(slots=True)
+class Source:
+    """A file of the user's, as it was when it was named; it is run when something of it is first needed."""
+
+    where: str  # its whole path, or the name of the module
+    path: Path
+    content: bytes
+    module: ModuleType | None = None
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    def load(self) -> ModuleType:
+        """Raises UsageError when its code cannot be run."""
+        if self.module is None:
+            try:
+                with _loading():
+                    self.module = self._run() if self.where.endswith(".py") else importlib.import_module(self.where)
+            except DecoupledError as error:
+                raise UsageError(f"{self.path} cannot be loaded: {error}") from error
+            except Exception as error:
+                raise UsageError(f"{self.path} cannot be loaded: {type(error).__name__}: {error}.") from error
+        return self.module
+
+    def _run(self) -> ModuleType:
+        """Runs the very content whose sha256 was compared."""
+        module = ModuleType(f"_decoupled_user_{self.sha256[:16]}")
+        module.__file__ = str(self.path)
+        sys.modules[module.__name__] = module  # dataclasses look there
+        exec(compile(self.content, self.path, "exec"), module.__dict__)
+        return module
+
+
+_named: dict[str, Source] = {}  # by `where`: all that this process was started with
+_loads: list[bool] = []  # not empty while a user's file is being run
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    _loads.append(True)
+    try:
+        yield
+    finally:
+        _loads.pop()
+
+
+def refuse_while_loading() -> None:
+    """Raises UsageError when a user's file is being run for what it defines, and would begin a run of its own."""
+    if _loads:
+        raise UsageError('a worker runs this file too, so begin the run below `if __name__ == "__main__":`.')
+
+
+def is_reference(text: str) -> bool:
+    return FORM.fullmatch(text) is not None
+
+
+def split(reference: str) -> tuple[str, str]:
+    """Where the code is, and what of it. Raises ValueError for what is no reference."""
+    found = FORM.fullmatch(reference)
+    if found is None:
+        raise ValueError(f"{reference!r} is no reference such as my_code.py:thing or package.module:thing")
+    return found["where"], found["attribute"]
+
+
+def absolute(reference: str) -> str:
+    """The same reference with the whole path of its file."""
+    where, attribute = split(reference)
+    return f"{_whole(where)}:{attribute}"
+
+
+def _whole(where: str) -> str:
+    return str(Path(where).resolve()) if where.endswith(".py") else where
+
+
+def allow(where: str) -> Source:
+    """Lets this process run that file or module. Raises UsageError when there is none."""
+    where = _whole(where)
+    if where not in _named:
+        path = Path(where) if where.endswith(".py") else _file_of(where)
+        try:
+            _named[where] = Source(where, path, path.read_bytes())
+        except OSError as error:
+            raise UsageError(f"The code {where} cannot be read: {error.strerror}.") from None
+    return _named[where]
+
+
+def allow_all(code: Iterable[str] | None) -> None:
+    """Lets this process run those files and modules. Raises UsageError when one is not there."""
+    for where in code or ():
+        allow(where)
+
+
+def _file_of(module: str) -> Path:
+    try:
+        with _loading():
+            spec = importlib.util.find_spec(module)  # runs the packages that the module is in
+    except Exception as error:
+        raise UsageError(f"The module {module} cannot be found: {type(error).__name__}: {error}.") from error
+    if spec is None or spec.origin is None or not spec.has_location:
+        raise UsageError(f"There is no module {module} here. Install it, add its folder to PYTHONPATH, or give a file's path.")
+    return Path(spec.origin)
+
+
+def load(reference: str) -> Any:
+    """What the reference names. Raises UsageError when it is not there, or this process was not started with its code."""
+    where, attribute = split(reference)
+    source = _named.get(_whole(where))
+    if source is None:
+        raise UsageError(f"This uses code of {where}. If you trust it, name it as well: --code {where}")
+    found: Any = source.load()
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            near = difflib.get_close_matches(part, [name for name in vars(found) if not name.startswith("_")], 1)
+            raise UsageError(f"{where} has no {attribute}.{f' Did you mean {near[0]}?' if near else ''}")
+        found = getattr(found, part)
+    return found
+
+
+def reference_to(thing: Any) -> str:
+    """The reference of a class or function that a script has at hand, whose code this process may then run.
+
+    Raises ValueError when no other process could find it.
+    """
+    module = sys.modules.get(getattr(thing, "__module__", ""))
+    name, file = getattr(thing, "__qualname__", "<locals>"), getattr(module, "__file__", None)
+    if module is None or file is None or "<" in name:
+        raise ValueError(f"{thing!r} cannot be found by other processes, as workers are: define it at the top level of a file")
+    where = module.__name__ if "." in module.__name__ else str(Path(file).resolve())
+    source = allow(where)
+    source.module = source.module or module
+    return f"{where}:{name}"
+
+
+def fingerprints(references: Iterable[str]) -> dict[str, str]:
+    """The sha256 of each file that the references need, by where it is. Raises UsageError where one may not be run."""
+    found = {}
+    for reference in references:
+        load(reference)
+        where = split(reference)[0]
+        found[where] = allow(where).sha256
+    return found
+
+
+def own(reference: str, sha256: str) -> str:
+    """The reference as it is in this process, which may have the same code elsewhere.
+
+    Raises RunFailed when it was not started with that code.
+    """
+    where, attribute = split(reference)
+    for source in _named.values():
+        if source.sha256 == sha256:
+            return f"{source.where}:{attribute}"
+    name = Path(where).name
+    if any(Path(source.where).name == name for source in _named.values()):
+        raise RunFailed(f"This worker has another {name} than the coordinator: give both the same file, and start it again.")
+    raise RunFailed(f"The run uses code of {name}, with which this worker was not started. Start it with --code {name}")
