@@ -1,5 +1,6 @@
 """Transports and strangers' sockets that close when a test ends, and waiting for them with a deadline."""
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import zmq
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
 from decoupled.transport.keys import Keys
 from decoupled.transport.zeromq import ZeroMQ
+from decoupled.wire.codec import Frame
 from tests.tap import Tap
 
 DEADLINE_S = 20.0
@@ -64,6 +66,12 @@ class Sockets:
         tap = Tap(where)
         self._stack.callback(tap.close)
         return tap
+
+
+def attempt(raw: "zmq.Socket[bytes]", frames: list[Frame]) -> None:
+    """Sends; not if the other side has turned this one away before, for then a send would wait for ever."""
+    with contextlib.suppress(zmq.Again):
+        raw.send_multipart(frames, zmq.DONTWAIT)
 
 
 def fresh_keys(*known: str) -> Keys:

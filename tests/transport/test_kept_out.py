@@ -8,7 +8,7 @@ import zmq
 from decoupled.errors import RunFailed
 from decoupled.wire.messages import Kind, Message
 from tests.transport.sides import ACTIVATION, MARK, Side, quiet, told
-from tests.transport.sockets import Sockets, fresh_keys, receive, until
+from tests.transport.sockets import Sockets, attempt, fresh_keys, receive, until
 from tests.wire.frames import as_sent
 
 
@@ -57,7 +57,7 @@ def test_a_stranger_with_a_valid_handshake_but_an_unknown_key_hears_nothing(sock
 def test_a_plain_socket_hears_nothing_and_is_named_in_the_log(sockets: Sockets) -> None:
     side = Side(sockets)
     raw = sockets.stranger(side.where)
-    raw.send_multipart(as_sent(Message(Kind.JOIN)))
+    attempt(raw, as_sent(Message(Kind.JOIN)))
 
     until(lambda _: bool(sockets.log), side.bound)
 
@@ -129,7 +129,7 @@ def test_strangers_do_not_disturb_those_who_are_known(sockets: Sockets) -> None:
     caller = side.call()
     strangers = [sockets.stranger(side.where, *secured) for secured in ((), (fresh_keys(), side.keys.public)) * 5]
     for raw in strangers:
-        raw.send_multipart([b"x"] * 100)
+        attempt(raw, [b"x"] * 100)
 
     for number in range(50):
         caller.send("bound", Message(Kind.REPORT, microbatch=number))
