@@ -78,14 +78,13 @@ class Store:
         """
         self._folder, self._keep, self._warn, self._trains = folder, keep, warn, trains
         self._thread = _thread()
-        self._jobs: list[Future[Any]] = []  # under way, or waiting for the thread
+        self._jobs: set[Future[Any]] = set()  # under way, or waiting for the thread
         self._warnings: deque[str] = deque()  # by the thread, for `warn`
         self.last_saved: int | None = None  # the microbatch of the last one that is on disk
 
     @property
     def is_busy(self) -> bool:
         """A checkpoint is being written or read."""
-        self._jobs = [job for job in self._jobs if not job.done()]
         return bool(self._jobs)
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -119,7 +118,8 @@ class Store:
 
     def _begin(self, job: Callable[[], T]) -> "Future[T]":
         future = self._thread.submit(job)
-        self._jobs.append(future)
+        self._jobs.add(future)
+        future.add_done_callback(self._jobs.discard)  # what it has read is large, and its reader's alone
         return future
 
     def _save(self, checkpoint: Checkpoint) -> None:
