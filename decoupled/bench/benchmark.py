@@ -1,4 +1,4 @@
-"""The benchmark: every side under every condition, in turn, several times over."""
+"""The benchmark: every side under every condition, one after the other, in several rounds."""
 
 import os
 import platform
@@ -48,7 +48,7 @@ class Benchmark:
     machine: dict[str, Any]  # where it was measured, and how busy that was before
 
     def case(self, side: str, condition: Condition) -> Case | None:
-        """The side under the condition, or in its absence where it takes no part under it."""
+        """The side under that condition; a side with only one case gives that one, whatever its condition."""
         mine = [case for case in self.cases if case.side == side]
         exact = (case for case in mine if case.condition == condition)
         return next(exact, mine[0] if len(mine) == 1 else None)
@@ -78,10 +78,11 @@ def rate(case: Case) -> Spread:
 
 
 def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) -> Benchmark:
-    """Runs the plan, with each trial's run in a folder of its own below `folder`; `on_step` hears what is under way.
+    """Carries out the plan, with each trial's run folder below `folder`.
 
-    The order turns round from one round to the next, so that no side always comes first, and each round has a seed of its
-    own, the same for all sides. Raises UsageError for what the caller can mend and RunFailed when a trial ended early.
+    `on_step` is called before each try and trial with what begins, how many trials are done, and of how many. The order of
+    the sides is reversed from one round to the next, so that none always comes first. Each round has its own seed, the same
+    for all sides. Raises UsageError for what the caller can correct and RunFailed when a trial failed.
     """
     dataset, about = api.load_data(plan.run), machine()
     if len(trial.update_sizes(resolve(under("lockstep", plan.run), dataset))) <= plan.warm_up:

@@ -1,4 +1,4 @@
-"""Conditions: the circumstances under which every side runs, one value of one axis at a time."""
+"""Conditions under which every side runs: one value on one axis, such as a link latency of 5 ms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ LABELS: dict[Axis, str] = {
 }
 
 
-PATIENCE_S = 1.0  # where gradients get lost: most are missed when a later one comes, but of the last nothing else tells
+PATIENCE_S = 1.0  # where gradients get lost: a later one shows that one is missing, but after the last there is no later one
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Condition:
 
     @property
     def words(self) -> str:
-        """The same for a reader, with its unit."""
+        """The value with its unit, for tables."""
         value = f"{self.value:g}"
         return {
             "": "",
@@ -61,7 +61,7 @@ class Condition:
                 return _with_workers(run, round(self.value))
 
     def admits(self, schedule: str, run: Run) -> bool:
-        """Whether it means something to that schedule; a side to which none does runs once, as it is."""
+        """Whether it changes anything for that schedule. A side for which no condition does runs once, as it is."""
         match self.axis:
             case "":
                 return True
@@ -118,5 +118,5 @@ def _with_workers(run: Run, workers: int) -> Run:
 
 
 def changed(run: Run, **values: Any) -> Run:
-    """The run with other values, checked anew."""
+    """The run with other values, validated again."""
     return Run(**run.model_dump() | values)

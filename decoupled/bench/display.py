@@ -1,4 +1,4 @@
-"""What a person sees of a benchmark in a terminal: how far it is, and then its table. In a pipe, plain lines."""
+"""Terminal output of a benchmark: its progress, then its tables. In a pipe, plain lines."""
 
 from types import TracebackType
 
@@ -11,7 +11,7 @@ from decoupled.bench.document import BEHAVIOUR, SPEED, behaviour, speed, without
 
 
 class Steps:
-    """Shows which trial is under way."""
+    """Shows which try or trial is running."""
 
     def __init__(self) -> None:
         self._console = Console()
@@ -35,7 +35,7 @@ class Steps:
         self._bar.stop()
 
     def show(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` trials are over, and `what` begins."""
+        """Shows that `what` begins, after `done` of `total` trials."""
         if self._console.is_terminal:
             self._bar.update(self._task, description=what, completed=done, total=total)
         else:
@@ -61,4 +61,4 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*row)
     console = Console()
-    console.print(table, width=None if console.is_terminal else 200)  # a pipe has no width to keep to
+    console.print(table, width=None if console.is_terminal else 200)  # a pipe has no width

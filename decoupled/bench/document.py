@@ -1,4 +1,4 @@
-"""What is made of a benchmark: rows of a table, report.json, pictures, and a page in Markdown."""
+"""The results of a benchmark as tables, report.json, pictures, and a page in Markdown."""
 
 import json
 from dataclasses import asdict
@@ -20,7 +20,7 @@ LEGEND = """Ratios are medians of each round's own. *floor*: share of what the l
 The second table is of the last round: *workers compute* and *k samples/s* for each worker; *dropped* outputs; *stale*: mean
 updates between a forward pass and the use of its returned gradient, at the stage where it is largest; *MB*: the workers' peak
 memory together, and its *growth* after the first quarter."""
-TRACE_S = 1.0  # of each run, from its middle: enough to see how it goes, and small enough to open at once
+TRACE_S = 1.0  # of each run, from its middle: a few hundred updates, in a file that opens quickly
 BEHAVIOUR = ("side", "workers compute", "k samples/s", "dropped", "overlap", "stale", "MB/s", "MB", "growth")
 
 
@@ -45,7 +45,7 @@ def _speed(benchmark: Benchmark, case: Case) -> tuple[str, ...]:
 
 
 def behaviour(benchmark: Benchmark) -> list[tuple[str, ...]]:
-    """The second table, one row for each case with workers of ours, from its last round, in the order of BEHAVIOUR."""
+    """The second table, one row for each case except the peers, from its last round, in the order of BEHAVIOUR."""
     return [_behaviour(case) for case in benchmark.cases if case.outcomes[-1].report.get("workers_detail")]
 
 
@@ -105,7 +105,7 @@ def to_json(benchmark: Benchmark, command: str) -> dict[str, Any]:
 
 
 def _case(case: Case, warm_up: int) -> dict[str, Any]:
-    """A case as `train --json` gives its middle round, with what all rounds came to."""
+    """A case: the report of its median round, as `train --json` gives it, and the results of all rounds."""
     by_rate = sorted(case.outcomes, key=lambda outcome: outcome.samples_per_s)
     return by_rate[(len(by_rate) - 1) // 2].report | {
         "side": case.side,
@@ -122,7 +122,7 @@ def _ratios(benchmark: Benchmark, case: Case) -> dict[str, Any]:
 
 
 def pictures(benchmark: Benchmark, folder: Path) -> list[Path]:
-    """Draws what the benchmark has to show, each as PNG and SVG; gives the PNG files."""
+    """Draws the pictures, each as PNG and SVG; gives the PNG files."""
     drawn = []
     as_is = [case for case in benchmark.cases if not case.condition.axis] if benchmark.plan.conditions == (AS_IS,) else []
     if as_is:
@@ -167,7 +167,7 @@ def _moments(case: Case) -> list[plots.Moment]:
 
 
 def page(benchmark: Benchmark, command: str, pictures: list[Path]) -> str:
-    """The benchmark in Markdown: its table, what each worker did, the notes and the pictures."""
+    """The benchmark in Markdown: both tables, the notes and the pictures."""
     lines = [table(benchmark, command), *_markdown(BEHAVIOUR, behaviour(benchmark)), "", LEGEND, ""]
     lines += [f"![{path.stem}]({path.parent.name}/{path.stem}.svg)\n" for path in pictures]
     return "\n".join(lines)
@@ -184,7 +184,7 @@ def table(benchmark: Benchmark, command: str) -> str:
 
 
 def without_empty(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """The table without the columns in which nobody has anything."""
+    """The table without the columns that are empty in every row."""
     kept = [i for i in range(len(columns)) if any(row[i] not in ("-", "0") for row in rows)]
     return tuple(columns[i] for i in kept), [tuple(row[i] for i in kept) for row in rows]
 
@@ -196,7 +196,7 @@ def _markdown(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str
 
 
 def keep(benchmark: Benchmark, folder: Path, report: dict[str, Any]) -> list[Path]:
-    """Writes report.json, report.md, table.md, the pictures and a trace into the folder; gives what it wrote."""
+    """Writes report.json, report.md, table.md, the pictures and a trace into the folder; gives their paths."""
     drawn, command = pictures(benchmark, folder / "pictures"), report["command"]
     write_whole(folder / "report.md", page(benchmark, command, drawn).encode())
     write_whole(folder / "table.md", table(benchmark, command).encode())

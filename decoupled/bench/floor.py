@@ -1,7 +1,7 @@
-"""The floor: how fast a schedule would be if nothing but its matrix products took time, on all cores at once.
+"""The floor: how fast a schedule would be if only its layers' matrix products took time, on all cores at once.
 
-Counted are the products of the layers that the schedule cannot do without: the output, the weights' gradient, and the
-input's gradient where one is needed. The heads' own thin products, element-wise work, messages and waiting are not.
+Each layer needs its output, its weights' gradient, and its input's gradient where that is used. The heads' own small
+products, element-wise work, messages and waiting are not counted.
 """
 
 import time
@@ -31,13 +31,13 @@ class Product:
 
 
 def products(resolved: ResolvedRun) -> list[Product]:
-    """What one batch needs under the resolved's schedule."""
+    """The products that one batch needs under the run's schedule."""
     run, architecture = resolved.run, resolved.architecture
     needed = []
     for stage, layers in enumerate(resolved.stages):
         for layer in layers:
             inputs, outputs = architecture.widths[layer : layer + 2]
-            is_sparse = run.schedule == "dni" and layer == layers[0] and stage > 0  # it goes to another stage, now and then
+            is_sparse = run.schedule == "dni" and layer == layers[0] and stage > 0  # only every n-th is sent to another stage
             share = 1 / (run.feedback_every or 1) if is_sparse else 1.0
             needed.append(Product(run.batch, inputs, outputs, 1.0, architecture.dtype))
             needed.append(Product(inputs, run.batch, outputs, 1.0, architecture.dtype))
@@ -65,7 +65,7 @@ def _work(m: int, k: int, n: int, dtype: str) -> Callable[[], float]:
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((m, k)).astype(dtype), rng.standard_normal((k, n)).astype(dtype)
     out = np.empty((m, n), dtype)
-    repeats = min(max(int(2e9 / (2 * m * k * n)), 1), 2000)  # some 20 ms, so that the pool's own time does not count
+    repeats = min(max(int(2e9 / (2 * m * k * n)), 1), 2000)  # about 20 ms, so that the pool's overhead does not count
 
     def measure() -> float:
         started = time.perf_counter()

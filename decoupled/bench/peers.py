@@ -1,4 +1,4 @@
-"""Peers: what one would use instead of this package, at their own best settings. They are PyTorch's, where it is installed."""
+"""Peers: the same training in PyTorch, in one process and as pipelines, each at its own best settings."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ NAMES = ("torch", "torch gpipe", "torch 1f1b")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How torch is to run: `fused` is its optimiser, the last two are of pipelines."""
+    """How torch runs: `fused` says which optimiser it uses; `workers` and `microbatches` are for pipelines."""
 
     kind: str
     threads: int
@@ -71,7 +71,7 @@ def _rate(settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: 
 
 
 def train(settings: Settings, resolved: ResolvedRun, warm_up: int, target: float | None) -> Outcome:
-    """Trains the run in torch. Raises RunFailed with what it said."""
+    """Trains the run in torch. Raises RunFailed with its error message."""
     said = _ask(settings, resolved, warm_up, None)
     evaluations = said["evaluations"]
     final = evaluations[-1] if evaluations else {"accuracy": None, "loss": None}

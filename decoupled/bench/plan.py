@@ -1,4 +1,4 @@
-"""The plan of a benchmark: which sides, under which conditions, how often."""
+"""The plan of a benchmark: which sides, under which conditions, in how many rounds."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The prediction: what the simulator says of a run on emulated devices, by the measure that real runs are measured with."""
+"""The simulator's prediction of the steady rate of a run on emulated devices."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from decoupled.telemetry.spans import KINDS, Rows
 
 
 def samples_per_s(resolved: ResolvedRun, warm_up: int) -> float | None:
-    """The steady rate of the schedules that the workers would have; None where the devices' times are not known."""
+    """The steady rate that the run's schedule has in the simulator; None where the devices' times are not known."""
     run = resolved.run
     if run.emulation.device_ms is None or run.emulation.straggler is not None:
         return None

@@ -11,9 +11,9 @@ from decoupled.telemetry.spans import KINDS, Rows
 def samples_per_s(stages: Sequence[Rows], sizes: Sequence[int], stretches: Sequence[int], margin: int) -> float | None:
     """Over the updates that every stage made, in `stretches` of so many updates with evaluations in between.
 
-    `sizes` are the samples of each update. Of a stretch, the first and the last `margin` updates are left out (or a third
-    of it): it begins when the last stage to do so has made the last of the former, and ends in the same way. None when the
-    stages made different numbers of updates, or a stretch has too few.
+    `sizes` are the samples of each update. The first and last `margin` updates of a stretch (at most a third each) are left
+    out. An update counts as made when the slowest stage has made it. None when the stages made different numbers of updates,
+    or when no stretch is long enough.
     """
     ends = [_update_ends(rows) for rows in stages]
     if any(len(end) != len(sizes) for end in ends) or sum(stretches) != len(sizes):

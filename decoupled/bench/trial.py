@@ -1,4 +1,4 @@
-"""A trial: one side, once. Each is a process of its own, the one that a user would start, so none inherits from another."""
+"""A trial: one side, trained once by the command that a user would start, so that no trial affects the next."""
 
 import json
 import subprocess
@@ -15,16 +15,16 @@ from decoupled.data import batches
 from decoupled.errors import RunFailed
 from decoupled.runtime.resolve import ResolvedRun
 
-END_S = 10.0  # for a child that was told to stop
+END_S = 10.0  # after which a child that was told to stop is killed
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one trial came to."""
+    """The result of one trial."""
 
     samples_per_s: float  # once steady
-    target_s: float | None  # of steady training until the first evaluation that reached the target; None: it did not
-    report: dict[str, Any]  # the case as `train --json` gives it, or as much of it as a peer can say
+    target_s: float | None  # of steady training until the first evaluation at or above the target; None: there is none
+    report: dict[str, Any]  # as `train --json` gives it; of a peer, the fields that it has
 
     def to_json(self) -> dict[str, Any]:
         return {"steady_samples_per_s": round(self.samples_per_s, 1), "target_s": self.target_s} | self.report
@@ -44,7 +44,7 @@ class Spread:
 
 
 def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
-    """Trains the run with the command `decoupled train`, into `folder`. Raises RunFailed with what it said."""
+    """Trains the run with the command `decoupled train`, into `folder`. Raises RunFailed with its error message."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = folder.with_name(f"{folder.name}.toml")
     config.write_text(to_toml(resolved.run), encoding="utf-8")
@@ -56,7 +56,7 @@ def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | Non
 
 
 def outcome(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
-    """What the run that was trained into `folder` came to."""
+    """The result of the run that was trained into `folder`."""
     report = folders.load_report(folder) | {"folder": str(folder), "memory_growth_mb": memory_growth_mb(folder)}
     spans = folders.load_spans(folder)
     for worker, rows in zip(report["workers_detail"], spans, strict=True):
@@ -69,7 +69,7 @@ def outcome(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | N
 
 
 def memory_growth_mb(folder: Path) -> float:
-    """By how much the workers' peak memory together grew after the first quarter of the run; 0 where nobody told."""
+    """By how much the workers' peak memory together grew after the first quarter of the run; 0 where it is not known."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     whole = [line for line in lines if all(worker["peak_rss_mb"] for worker in line["workers"])]  # all have reported
     done = [line for line in whole if line["samples"] >= lines[-1]["samples"] / 4]
@@ -103,10 +103,10 @@ def seconds_to(target: float | None, evaluations: list[dict[str, Any]], samples_
 
 
 def child(command: list[str], given: str = "") -> str:
-    """Runs a process to its end and gives what it printed. Raises RunFailed with its last words when it fails.
+    """Runs a process and gives what it printed. Raises RunFailed with the last line that it printed when it fails.
 
-    If this process is interrupted, the child is told to end, and no process is left. It has a group of its own, so that
-    Ctrl-C reaches it once, from here.
+    If this process is interrupted, the child is ended too. It has its own process group, so that Ctrl-C reaches it only
+    through this process.
     """
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, process_group=0) as process:

@@ -1,4 +1,4 @@
-"""Local workers: processes on this machine, started, watched, and all ended when their owner leaves."""
+"""Local workers: processes on this machine, which end with the context that started them."""
 
 import contextlib
 import os
@@ -99,7 +99,7 @@ class LocalWorkers:
         return found
 
     def _wait(self, patience_s: float) -> None:
-        """Gives the workers, who have been told to stop, time to do so."""
+        """Gives the workers, which have been told to stop, time to do so."""
         deadline = time.monotonic() + patience_s
         for process in self._processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -133,7 +133,7 @@ class KeptWorkers:
 
 @dataclass(slots=True)
 class _KeptForRun:
-    """Kept workers as one run sees them, a Workers: all that it starts are those that are missing."""
+    """Kept workers as one run uses them, a Workers: only the missing ones are started."""
 
     local: LocalWorkers
     is_begun: bool = False

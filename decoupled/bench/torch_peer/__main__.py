@@ -1,4 +1,4 @@
-"""The command: it reads one job, a JSON object, from standard input, trains, and prints one: how fast it was."""
+"""The command: reads one job, a JSON object, from standard input, trains, and prints the result as another."""
 
 import json
 import os

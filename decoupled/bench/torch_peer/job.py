@@ -1,4 +1,4 @@
-"""A job: what the benchmark asks for; and the loop over its updates, which one process and pipelines share."""
+"""A job for PyTorch, and the loop over its updates, which one process and pipelines share."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from decoupled.telemetry.counters import peak_rss_mb
 
 
 class Job(BaseModel):
-    """What the benchmark asks for."""
+    """A run, how torch is to run it, and which of its updates are timed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,7 +95,7 @@ def _updates(job: Job, resolved: ResolvedRun) -> int:
 
 
 def drive(job: Job, resolved: ResolvedRun, learn: Learn, evaluate: Callable[[], dict[str, Any]] | None) -> Trained:
-    """Makes every update of the job and evaluates when the run says so, with an eye on the clock."""
+    """Makes and times every update of the job, and evaluates when the run says so."""
     trained, every, total = Trained(), job.run.runtime.evaluate_every, _updates(job, resolved)
     for epoch, minibatches in groupby(islice(minibatches_of(job, resolved), total), key=itemgetter(0)):
         since = perf_counter()

@@ -28,7 +28,7 @@ def network(resolved: ResolvedRun, layers: tuple[int, ...]) -> nn.Sequential:
 
 
 def _layer(resolved: ResolvedRun, index: int) -> Iterator[nn.Module]:
-    """Layer `index` as torch has it. Only the dense layer has initial values that are drawn."""
+    """Layer `index` as torch has it. Only the dense layer has random initial values."""
     architecture = resolved.architecture
     hidden = index < architecture.layers - 1
     dense = build_layer(architecture, index, resolved.run.seed)[0]
@@ -98,7 +98,7 @@ class Optimiser:
         )
 
     def step(self) -> None:
-        """One update with the gradients there are, which are then forgotten."""
+        """One update with the accumulated gradients, which are then cleared."""
         for group in self._inner.param_groups:
             group["lr"] = self._lr * self._rate.factor(self._steps)
         self._inner.step()

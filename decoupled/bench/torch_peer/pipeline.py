@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def train_pipeline(job: Job) -> list[Trained]:
-    """Trains in a process for each stage. Raises RunFailed when one of them fails; none is left behind."""
+    """Trains in a process for each stage, all of which have ended afterwards. Raises RunFailed when one of them fails."""
     os.environ.update(worker_environment(os.environ, job.threads))
     context, store = multiprocessing.get_context("spawn"), _serve()
     receivers, processes = [], []
@@ -42,14 +42,14 @@ def train_pipeline(job: Job) -> list[Trained]:
 
 
 def _serve() -> torch.distributed.TCPStore:
-    """Where the stages find one another: a free port, on loopback alone, which TCPStore would not keep to by itself."""
+    """The store by which the stages find one another, on a free port of loopback only (TCPStore by itself listens everywhere)."""
     listener = socket.create_server((LOOPBACK, 0))
     port = listener.getsockname()[1]
     return torch.distributed.TCPStore(LOOPBACK, port, is_master=True, master_listen_fd=listener.detach(), wait_for_workers=False)
 
 
 def _collect(receivers: list[connection.Connection]) -> list[Trained]:
-    """Each stage's answer, in order; the first that is no answer ends the wait."""
+    """Each stage's result, in order. Raises RunFailed as soon as one of them fails."""
     answers: dict[int, Trained] = {}
     while len(answers) < len(receivers):
         for ready in connection.wait([r for stage, r in enumerate(receivers) if stage not in answers]):
@@ -113,7 +113,7 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
 
 
 def _shapes(job: Job, resolved: ResolvedRun, layers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """A microbatch of the stage's inputs and one of its outputs, so that the stages need not ask one another."""
+    """A microbatch of the stage's inputs and one of its outputs, so that the stages need not exchange their shapes."""
     rows, widths = job.run.batch // job.microbatches, resolved.architecture.widths
     dtype = dtype_of(resolved)
     inputs = torch.empty(rows, widths[layers[0]], dtype=dtype, requires_grad=layers[0] > 0)

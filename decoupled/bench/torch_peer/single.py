@@ -29,7 +29,7 @@ def train_single(job: Job, resolved: ResolvedRun) -> Trained:
 
 
 def _evaluate(resolved: ResolvedRun, model: nn.Module) -> dict[str, Any]:
-    """The whole test set's mean loss and accuracy; what counts as right is judged as for our own network."""
+    """The whole test set's mean loss and accuracy; what counts as correct is the same as for our own network."""
     dataset, name = arrays_of(resolved), resolved.architecture.loss
     x, y = Inputs(resolved, dataset.x_test), targets_of(resolved, dataset.y_test)
     model.eval()
