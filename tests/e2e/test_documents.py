@@ -236,7 +236,7 @@ def test_the_scripts_exist_and_are_short() -> None:
 
 def test_scripts_and_documents_name_only_options_that_exist() -> None:
     texts = [*DOCUMENTS.values(), *(path.read_text() for path in (ROOT / "scripts").iterdir())]
-    own = "".join((ROOT / path).read_text() for path in ("tests/chaos.py", "tests/conftest.py"))
+    own = "".join((ROOT / path).read_text() for path in ("tests/chaos.py", "tests/throughput.py", "tests/conftest.py"))
     known = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", reference() + own)) | {"--help", "--torch"}
     foreign = "--quiet --disable --editable --check --no --logdir --wheel-dir --index-url "  # of pip, ruff, pytest and so on
     foreign += "--detach --scale --follow --rm --entrypoint --network --tag --namespace --current --from-file "  # of engines
