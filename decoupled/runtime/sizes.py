@@ -1,24 +1,27 @@
 """Sizes: how large a run's messages and states can be, so that limits are checked before anything is sent or kept."""
 
-import numpy as np
-
 from decoupled.errors import UsageError
+from decoupled.runtime.assignment import assign
 from decoupled.runtime.chunks import CHUNK_BYTES_MAX
 from decoupled.runtime.resolve import ResolvedRun
+from decoupled.tensors import Tensors
 
 SMALL_BYTES = 1 << 16  # that every message's header, and all that is not an array of the run's own, fits into
 FLOAT_BYTES = 8  # of the widest type in which a stage keeps its numbers
 COPIES = 3  # of each weight in a state: itself and two moments
+OWN_TIMES = 16  # as much may be in the state of a stage with a head or an optimiser of the user's own
 
 
 def message_bytes_needed(resolved: ResolvedRun) -> int:
     """The size of the largest message that this run cannot do without, in bytes: a batch between stages, or the scaling."""
-    run, dataset, architecture = resolved.run, resolved.dataset, resolved.architecture
-    rows = min(run.batch, max(dataset.samples, dataset.test_samples))
-    item = [sum(array.nbytes for array in spec.zeros(1)) for spec in (resolved.inputs, resolved.targets)]
-    hidden = max(architecture.widths[1:-1], default=0) * np.dtype(architecture.dtype).itemsize
-    scaling = sum(array.nbytes for array in dataset.scaling)
-    return max(rows * (max(item[0], hidden) + item[1]), scaling) + SMALL_BYTES
+    dataset, stages = resolved.dataset, range(len(resolved.stages))
+    rows = min(resolved.run.batch, max(dataset.samples, dataset.test_samples))
+    row = max(_bytes_of((assign(resolved, stage).inputs + resolved.targets).zeros(1)) for stage in stages)
+    return max(rows * row, _bytes_of(dataset.scaling)) + SMALL_BYTES
+
+
+def _bytes_of(tensors: Tensors) -> int:
+    return sum(array.nbytes for array in tensors)
 
 
 def check_messages_fit(resolved: ResolvedRun) -> None:
@@ -39,4 +42,5 @@ def state_bytes_max(resolved: ResolvedRun, stage: int) -> int:
     width = widths[layers[-1] + 1]
     head = 2 * (width + widths[-1]) * max(width, run.heads.width, run.heads.hidden)
     trained = 2 * 8 * resolved.steps_total * (run.microbatches or 1)  # as ranges of one microbatch each
-    return 2 * COPIES * FLOAT_BYTES * (weights + head) + trained + CHUNK_BYTES_MAX
+    times = OWN_TIMES if run.references else 2
+    return times * COPIES * FLOAT_BYTES * (weights + head) + trained + CHUNK_BYTES_MAX

@@ -7,10 +7,10 @@ arrives during a computation can thus change the next choice.
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from decoupled.config import Fault
+from decoupled.config import Fault, LinkOptions
 from decoupled.errors import DecoupledError, RunFailed
 from decoupled.runtime.assignment import Assignment, upstream_prefix
 from decoupled.runtime.chunks import Chunks
@@ -47,6 +47,8 @@ class Worker:
         self._state = Chunks()  # what the stage is to go on from, if anything
         self._early: dict[str, Message] = {}  # greetings of upstream stages that were assigned sooner
         self._attempt_id = ""  # of the run that this worker is part of
+        self._meeting = ("", "", "", "")  # where the coordinator is, where to listen, this worker's name, the coordinator's key
+        self._joined = 0  # times
         self.is_done = False
         self.is_dismissed = False  # by the coordinator, or because it has gone
         self.is_kept = is_kept  # for another run, whose coordinator comes to the same address
@@ -57,11 +59,24 @@ class Worker:
         return self._session.counters if self._session is not None else None
 
     def join(self, coordinator: str, inbox: str, name: str, key: str = "") -> None:
-        """Opens the inbox at `inbox` and tells the coordinator, which has the public key `key` and may start later."""
-        address = self._transport.bind(inbox)
-        self._transport.connect(COORDINATOR, coordinator, name, key)
+        """Opens the inbox at `inbox` and tells the coordinator, which has the public key `key` and may start later.
+
+        The limits of links are the run's, which only the coordinator knows. It seats a worker whose own are the same, and
+        tells them to any other, which then joins again by another inbox and link; sockets keep the limits they were made with.
+        """
+        self._meeting = coordinator, inbox, name, key
+        self._join()
+
+    def _join(self) -> None:
+        coordinator, inbox, name, key = self._meeting
+        again = f"-{self._joined}" if self._joined else ""
+        self._joined += 1
+        self._transport.disconnect(COORDINATOR)
+        address = self._transport.bind(inbox + again if inbox.startswith("ipc://") else inbox)
+        self._transport.connect(COORDINATOR, coordinator, name + again, key)
         about = {"address": address, "version": __version__, "host": platform.node(), "pid": os.getpid()}
-        self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about | {"versions": versions()}))
+        told = {"versions": versions(), "limits": asdict(self._transport.limits)}
+        self._transport.send(COORDINATOR, Message(Kind.JOIN, body=about | told))
 
     def run(self) -> None:
         """Works until the coordinator says stop. Raises RunFailed when it is refused or the coordinator has gone."""
@@ -110,6 +125,9 @@ class Worker:
                 self._state.add(message)
             case "coordinator", Kind.ASSIGN:
                 self._become(Assignment.from_message(message))
+            case "coordinator", Kind.LIMITS if self._session is None:
+                self._transport.limits = limits(LinkOptions(**message.body))
+                self._join()
             case "coordinator", Kind.REFUSE:
                 self.is_dismissed = True
                 raise RunFailed(f"The coordinator refused this worker: {message.body.get('reason', 'no reason given')}.")
@@ -148,7 +166,6 @@ class Worker:
             self._session.end()
         if is_new:
             tune(assignment.run.runtime.threads)
-            self._transport.limits = limits(assignment.run.link)
             warm_up(assignment)
         hampered = link_faults(assignment)
         if isinstance(self._transport, FaultyTransport):  # what is late in it stays so

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from decoupled.checkpoint import Checkpoint, StageState
 from decoupled.config import Fault
@@ -80,6 +80,11 @@ class WorkerGroup:
 
     def join(self, peer: str, message: Message, key: str) -> None:
         """A worker asks for a stage; its connection has proven that it has the key."""
+        limits = asdict(self._transport.limits)
+        if message.body.get("limits", limits) != limits:
+            if self.members.refuse(peer):
+                self._transport.send(peer, Message(Kind.LIMITS, body=limits))
+            return
         match message.body:
             case {"address": str(address), "version": str(version), "host": str(host), "pid": int(pid)} if can_be_linked(address):
                 worker = WorkerInfo(peer, address, host[:HOST_MAX], pid, key, as_told(message.body.get("versions")))

@@ -55,7 +55,7 @@ class Transport(Protocol):
     def bytes_received(self) -> int: ...
 
     def bind(self, address: str) -> str:
-        """Opens the inbox for peers that connect; gives the address they can use."""
+        """Opens the inbox for peers that connect, in place of one that is open; gives the address they can use."""
 
     def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
         """Makes the link `peer` to the inbox at `address`, where it is known as `name`. The inbox may be opened later.

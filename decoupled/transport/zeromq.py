@@ -74,6 +74,9 @@ class ZeroMQ:
         except zmq.ZMQError as error:
             watch.close()
             raise _bind_error(address, error) from None
+        if self._inbox is not None:
+            self._close(self._inbox)
+            self._callers.clear()
         self._inbox = inbox
         self._follow(watch)
         return inbox.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -102,11 +105,14 @@ class ZeroMQ:
             self._poller.register(self._zap.socket, zmq.POLLIN)
 
     def disconnect(self, peer: str) -> None:
-        if (link := self._links.pop(peer, None)) is None:
-            return
-        watch = next(watch for watch in self._watches.values() if watch.socket is link)
+        if (link := self._links.pop(peer, None)) is not None:
+            self._outbox.pop(peer, None)
+            self._close(link)
+
+    def _close(self, socket: "zmq.Socket[bytes]") -> None:
+        """Closes an inbox or a link, with its monitor."""
+        watch = next(watch for watch in self._watches.values() if watch.socket is socket)
         del self._watches[watch.monitor]
-        self._outbox.pop(peer, None)
         self._poller.unregister(watch.socket)
         self._poller.unregister(watch.monitor)
         watch.close()

@@ -26,6 +26,7 @@ class Kind(Enum):
     FINISHED = "finished"  # downstream to upstream: no gradient will come any more
     # between a worker and the coordinator
     JOIN = "join"  # here I am, and where my inbox is
+    LIMITS = "limits"  # your links have other limits than the run's: join again by links that have these
     ASSIGN = "assign"  # you are this stage, these are your neighbours, this is the run
     REFUSE = "refuse"  # you cannot take part, and why
     STATE = "state"  # a piece of the state to go on from; comes before the assignment

@@ -185,6 +185,24 @@ def test_a_coordinator_that_ends_early_ends_its_workers_as_ones_that_failed(
         assert sentence in said
 
 
+def test_workers_end_when_their_coordinator_has_been_silent_for_as_long_as_its_run_allows(tmp_path: Path) -> None:
+    """They are told how long when they join; by default they would wait for 30 s."""
+    address = free_address()
+    options = ["--workers", "2", "--set", "link.silence_s=2", "--out", "run"]
+    main = started("coordinator", "--bind", address, *ENDLESS, *options, cwd=tmp_path)
+    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(2)]
+    read_until(main, "loss")
+
+    main.send_signal(signal.SIGSTOP)
+
+    for worker in workers:
+        _, said = worker.communicate(timeout=20)
+        assert is_one_sentence(said)
+        assert "The coordinator has gone" in said
+    main.kill()
+    main.communicate()
+
+
 def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -38,6 +38,7 @@ class Secured:
         self.coordinator = Coordinator(resolve(run, blobs()), self.hub, MemoryStore(), keys=members)
         self.transports: list[ZeroMQ] = []
         self.workers: list[Worker] = []
+        self._joined = 0
 
     def transport(self, keys: Keys) -> ZeroMQ:
         transport = ZeroMQ(keys=keys)
@@ -49,7 +50,8 @@ class Secured:
         for number in numbers:
             self.transports.append(self.transport(self.keys[number]))
             self.workers.append(Worker(self.transports[-1]))
-            self.workers[-1].join(self.address, ANYWHERE, f"worker-{number}", self.public)
+            self._joined += 1
+            self.workers[-1].join(self.address, ANYWHERE, f"worker-{self._joined}", self.public)
 
     def turn(self) -> None:
         self.coordinator.step(0.001)

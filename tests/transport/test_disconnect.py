@@ -1,6 +1,7 @@
 """Links over sockets that are ended on purpose: nothing of them comes any more, and nothing of them is left."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -172,3 +173,22 @@ def test_a_link_may_be_ended_before_there_was_anyone_at_its_other_end(sockets: S
     if ("caller-2", 2) not in until_heard:  # the first may have slipped out while it was being closed
         until_heard += numbers(receive(1, bound, caller))
     assert until_heard[-1] == ("caller-2", 2)
+
+
+@pytest.mark.parametrize("address", ["ipc", "tcp://127.0.0.1:*"])
+def test_an_inbox_that_is_opened_anew_has_the_limits_of_now(sockets: Sockets, address: str) -> None:
+    """The callers of the one before are cut off."""
+    bound, caller, _ = sockets.pair(address, Limits(message_bytes_max=10_000))
+    caller.send("bound", HELLO)
+    receive(1, bound)
+
+    bound.limits = caller.limits = Limits(message_bytes_max=1_000_000)
+    where = bound.bind(f"{sockets.file}-2" if address == "ipc" else address)
+    until_lost("bound", caller, bound)
+    caller.connect("bound-2", where, "caller-2")
+    caller.send("bound-2", Message(Kind.ACTIVATION, tensors=(np.zeros(100_000),)))
+    (large,) = receive(1, bound, caller)
+    bound.send("caller-2", replace(large.message, kind=Kind.GRADIENT))
+
+    assert large.message.tensors[0].nbytes == 800_000
+    assert [arrival.peer for arrival in receive(1, caller, bound)] == ["bound-2"]
