@@ -37,7 +37,7 @@ def test_an_unknown_schedule_is_refused_with_those_there_are(schedules: str) -> 
     with pytest.raises(UsageError) as refused:
         planned(schedules)
 
-    assert str(refused.value) == "There is no schedule 'magic' to compare. Choose among single, lockstep, gpipe, 1f1b, dni."
+    assert all(word in str(refused.value) for word in ("'magic'", "single", "lockstep", "gpipe", "1f1b", "dni"))
 
 
 @pytest.mark.parametrize("schedules", ["", "dni,"])

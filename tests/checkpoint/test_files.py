@@ -61,7 +61,7 @@ def test_the_description_comes_back_and_no_array_more(path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "no.safetensors") == f"There is no file {tmp_path / 'no.safetensors'}."
+    assert str(tmp_path / "no.safetensors") in refusal(tmp_path / "no.safetensors")
 
 
 @pytest.mark.parametrize(

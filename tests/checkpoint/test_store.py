@@ -143,7 +143,9 @@ def test_a_full_disk_costs_a_checkpoint_and_a_warning(folder: Path, number: int,
         kept.finish()
 
     where = folder / "0000000030"
-    assert said == [f"The checkpoint {where} could not be written: No space left on device. Training goes on without it."]
+    (sentence,) = said
+    assert str(where) in sentence
+    assert "No space left on device" in sentence
     assert names(folder) == [OLD, NEW]
     assert is_as_saved(kept.latest(), checkpoint(20))
     kept.save(checkpoint(30))
@@ -162,7 +164,8 @@ def test_a_file_that_the_kernel_does_not_let_grow_leaves_nothing_of_its_checkpoi
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    assert [sentence.split(": ")[-1] for sentence in said] == ["File too large. Training goes on without it."]
+    assert len(said) == 1
+    assert "File too large" in said[0]
     assert names(folder) == [OLD, NEW]
     assert is_as_saved(kept.latest(), checkpoint(20))
 
@@ -178,7 +181,8 @@ def test_too_little_memory_costs_a_checkpoint_and_a_warning(folder: Path, monkey
     kept.save(checkpoint(30))
     kept.finish()
 
-    assert [sentence.split(": ")[-1] for sentence in said] == ["no memory left. Training goes on without it."]
+    assert len(said) == 1
+    assert "no memory left" in said[0]
     assert names(folder) == [OLD, NEW]
 
 

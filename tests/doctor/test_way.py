@@ -24,7 +24,8 @@ def test_the_name_of_the_coordinators_host_must_stand_for_something() -> None:
 def test_an_inbox_that_cannot_be_is_told_of_with_the_address_that_could() -> None:
     assert way.inbox("tcp://10.0.0.2:4000", "", "").state == "ok"
     refused = way.inbox("", "127.0.0.1 cannot be reached.", "10.0.0.2")
-    assert (refused.state, refused.advice) == ("fail", "This host reaches the coordinator from 10.0.0.2: --host 10.0.0.2")
+    assert refused.state == "fail"
+    assert "--host 10.0.0.2" in refused.advice
     assert way.inbox("", "no", "").advice == ""
 
 

@@ -228,32 +228,6 @@ def test_other_hosts_are_let_in_only_on_request(arguments: list[str], tmp_path: 
     assert "add --insecure" in done.stderr
 
 
-@pytest.mark.slow
-def test_hostile_bytes_at_the_door_do_not_disturb_a_run(tmp_path: Path) -> None:
-    address = free_address()
-    host, port = address.removeprefix("tcp://").split(":")
-    main = started("coordinator", "--bind", address, "--hidden", "32,32,32", "--epochs", "200", "--out", "run", cwd=tmp_path)
-    workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
-    read_until(main, "loss")
-
-    import zmq
-
-    for _ in range(20):
-        with socket.create_connection((host, int(port))) as raw:
-            raw.sendall(os.urandom(4096))
-    with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
-        stranger.setsockopt(zmq.LINGER, 500)
-        stranger.connect(address)
-        for frames in ([b""], [os.urandom(100)], [b"\x81\xa4type\xa4join"], [b"x"] * 9):
-            stranger.send_multipart(frames)
-    out, said = main.communicate(timeout=60)
-
-    assert main.returncode == 0, said
-    assert "test accuracy" in out
-    for worker in workers:
-        worker.communicate(timeout=10)
-
-
 def test_scripts_launch_does_the_job(tmp_path: Path) -> None:
     command = [str(ROOT / "scripts" / "launch"), "2", *SMALL, "--out", str(tmp_path / "run")]
     settings = {**environment(), "ADDRESS": free_address(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -121,7 +121,7 @@ def test_a_coordinator_that_waits_is_found_and_goes_on_waiting(tmp_path: Path) -
     assert code == 0, said
     assert found["address"]["seen"] == "localhost is 127.0.0.1"
     assert "waits, with 1 of 4 workers" in found["coordinator"]["seen"]
-    assert found["versions there"]["seen"] == "the same here and there, and in every worker"
+    assert found["versions there"]["state"] == "ok"
     assert found["clocks"]["state"] == "ok"
     assert found["workers"]["seen"].startswith("1 of 1 can be reached from here: stage 0 on ")
     assert line.startswith("2 of 4"), "the guests took no seat"
@@ -272,7 +272,7 @@ def test_a_host_where_no_worker_could_listen_is_told_of(host: str, insecure: boo
 
     assert found["inbox"].state == "fail"
     assert said in found["inbox"].seen
-    assert found["inbox"].advice == "This host reaches the coordinator from 127.0.0.1: --host 127.0.0.1"
+    assert "--host 127.0.0.1" in found["inbox"].advice
 
 
 @pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1:*", "tcp://:5555", "ipc://"])

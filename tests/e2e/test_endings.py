@@ -55,7 +55,8 @@ def test_ctrl_c_says_how_to_go_on_when_there_is_something_to_go_on_from(tmp_path
     _, said = process.communicate(timeout=10)
 
     assert process.returncode == 130
-    assert said == "Interrupted; no process is left. With --resume run it goes on.\n"
+    assert is_one_sentence(said, "Interrupted")
+    assert "--resume run" in said
 
 
 @pytest.mark.parametrize("number", [pytest.param(0, marks=pytest.mark.slow), 3])

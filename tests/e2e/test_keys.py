@@ -119,19 +119,6 @@ def test_a_worker_that_was_killed_joins_again_with_the_same_key_and_two_may_shar
         assert process.returncode == 0
 
 
-@pytest.mark.slow
-def test_a_worker_with_keys_joins_no_coordinator_without(keys: Path, tmp_path: Path) -> None:
-    address = free_address()
-    main = started("coordinator", "--bind", address, *ENDLESS, "--out", "run", cwd=tmp_path)
-    read_until(main, "0 of 4 workers have joined")
-
-    said = first_complaint(*worker(0, address), cwd=tmp_path)
-    main.send_signal(signal.SIGINT)
-
-    assert "or none" in said or "without" in said
-    main.communicate(timeout=10)
-
-
 @pytest.mark.parametrize("arguments", [["coordinator"], ["worker", "--join", "tcp://127.0.0.1:1"]])
 def test_a_folder_that_holds_no_keys_is_one_sentence(arguments: list[str], tmp_path: Path) -> None:
     done = in_process(*arguments, "--keys", "nowhere", cwd=tmp_path)

@@ -110,7 +110,8 @@ def test_a_port_that_is_taken_is_said_before_anything_is_begun(tmp_path: Path) -
         done = in_process("train", "--dashboard", "--dashboard-address", address, "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 2
-    assert done.stderr == f"error: The page cannot be served at {address}: Address already in use. Choose another address.\n"
+    assert is_one_sentence(done.stderr), done.stderr
+    assert f"{address}: Address already in use" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,7 +145,8 @@ def test_a_page_that_others_may_see_is_warned_of(tmp_path: Path) -> None:
     done = decoupled("train", "--epochs", "1", *page, "--out", "run", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "warning: anyone who reaches 0.0.0.0:0 can watch the run.\n"
+    assert is_one_sentence(done.stderr, "warning: "), done.stderr
+    assert "0.0.0.0:0" in done.stderr
 
 
 @pytest.mark.parametrize(

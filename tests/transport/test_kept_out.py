@@ -17,12 +17,14 @@ def test_a_key_that_is_not_known_is_refused_at_once_and_named_in_the_log(sockets
     caller = side.call(keys=unknown)
     caller.send("bound", ACTIVATION)
 
-    with pytest.raises(RunFailed, match=r"refused this process, because it does not know its public key\.$"):
+    with pytest.raises(RunFailed, match="does not know its public key"):
         until(lambda _: False, caller, side.bound)
 
     assert quiet(side.bound) == []
     assert side.bound.bytes_received == 0
-    assert sockets.log == [f"refused 127.0.0.1: its public key {unknown.public} is not known here."]
+    (line,) = sockets.log
+    assert "127.0.0.1" in line
+    assert unknown.public in line
 
 
 def test_a_refusal_that_comes_before_the_call_returns_is_not_missed(sockets: Sockets, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +79,8 @@ def test_a_peer_with_another_key_than_expected_is_not_trusted(sockets: Sockets) 
 
     assert reason.startswith(f"{side.where} breaks off every connection before it stands. Has it another key than is expected")
     assert side.bound.bytes_received == 0
-    assert sockets.log[0] == f"refused a connection to {side.where}: it does not know this side's public key."
+    assert side.where in sockets.log[0]
+    assert "does not know this side's public key" in sockets.log[0]
 
 
 def test_a_side_with_keys_says_nothing_to_one_without(sockets: Sockets) -> None:
