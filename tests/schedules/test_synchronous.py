@@ -2,6 +2,7 @@
 
 import pytest
 
+from decoupled.errors import UsageError
 from decoupled.schedules.actions import Backward, Source
 from decoupled.schedules.catalogue import NAMES, Settings, make
 from decoupled.schedules.events import (
@@ -206,5 +207,5 @@ def test_every_name_makes_a_schedule(name: str) -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'magic'.*dni.*lockstep.*gpipe.*1f1b"):
+    with pytest.raises(UsageError, match=r"'magic'.*dni.*lockstep.*gpipe.*1f1b"):
         make("magic", FIRST, Settings())
