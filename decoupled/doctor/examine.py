@@ -81,7 +81,7 @@ def _steps(coordinator: str, name: str, port: str, host: str, folder: Path | Non
     yield _inbox(coordinator, host, keys, insecure, probes.outward(number) if number else "")
     talk = status_client.ask(coordinator, keys)
     if talk.answer is None:
-        yield way.met(coordinator, talk, probes.door(f"tcp://{number}:{port}" if name else coordinator))
+        yield way.met(coordinator, talk, probes.reach(f"tcp://{number}:{port}" if name else coordinator))
         return
     yield way.met(coordinator, talk, "open")
     yield way.versions(versions(), talk.answer)
@@ -90,8 +90,8 @@ def _steps(coordinator: str, name: str, port: str, host: str, folder: Path | Non
     is_far = number != "" and not ipaddress.ip_address(number).is_loopback
     workers = [worker for worker in talk.answer.workers if worker.address.startswith(f"{scheme}:")]
     with ThreadPoolExecutor(LOOKS) as looks:
-        doors = list(looks.map(lambda worker: probes.door(worker.address), workers))
-    yield way.inboxes(list(zip(workers, doors, strict=True)), is_far)
+        reaches = list(looks.map(lambda worker: probes.reach(worker.address), workers))
+    yield way.inboxes(list(zip(workers, reaches, strict=True)), is_far)
 
 
 def _inbox(coordinator: str, host: str, keys: Keys | None, insecure: bool, outward: str) -> Finding:

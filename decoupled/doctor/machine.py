@@ -12,7 +12,7 @@ MB = 1 << 20
 COORDINATOR_MB, WORKER_MB = 200, 250  # of memory, with layers of the default size
 FILES, FILES_OF_WORKER = 64, 4  # that a coordinator opens by itself, and for each worker
 SOCKET_FILE = "decoupled-12345678/coordinator-1234"  # like the longest that is made in the temp folder
-LITTLE_MB = 500  # of room on a disk
+LITTLE_MB = 500  # free on a disk
 
 
 def versions(found: Mapping[str, str], has_curve: bool) -> Finding:

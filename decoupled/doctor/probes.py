@@ -61,7 +61,7 @@ def folder_problem(folder: Path) -> str:
 
 
 def free(folder: Path) -> int:
-    """Bytes of room on its disk."""
+    """Bytes that are free on its disk."""
     return shutil.disk_usage(_nearest(folder)).free
 
 
@@ -107,7 +107,7 @@ def outward(towards: str = SOMEWHERE) -> str:
     return ""
 
 
-def door(address: str) -> Reach:
+def reach(address: str) -> Reach:
     """How far a connection to that file, or that number and port, comes."""
     family, where = _place(address)
     try:

@@ -1,4 +1,4 @@
-"""The guest: asks a coordinator how things stand, over the very link that a worker would have, and takes no part."""
+"""The status client: asks a coordinator how things stand, over the very link that a worker would have, and takes no part."""
 
 import time
 import uuid
@@ -28,7 +28,7 @@ def ask(coordinator: str, keys: Keys | None, clock_ns: Callable[[], int] = now_n
     with closing(transport):
         try:
             transport.connect(
-                COORDINATOR, coordinator, f"guest-{uuid.uuid4().hex[:12]}", keys.known[0] if keys is not None else ""
+                COORDINATOR, coordinator, f"status-{uuid.uuid4().hex[:12]}", keys.known[0] if keys is not None else ""
             )
             while len(answered) < TRIES and (talk := _once(transport, clock_ns)) is not None:
                 answered.append(talk)

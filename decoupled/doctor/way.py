@@ -14,7 +14,7 @@ SLOW_S = 1.0  # to look a name up
 
 # mute: open, and what is behind it speaks no ZeroMQ
 Reach: TypeAlias = Literal["open", "mute", "shut", "silent", "far"]
-DOORS: dict[Reach, tuple[str, str]] = {
+TROUBLES: dict[Reach, tuple[str, str]] = {
     "mute": (
         "something takes connections there, but it does not speak as a process of decoupled does",
         "Another program has that port, a proxy stands before one that nothing has, or the coordinator is stopped. Compare "
@@ -62,12 +62,12 @@ def inbox(where: str, problem: str, outward: str) -> Finding:
     )
 
 
-def met(address: str, talk: Talk, door: Reach) -> Finding:
-    """Whether the coordinator is there and lets us in; the door was looked at only if it did not answer."""
+def met(address: str, talk: Talk, reach: Reach) -> Finding:
+    """Whether the coordinator is there and lets us in; `reach` counts only if it did not answer."""
     if talk.answer is not None:
         return _stands(address, talk.answer)
-    if door in DOORS:
-        seen, advice = DOORS[door]
+    if reach in TROUBLES:
+        seen, advice = TROUBLES[reach]
         return Finding("coordinator", "fail", f"{address}: {seen}", advice)
     if talk.complaint:
         return Finding("coordinator", "fail", talk.complaint.removesuffix(" Still trying."), _about_keys(talk.complaint))
@@ -131,15 +131,15 @@ def clocks(ahead_ns: int, trip_ns: int) -> Finding:
     return judged("clocks", seen, (abs(ahead_ms) - doubt_ms > SKEW_MS, "warn", advice))
 
 
-def inboxes(doors: Sequence[tuple[WorkerStatus, Reach]], is_far: bool) -> Finding:
+def inboxes(workers: Sequence[tuple[WorkerStatus, Reach]], is_far: bool) -> Finding:
     """Whether the workers that have joined can be reached from here, as a worker here would have to reach the next one.
 
     `is_far` says that the coordinator was not called by a loopback address.
     """
-    if not doors:
+    if not workers:
         return Finding("workers", "ok", "none has joined yet; ask again when some have")
-    missed = [(worker, door) for worker, door in doors if door != "open"]
-    told = "; ".join(f"stage {w.stage} on {w.host} at {w.address}: {DOORS[door][0]}" for w, door in missed)
+    missed = [(worker, reach) for worker, reach in workers if reach != "open"]
+    told = "; ".join(f"stage {w.stage} on {w.host} at {w.address}: {TROUBLES[reach][0]}" for w, reach in missed)
     hidden = is_far and any(is_loopback(worker.address) for worker, _ in missed)
     loopback = "127.0.0.1 is each host's own. Start that worker with --host and its host's address on the network."
     advice = (
@@ -148,7 +148,7 @@ def inboxes(doors: Sequence[tuple[WorkerStatus, Reach]], is_far: bool) -> Findin
     )
     return judged(
         "workers",
-        told or f"{len(doors)} of {len(doors)} can be reached from here: {_by_host([worker for worker, _ in doors])}",
+        told or f"{len(workers)} of {len(workers)} can be reached from here: {_by_host([worker for worker, _ in workers])}",
         (hidden, "fail", loopback),
         (bool(missed), "fail", advice),
     )

@@ -1,6 +1,6 @@
-"""Enquiries: a guest, who has no stage and wants none, asks the coordinator how things stand, and is told.
+"""Status: a client that has no stage and wants none asks the coordinator how things stand, and is told.
 
-An answer names no run, peer or key, so a guest learns nothing by which it could pass for one who takes part.
+An answer names no run, peer or key, so a client learns nothing by which it could pass for one that takes part.
 """
 
 import platform
@@ -14,7 +14,7 @@ from decoupled.transport.address import can_be_linked
 from decoupled.transport.interface import Transport
 from decoupled.wire.messages import Kind, Message
 
-ANSWERS_MAX = 16  # to one guest; they fit its link's queue, so one that asks on and does not listen fills no memory
+ANSWERS_MAX = 16  # to one client; they fit its link's queue, so one that asks on and does not listen fills no memory
 WORKERS_MAX = 256  # that are told of
 TEXT_MAX = 120  # letters of a host's name or an address
 
@@ -55,14 +55,14 @@ class Answer:
 
 
 class StatusService:
-    """Answers guests, each so many times while its link stands."""
+    """Answers clients, each so many times while its link stands."""
 
     def __init__(self, transport: Transport, group: WorkerGroup) -> None:
         self._transport, self._group = transport, group
-        self._answered: dict[str, int] = {}  # by guest that is still linked
+        self._answered: dict[str, int] = {}  # by client that is still linked
 
     def ask(self, peer: str, at_ns: int) -> None:
-        """A guest asks; it is `at_ns` by this process's clock."""
+        """A client asks; it is `at_ns` by this process's clock."""
         times = self._answered.get(peer, 0)
         if times < ANSWERS_MAX:
             self._answered[peer] = times + 1

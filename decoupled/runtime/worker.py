@@ -61,8 +61,8 @@ class Worker:
     def join(self, coordinator: str, inbox: str, name: str, key: str = "") -> None:
         """Opens the inbox at `inbox` and tells the coordinator, which has the public key `key` and may start later.
 
-        The limits of links are the run's, which only the coordinator knows. It seats a worker whose own are the same, and
-        tells them to any other, which then joins again by another inbox and link; sockets keep the limits they were made with.
+        Only the coordinator knows the limits of the run's links. It gives a stage to a worker whose own are the same, and tells
+        any other, which then joins again by another inbox and link: sockets keep the limits that they were made with.
         """
         self._meeting = coordinator, inbox, name, key
         self._join()

@@ -1,4 +1,4 @@
-"""The sockets room: carries messages between named peers, over ZeroMQ or within one process.
+"""Transports: carry messages by named links, over ZeroMQ or within one process.
 
 May know: the wire, sockets and their limits.
 Must never know: the maths, the schedules, or what a message means. A send never blocks; what a full queue refuses waits

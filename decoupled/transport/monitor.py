@@ -1,4 +1,4 @@
-"""Watches: what libzmq's monitors tell of an inbox and of links, their handshakes and the connections that broke."""
+"""Socket monitors: what libzmq reports of an inbox and of links, their handshakes and the connections that broke."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -16,22 +16,22 @@ REASONS = {
 
 
 class SocketMonitor:
-    """The monitor of a socket. It begins before the socket is bound or connected, or the first news could be missed."""
+    """The monitor of a socket. It begins before the socket is bound or connected, or the first events could be missed."""
 
     def __init__(self, socket: "zmq.Socket[bytes]", events: int) -> None:
-        self.socket, self.monitor = socket, socket.get_monitor_socket(events)
+        self.socket, self.events = socket, socket.get_monitor_socket(events)
 
     def close(self) -> None:
         """Closes the socket, with all that waits in it, and its monitor."""
-        self.socket.disable_monitor()  # first, or libzmq would wait for somebody to take its news
-        self.monitor.close(linger=0)
+        self.socket.disable_monitor()  # first, or libzmq would wait for somebody to take its events
+        self.events.close(linger=0)
         self.socket.close(linger=0)
 
-    def _news(self) -> Iterator[tuple[int, int]]:
+    def _new_events(self) -> Iterator[tuple[int, int]]:
         """What has happened since the last look, and the value that came with it."""
         with contextlib.suppress(zmq.Again):
             while True:
-                message = recv_monitor_message(self.monitor, zmq.DONTWAIT)
+                message = recv_monitor_message(self.events, zmq.DONTWAIT)
                 yield int(message["event"]), int(message["value"])
 
 
@@ -46,7 +46,7 @@ class InboxMonitor(SocketMonitor):
     def broken(self) -> int:
         """How many connections have broken since the last look. libzmq does not say whose."""
         broken = 0
-        for event, value in self._news():
+        for event, value in self._new_events():
             if event == zmq.EVENT_DISCONNECTED:
                 broken += 1
             elif self._log is not None:
@@ -68,7 +68,7 @@ class LinkMonitor(SocketMonitor):
     def lost(self) -> bool:
         """Whether the link has broken since the last look. Raises RunFailed when the other side refuses it."""
         is_lost = False
-        for event, value in self._news():
+        for event, value in self._new_events():
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._stands = self._has_stood = True
             elif event == zmq.EVENT_DISCONNECTED:

@@ -1,8 +1,8 @@
-"""The door: who may come in at an inbox that has keys, and a word in the log about those who may not.
+"""Authentication: who may connect to an inbox that has keys, and a line in the log about those who may not.
 
-libzmq asks the door about each caller (by its authentication protocol, ZAP, RFC 27) once the caller has proven that it has
-the secret key to its public one, and that it knows this side's public key. Until the door has been told whom to admit it
-does not answer, so that an upstream which was assigned sooner waits instead of being turned away.
+libzmq asks here about each caller (by its authentication protocol, ZAP, RFC 27) once the caller has proven that it has
+the secret key to its public one, and that it knows this side's public key. Until it is known whom to admit there
+is no answer, so that an upstream which was assigned sooner waits instead of being turned away.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from zmq.utils import z85
 
 ADDRESS = "inproc://zeromq.zap.01"  # where libzmq asks; an inbox that is bound before it lets everyone in
 DOMAIN = "decoupled"
-BURST = 64  # callers who are answered before messages get their turn
+BURST = 64  # callers that are answered before messages get their turn
 
 
 class ZapAuthenticator:

@@ -1,7 +1,7 @@
 """ZeroMQ links: one ROUTER inbox per process, and one DEALER for each peer it connects to.
 
-A connecting side chooses the name it is known by (its routing id), so a name is all that is needed to answer. Sockets
-are watched for lost connections through libzmq's monitors; heartbeats run in its own thread. With keys every connection is
+A connecting side chooses the name it is known by (its routing id), so a name is all that is needed to answer. Lost
+connections are told by libzmq's monitors; heartbeats run in its own thread. With keys every connection is
 encrypted and both its ends are authenticated (CURVE), and none comes about without.
 """
 
@@ -50,7 +50,7 @@ class ZeroMQ:
         self._zap = ZapAuthenticator(self._context, self._log.add) if keys is not None else None
         self._inbox: zmq.Socket[bytes] | None = None
         self._links: dict[str, zmq.Socket[bytes]] = {}
-        self._watches: dict[zmq.Socket[bytes], InboxMonitor | LinkMonitor] = {}  # by the monitor socket
+        self._monitors: dict[zmq.Socket[bytes], InboxMonitor | LinkMonitor] = {}  # by the socket that has their events
         self._callers: set[str] = set()  # peers that have written to the inbox
         self._ended: dict[str, None] = {}  # the last callers that have gone; libzmq may connect them again under their names
         self._unexplained = 0  # connections to the inbox that broke, by a caller not found yet
@@ -68,17 +68,17 @@ class ZeroMQ:
             inbox.setsockopt(zmq.CURVE_SERVER, 1)
             inbox.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
             inbox.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
-        watch = InboxMonitor(inbox, self._log.add if self._keys is not None else None)
+        monitor = InboxMonitor(inbox, self._log.add if self._keys is not None else None)
         try:
             inbox.bind(address)
         except zmq.ZMQError as error:
-            watch.close()
+            monitor.close()
             raise _bind_error(address, error) from None
         if self._inbox is not None:
             self._close(self._inbox)
             self._callers.clear()
         self._inbox = inbox
-        self._follow(watch)
+        self._follow(monitor)
         return inbox.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
@@ -89,15 +89,15 @@ class ZeroMQ:
             link.setsockopt_string(zmq.CURVE_PUBLICKEY, self._keys.public)
             link.setsockopt_string(zmq.CURVE_SECRETKEY, self._keys.secret)
             link.setsockopt_string(zmq.CURVE_SERVERKEY, key)
-        watch = LinkMonitor(link, peer, address, self._keys is not None, self._log.add)
+        monitor = LinkMonitor(link, peer, address, self._keys is not None, self._log.add)
         try:
             link.connect(address)
         except zmq.ZMQError as error:
-            watch.close()
+            monitor.close()
             raise UsageError(f"Cannot connect to {address}: {error.strerror}. Give an address like tcp://HOST:PORT.") from None
         self.disconnect(peer)
         self._links[peer] = link
-        self._follow(watch)
+        self._follow(monitor)
 
     def admit(self, keys: Iterable[str]) -> None:
         if self._zap is not None:
@@ -111,11 +111,11 @@ class ZeroMQ:
 
     def _close(self, socket: "zmq.Socket[bytes]") -> None:
         """Closes an inbox or a link, with its monitor."""
-        watch = next(watch for watch in self._watches.values() if watch.socket is socket)
-        del self._watches[watch.monitor]
-        self._poller.unregister(watch.socket)
-        self._poller.unregister(watch.monitor)
-        watch.close()
+        monitor = next(monitor for monitor in self._monitors.values() if monitor.socket is socket)
+        del self._monitors[monitor.events]
+        self._poller.unregister(monitor.socket)
+        self._poller.unregister(monitor.events)
+        monitor.close()
 
     def _end(self, peer: str) -> None:
         """Ends a link that broke. libzmq would make the connection anew, and what came by it would seem to be the old one's."""
@@ -147,8 +147,8 @@ class ZeroMQ:
         arrivals: list[Arrival] = []
         lost: list[str] = []
         for socket, _ in self._poller.poll(round(timeout_s * 1000)):
-            if socket in self._watches:
-                lost += self._lost(self._watches[socket])
+            if socket in self._monitors:
+                lost += self._lost(self._monitors[socket])
             elif self._zap is not None and socket is self._zap.socket:
                 self._zap.answer()
             else:
@@ -182,10 +182,10 @@ class ZeroMQ:
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, int(self.limits.silence_s * 1000))
         return socket
 
-    def _follow(self, watch: InboxMonitor | LinkMonitor) -> None:
-        self._watches[watch.monitor] = watch
-        self._poller.register(watch.socket, zmq.POLLIN)
-        self._poller.register(watch.monitor, zmq.POLLIN)
+    def _follow(self, monitor: InboxMonitor | LinkMonitor) -> None:
+        self._monitors[monitor.events] = monitor
+        self._poller.register(monitor.socket, zmq.POLLIN)
+        self._poller.register(monitor.events, zmq.POLLIN)
 
     def _try(self, peer: str, frames: list[Frame]) -> bool:
         """Sends now, or drops what is for a peer that has gone, and gives True; or False when the queue is full."""
@@ -237,7 +237,7 @@ class ZeroMQ:
                 if peer is None:
                     self._callers.add(sender)
                 if message.kind is not Kind.PING:  # which the transports exchange among themselves
-                    key = str(parts[0].get("User-Id")) if peer is None and self._keys is not None else ""  # from the door
+                    key = str(parts[0].get("User-Id")) if peer is None and self._keys is not None else ""  # as ZAP found it
                     arrivals.append(Received(sender, message, key))
         return arrivals
 
@@ -248,11 +248,11 @@ class ZeroMQ:
             raise WireError(f"a stranger that calls itself {name}.")
         return name
 
-    def _lost(self, watch: InboxMonitor | LinkMonitor) -> list[str]:
+    def _lost(self, monitor: InboxMonitor | LinkMonitor) -> list[str]:
         """The peer that a lost connection cut off, if this side connected to it; callers are left to `_gone`."""
-        if isinstance(watch, LinkMonitor):
-            return [watch.peer] if watch.lost() else []
-        if broken := watch.broken():
+        if isinstance(monitor, LinkMonitor):
+            return [monitor.peer] if monitor.lost() else []
+        if broken := monitor.broken():
             self._unexplained += broken
             self._search_at, self._search_until = 0.0, time.monotonic() + SEARCH_S
         return []
@@ -261,7 +261,7 @@ class ZeroMQ:
         """The callers that lost connections cut off.
 
         libzmq does not say which caller it was. One that has gone cannot be routed to, but only some moments after the
-        news, so the search goes on until every lost connection is explained or must have been a stranger's.
+        event, so the search goes on until every lost connection is explained or must have been a stranger's.
         """
         now = time.monotonic()
         if not self._unexplained or now < self._search_at:

@@ -40,7 +40,7 @@ class Kind(Enum):
     FAILED = "failed"  # the worker cannot go on, and why
     FAULT = "fault"  # do that to yourself, on purpose
     STOP = "stop"  # the run is over, or else you are dismissed from it, and why
-    # between a guest, who takes no part, and the coordinator
+    # between a status client, which takes no part, and the coordinator
     ASK = "ask"  # how do things stand?
     ANSWER = "answer"  # who is here, of what versions, and what time it is
     # between any two

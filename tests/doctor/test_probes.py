@@ -1,4 +1,4 @@
-"""What is measured of this very machine, and of doors of every kind."""
+"""What is measured of this very machine, and of addresses of every kind."""
 
 import os
 import socket
@@ -23,19 +23,19 @@ def test_a_port_in_use_is_found_with_its_holder() -> None:
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:*", "ipc"])
-def test_an_inbox_is_an_open_door(address: str, tmp_path: Path) -> None:
+def test_an_inbox_can_be_reached(address: str, tmp_path: Path) -> None:
     with closing(ZeroMQ()) as transport:
         where = transport.bind(address if address != "ipc" else f"ipc://{tmp_path}/inbox")
 
-        assert probes.door(where) == "open"
-    assert probes.door(where) == "shut"
+        assert probes.reach(where) == "open"
+    assert probes.reach(where) == "shut"
 
 
 def test_what_says_nothing_or_something_else_is_mute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "CONNECT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
-        assert probes.door(where) == "mute"
+        assert probes.reach(where) == "mute"
 
 
 def test_what_swallows_connections_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_what_swallows_connections_is_silent(monkeypatch: pytest.MonkeyPatch) ->
             caller.setblocking(False)
             caller.connect_ex(listener.getsockname())
 
-        assert probes.door(f"tcp://127.0.0.1:{listener.getsockname()[1]}") == "silent"
+        assert probes.reach(f"tcp://127.0.0.1:{listener.getsockname()[1]}") == "silent"
 
 
 def test_where_no_temporary_file_can_be_made_its_folder_has_a_name_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,8 +60,8 @@ def test_where_no_temporary_file_can_be_made_its_folder_has_a_name_all_the_same(
     assert probes.temp_folder() == "/missing"
 
 
-def test_a_door_that_cannot_be_gone_to_is_far() -> None:
-    assert probes.door("tcp://255.255.255.255:5555") == "far"
+def test_an_address_without_a_route_is_far() -> None:
+    assert probes.reach("tcp://255.255.255.255:5555") == "far"
 
 
 def test_folders_are_tried(tmp_path: Path) -> None:

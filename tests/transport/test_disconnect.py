@@ -140,7 +140,7 @@ def test_the_other_links_go_on(sockets: Sockets) -> None:
     assert numbers(receive(1, caller, other)) == [("other", 4)]
 
 
-def test_fifty_links_one_after_another_leave_no_files_threads_or_news_behind(sockets: Sockets) -> None:
+def test_fifty_links_one_after_another_leave_no_files_threads_or_events_behind(sockets: Sockets) -> None:
     bound, caller, where = sockets.pair()
     caller.send("bound", HELLO)
     receive(1, bound)
