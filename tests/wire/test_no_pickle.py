@@ -56,7 +56,8 @@ def test_the_search_finds_what_it_looks_for(source: str) -> None:
 
 
 def test_no_module_unpickles_or_runs_what_it_reads() -> None:
-    found = {str(file): names for file in FILES if (names := list(unsafe(file.read_text())))}
+    """But one, which runs the files that the user started this process with, and nothing that comes from elsewhere."""
+    found = {file.name: set(names) for file in FILES if (names := list(unsafe(file.read_text())))}
 
     assert len(FILES) > 20
-    assert found == {}
+    assert found == {"user_code.py": {"exec", "compile", "importlib.import_module"}}
