@@ -29,7 +29,12 @@ Code = Annotated[
 
 
 def run_options(
-    data: Annotated[str | None, typer.Option(help="digits (the default), addition, mnist, or the path of an .npz file.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits (the default), addition, mnist, the path of an .npz file, or my_data.py:make.")
+    ] = None,
+    data_args: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the data, such as bits=10. Repeatable.")
+    ] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
     ] = None,
@@ -90,7 +95,7 @@ def run_options(
     sections = {
         "dni": _given(overflow=overflow),
         "dataset": _given(directory=data_dir),
-        "args": {"head": assignments(head_args or [])},
+        "args": {"data": assignments(data_args or []), "head": assignments(head_args or [])},
         "supervision": _given(on_failure=on_failure, stall_timeout_s=stall_timeout),
     }
     values = merged(base or {}, from_toml(config) if config is not None else {})

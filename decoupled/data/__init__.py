@@ -30,25 +30,19 @@ def load(
 ) -> DataSource:
     """The data of that name, in that .npz file, or of these arrays (x_train, y_train, x_test, y_test); a source is itself.
 
-    A reference names a function that gives such a mapping or a source; `options` are its arguments. `directory` is where
-    mnist is looked for; `bits` is the width of the numbers in addition; `task` is what the targets are for (None: guessed
-    from them). Raises UsageError when there is no such dataset or it is malformed.
+    A reference names a function that gives such a mapping or a source. `options` are arguments of what is named; `directory`
+    is where mnist is looked for, `bits` the width of the numbers in addition, where the options do not say it. `task` is what
+    the targets are for (None: guessed from them). Raises UsageError when there is no such dataset or it is malformed.
     """
     if isinstance(data, Mapping):
         return from_mapping(data, "arrays", task)
     if not isinstance(data, str):
         return checked(data)
-    match data:
-        case "digits":
-            return digits()
-        case "addition":
-            return addition(bits)
-        case "mnist":
-            return mnist(directory)
-        case _ if user_code.is_reference(data):
-            made = DATA.make(data, options=options or {})
-            return from_mapping(made, data, task) if isinstance(made, Mapping) else made
-        case _ if data.endswith(".npz"):
-            return from_npz(Path(data), task)
-        case _:
-            raise UsageError(f"There is no dataset {data!r}. Choose {', '.join(NAMES)}, or give the path of an .npz file.")
+    if data.endswith(".npz"):
+        return from_npz(Path(data), task)
+    if data not in NAMES and not user_code.is_reference(data):
+        choices = f"Choose {', '.join(NAMES)}, or give the path of an .npz file, or a reference such as my_data.py:make"
+        raise UsageError(f"There is no dataset {data!r}. {choices}.")
+    usual: dict[str, dict[str, Any]] = {"addition": {"bits": bits}, "mnist": {"directory": directory}}
+    made = DATA.make(data, options=usual.get(data, {}) | dict(options or {}))
+    return from_mapping(made, data, task) if isinstance(made, Mapping) else checked(made)

@@ -1,12 +1,13 @@
 """A source of a user's own: what is trained from batches is what is trained from the same arrays."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from decoupled import data
+from decoupled import data, user_code
 from decoupled.config import Run
 from decoupled.data.source import Batch
 from decoupled.errors import RunFailed, UsageError
@@ -81,3 +82,54 @@ def test_a_source_that_lacks_something_is_told_what() -> None:
 
     with pytest.raises(UsageError, match="fingerprint"):
         data.load(Less())  # type: ignore[arg-type]
+
+
+CODE = """
+import numpy as np
+
+def arrays(samples: int = 30):
+    x = np.arange(samples * 4.0).reshape(samples, 2, 2)
+    return {"x_train": x, "y_train": np.arange(samples) % 3, "x_test": x[:6], "y_test": np.arange(6) % 3}
+
+class Nothing:
+    pass
+
+def own():
+    from tests.runtime.test_sources import Own
+    return Own()
+"""
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "my_data.py"
+    path.write_text(CODE)
+    monkeypatch.setattr(user_code, "_named", {})
+    user_code.allow(str(path))
+    return path
+
+
+def test_a_function_of_the_users_gives_arrays_or_a_source(code: Path) -> None:
+    assert data.load(f"{code}:arrays", options={"samples": 12}).samples == 12
+    assert data.load(f"{code}:arrays").x == ArraySpec("float64", (2, 2))
+    assert data.load(f"{code}:own").name == "own"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("arrays", {"samples": "many"}, "samples"),
+        ("arrays", {"size": 3}, "no option size"),
+        ("Nothing", {}, "fingerprint"),
+        ("others", {}, "others"),
+    ],
+)
+def test_what_a_users_function_cannot_give_is_refused(code: Path, name: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        data.load(f"{code}:{name}", options=options)
+
+
+def test_named_data_take_options_too() -> None:
+    assert data.load("addition", bits=4, options={"bits": 3}).outputs == 3
+    with pytest.raises(UsageError, match="no option bits"):
+        data.load("digits", options={"bits": 3})
