@@ -12,7 +12,7 @@ import pytest
 
 from decoupled.plots import Moment, Point, bars, curves, learning, timeline
 from decoupled.plots.charts import looks, number
-from decoupled.plots.timeline import KIND_COLOURS, window
+from decoupled.plots.timeline import window
 from decoupled.telemetry.spans import KINDS, Rows
 
 MS = 1_000_000  # ns
@@ -99,10 +99,6 @@ def test_a_short_run_with_evaluations_everywhere_is_shown_all_the_same() -> None
     (seen,) = window([stage(3, 10, evaluates={0: 1, 1: 1, 2: 1})], 40 * MS)
 
     assert len(seen)
-
-
-def test_every_kind_has_a_colour() -> None:
-    assert set(KINDS) <= set(KIND_COLOURS)
 
 
 @pytest.mark.parametrize("log_x", [False, True])

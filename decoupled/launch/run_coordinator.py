@@ -11,7 +11,7 @@ from decoupled.config import Fault
 from decoupled.errors import RunFailed
 from decoupled.launch.interface import Workers
 from decoupled.runtime.coordinator import Coordinator
-from decoupled.runtime.feed_link import FIRST
+from decoupled.runtime.feed_link import FEED
 from decoupled.runtime.process import limits
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun
@@ -48,7 +48,7 @@ def run_coordinator(
         stack.callback(store.finish)
         stack.enter_context(workers)
         keys = workers.keys
-        transport = ZeroMQ(limits(run.link), keys, LOG.warning, own=(FIRST,))
+        transport = ZeroMQ(limits(run.link), keys, LOG.warning, own=(FEED,))
         stack.callback(transport.close)
         where = transport.bind(workers.address)
         members = (keys.public, *keys.known) if keys is not None else ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from decoupled.plots.paper import Files, drawing, panels, save
-from decoupled.telemetry.spans import KINDS, Rows
+from decoupled.telemetry.spans import SPAN_KINDS, Rows, SpanKind
 from decoupled.telemetry.trace import absence, of_kind, slices
 
 if TYPE_CHECKING:
@@ -20,28 +20,6 @@ Timed: TypeAlias = tuple[str, Sequence[Rows]]  # a run's name and its stages' sp
 STEPS_SHOWN = 4  # of lockstep
 NS_PER_MS = 1e6
 
-KIND_COLOURS = {  # those of the terminal's timeline, from the palette of Okabe and Ito, which colour-blind readers can tell
-    "forward": "#0072B2",
-    "backward": "#009E73",
-    "synthetic": "#CC79A7",
-    "update": "#56B4E9",
-    "refine": "#E69F00",
-    "evaluate": "#B5A642",
-    "send": "#8A8A8A",
-    "evict": "#D55E00",
-    "drop": "#D55E00",
-    "snapshot": "#8A8A8A",
-    "endfeed": "#8A8A8A",
-    "absent": "#000000",
-}
-KIND_NAMES = {
-    "backward": "backward, true gradient",
-    "synthetic": "backward, synthetic gradient",
-    "refine": "refine head",
-    "evict": "give up",
-    "endfeed": "end of feed",
-    "absent": "no worker",
-}
 WAITING = "#ECEFF1"
 
 
@@ -55,7 +33,7 @@ def timeline(runs: Sequence[Timed], stem: Path, span_ms: float | None = None) ->
     with drawing():
         stages = [len(spans) for _, spans in runs]
         figure, drawn = panels(0.9 + sum(0.5 + 0.3 * rows for rows in stages), rows=stages)
-        shown: set[str] = set()
+        shown: set[SpanKind] = set()
         for axes, (name, spans) in zip(drawn, runs, strict=True):
             shown |= _panel(axes, name, window(spans, span_ns))
         drawn[-1].set(xlabel="milliseconds", xlim=(0, span_ns / NS_PER_MS))
@@ -99,21 +77,22 @@ def _absence_ns(runs: Sequence[Timed]) -> int:
     return max((round(1.5 * (to - since)) for since, to in absences), default=0)
 
 
-def _panel(axes: "Axes", name: str, spans: Sequence[Rows]) -> set[str]:
+def _panel(axes: "Axes", name: str, spans: Sequence[Rows]) -> set[SpanKind]:
     """Draws one run; gives the kinds of spans that are in it."""
     from matplotlib.patches import PathPatch
 
     axes.barh(range(len(spans)), [1], height=0.8, color=WAITING, transform=axes.get_yaxis_transform())
-    shown = {KINDS[kind] for rows in spans for kind in np.unique(rows[:, 0])}
-    for kind in sorted(shown, key=list(KIND_COLOURS).index):  # in one order, for the same file every time
-        outline = _boxes([of_kind(rows, kind) for rows in spans])
-        axes.add_patch(PathPatch(outline, facecolor=KIND_COLOURS[kind], edgecolor="white", linewidth=0.3))
+    present = {int(number) for rows in spans for number in np.unique(rows[:, 0])}
+    shown = [kind for number, kind in enumerate(SPAN_KINDS) if number in present]  # in one order, for the same file every time
+    for kind in shown:
+        outline = _boxes([of_kind(rows, kind.name) for rows in spans])
+        axes.add_patch(PathPatch(outline, facecolor=kind.colour, edgecolor="white", linewidth=0.3))
     axes.set_yticks(range(len(spans)), [f"stage {stage}" for stage in range(len(spans))])
     axes.set_ylim(len(spans) - 0.5, -0.5)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(f"{name}: {_tally([len(of_kind(rows, 'update')) for rows in spans])}")
-    return shown
+    return set(shown)
 
 
 def _tally(updates: Sequence[int]) -> str:
@@ -135,11 +114,10 @@ def _boxes(spans: Sequence[Rows]) -> "Outline":
     return Outline(corners, np.tile(codes, len(middle)))
 
 
-def _kinds_legend(figure: "Figure", shown: set[str]) -> None:
+def _kinds_legend(figure: "Figure", shown: set[SpanKind]) -> None:
     from matplotlib.patches import Patch
 
-    kinds = [kind for kind in KIND_COLOURS if kind in shown]
-    patches = [Patch(color=KIND_COLOURS[kind], label=KIND_NAMES.get(kind, kind)) for kind in kinds]
+    patches = [Patch(color=kind.colour, label=kind.label or kind.name) for kind in SPAN_KINDS if kind in shown]
     patches.append(Patch(color=WAITING, label="waiting"))
     columns = len(patches) if len(patches) <= 6 else 4  # six fill the width
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, handlelength=1.2, columnspacing=1.4)

@@ -139,16 +139,6 @@ class Assignment:
         )
 
 
-def upstream_name(attempt_id: str, generation: int, link: int) -> str:
-    """The name by which a stage, or the coordinator that feeds, is known to the next one; each link has its own."""
-    return f"{upstream_prefix(attempt_id)}{generation}-{link}"
-
-
-def upstream_prefix(attempt_id: str) -> str:
-    """What the names of all upstream stages begin with. Strangers cannot guess it."""
-    return f"upstream-{attempt_id}-"
-
-
 def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: str | None = None) -> Assignment:
     """The first assignment of one stage of a resolved run."""
     return Assignment(

@@ -10,7 +10,6 @@ from operator import index
 from decoupled.checkpoint import Checkpoint
 from decoupled.runtime.checkpoints import CheckpointCoordinator, RunState, Storing
 from decoupled.runtime.chunks import announced_bytes
-from decoupled.runtime.feed_link import FIRST
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun
 from decoupled.runtime.sizes import state_bytes_max
@@ -101,14 +100,15 @@ class Coordinator:
         stage = self.group.members.stage_of(peer)
         if stage is not None:
             self.group.disconnected(stage)
-        elif peer == FIRST:
+        elif peer == self.group.attempt.feed_link.peer:
             self.group.feed_link_broke()
         else:
             self.group.members.disconnected(peer)
             self._status.left(peer)
 
     def _receive(self, peer: str, message: Message, key: str) -> None:
-        stage = 0 if peer == FIRST else self.group.members.stage_of(peer)
+        is_feed = peer == self.group.attempt.feed_link.peer
+        stage = 0 if is_feed else self.group.members.stage_of(peer)
         if stage is None:
             if message.kind is Kind.JOIN:
                 self.group.join(peer, message, key)
@@ -116,7 +116,7 @@ class Coordinator:
                 self._status.ask(peer, round(self._clock() * 1e9))
         elif message.run == self.group.attempt.attempt_id:
             try:
-                if peer == FIRST:
+                if is_feed:
                     self.group.attempt.feed_link.receive(message)
                 else:
                     self._hear(stage, message)

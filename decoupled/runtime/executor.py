@@ -1,24 +1,27 @@
-"""The performer: carries out a schedule's actions on a stage, and says what is to be sent because of them.
+"""The executor: carries out a schedule's actions on a stage, and says what is to be sent because of them.
 
-It holds what the schedule only names: arrived activations, the stash of passes, returned gradients. No sockets, no clock.
+Its records hold what the schedule only names: inputs, passes, returned gradients, outputs that wait. No sockets, no clock.
 """
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from decoupled.nn.scores import sums
 from decoupled.nn.stage import Pass, Stage
 from decoupled.runtime.chunks import into_chunks
+from decoupled.runtime.records import Record
 from decoupled.schedules.actions import (
     Action,
+    Answer,
     Backward,
     Drop,
     EndFeed,
     Evaluate,
     Evict,
+    Fence,
     Forward,
     Refine,
     Send,
+    Skip,
     Snapshot,
     Source,
     Update,
@@ -34,28 +37,7 @@ UPSTREAM, DOWNSTREAM, COORDINATOR = "upstream", "downstream", "coordinator"
 
 Outgoing: TypeAlias = tuple[str, Message]
 
-CREDIT = Message(Kind.CREDIT)  # what was taken from the inbox leaves room for one
 TRAINED = "trained"  # among a stage's arrays: first and last number of each stretch of microbatches it trained on
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrived:
-    """A microbatch in the inbox."""
-
-    x: Tensors
-    targets: Tensors
-    ends_minibatch: bool
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """A microbatch between its forward pass and the end of its use."""
-
-    passed: Pass
-    targets: Tensors
-    version: int  # of the forward pass
-    gradients: Tensors | None = None  # of the outputs: the loss's, or the returned ones
-    is_used: bool = False  # the gradients, for a backward pass or to refine
 
 
 class StageExecutor:
@@ -64,28 +46,22 @@ class StageExecutor:
     def __init__(self, stage: Stage, place: Place, counters: Counters, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
         self.stage, self.counters, self._message_bytes_max = stage, counters, message_bytes_max
         self._place = place
-        self._arrived: dict[int, Arrived] = {}
-        self._held: dict[int, Held] = {}
-        self._unsent: dict[int, Outgoing] = {}  # outputs that wait for room downstream
+        self.records: dict[int, Record] = {}  # in flight, in the order they came
         self._samples = 0  # in the backward passes since the update
         self.trained = Ranges()  # microbatches that the weights have learnt from
 
-    def accept(self, microbatch: int, x: Tensors, targets: Tensors, ends_minibatch: bool = True) -> None:
-        """Puts activations and their targets into the inbox."""
-        self._arrived[microbatch] = Arrived(x, targets, ends_minibatch)
-
     def accept_gradients(self, microbatch: int, gradients: Tensors) -> bool:
         """Keeps returned gradients if their microbatch still waits for some; says whether it does."""
-        held = self._held.get(microbatch)
-        if held is None or held.gradients is not None or not self._are_those_of(gradients, held.passed.outputs):
+        record = self.records.get(microbatch)
+        if record is None or record.gradients is not None or not self._are_those_of(gradients, record.passed):
             self.counters.unmatched_gradients += 1
             return False
-        held.gradients = gradients
+        record.gradients = gradients
         return True
 
-    def _are_those_of(self, gradients: Tensors, outputs: Tensors) -> bool:
-        like = self.stage.outputs.differentiable(outputs)
-        return [(one.shape, one.dtype) for one in gradients] == [(one.shape, one.dtype) for one in like]
+    def _are_those_of(self, gradients: Tensors, passed: Pass | None) -> bool:
+        like = self.stage.outputs.differentiable(passed.outputs) if passed is not None else None
+        return like is not None and [(g.shape, g.dtype) for g in gradients] == [(one.shape, one.dtype) for one in like]
 
     def restore(self, arrays: dict[str, Array]) -> None:
         """Goes on from what `state` gave. Raises ValueError when it is not that of such a stage."""
@@ -101,111 +77,135 @@ class StageExecutor:
         arrays = self.stage.model_state() | {TRAINED: self.trained.to_array()}
         return into_chunks(Kind.RESULT, arrays, {}, message_bytes_max=self._message_bytes_max)
 
-    def holds(self, microbatch: int) -> bool:
-        """Whether the microbatch's forward pass is still needed."""
-        return microbatch in self._held
+    @property
+    def stash(self) -> int:
+        """How many microbatches wait for a gradient, or for the end of their use."""
+        return sum(record.passed is not None for record in self.records.values())
 
     def perform(self, action: Action) -> list[Outgoing]:
         """Does what the schedule decided; gives the messages that follow from it."""
-        outgoing = self._perform(action)
-        self.counters.stash = len(self._held)
-        return outgoing
+        match action:
+            case Update():
+                self._update()
+                return []
+            case Snapshot() | Fence() | Answer() | EndFeed():
+                return self._tell(action)
+            case _:
+                record = self.records[action.microbatch]
+                outgoing = self._work(action, record)
+                if record.is_over:
+                    del self.records[action.microbatch]
+                return outgoing
 
-    def _perform(self, action: Action) -> list[Outgoing]:
+    def _work(self, action: Action, record: Record) -> list[Outgoing]:
+        """What changes a microbatch's record."""
         match action:
             case Forward(m, send):
-                return self._forward(m, send)
+                return self._forward(m, record, send)
             case Backward(m, source, send, keep):
-                return self._backward(m, source, send, keep)
-            case Update():
-                self.stage.step(self._samples)
-                self.counters.updates += 1
-                self.counters.samples += self._samples
-                self._samples = 0
-                return []
-            case Refine(m):
-                self._refine(self._held.pop(m))
-                return []
+                return self._backward(m, record, source, send, keep)
             case Evaluate(m):
-                return self._evaluate(m)
-            case Evict(m):
-                del self._held[m]
+                return self._evaluate(m, record)
+            case Send():
+                return [_output(record)]
+            case Refine():
+                self._refine(record)
+            case Evict():
+                record.passed = None
                 self.counters.evicted += 1
-                return []
-            case Send() | Drop() | Snapshot() | EndFeed():
-                return self._pass_on(action)
+            case Drop():
+                record.output = None
+                self.counters.dropped += 1
+            case Skip():
+                record.x = None
+        return []
 
-    def _pass_on(self, action: Send | Drop | Snapshot | EndFeed) -> list[Outgoing]:
+    def _tell(self, action: Snapshot | Fence | Answer | EndFeed) -> list[Outgoing]:
         """What takes no computing."""
         match action:
-            case Send(m):
-                return [self._unsent.pop(m)]
-            case Drop(m):
-                del self._unsent[m]
-                self.counters.dropped += 1
-                return []
             case Snapshot(m):
                 about = {"counters": self.counters.to_body()}
                 pieces = into_chunks(Kind.SNAPSHOT, self.state(), about, m, self._message_bytes_max)
                 return [(DOWNSTREAM, Message(Kind.MARKER, microbatch=m)), *((COORDINATOR, piece) for piece in pieces)]
+            case Fence(m):
+                return [(DOWNSTREAM, Message(Kind.FENCE, microbatch=m))]
+            case Answer(m):
+                return [(UPSTREAM, Message(Kind.GRADIENTS_ENDED, microbatch=m))]
             case EndFeed():
                 return [(DOWNSTREAM, Message(Kind.FEED_ENDED))]
 
-    def _forward(self, m: int, send: bool) -> list[Outgoing]:
-        arrived = self._arrived.pop(m)
-        targets = arrived.targets
-        held = Held(self.stage.forward(arrived.x), targets, self.stage.version)
-        self._held[m] = held
-        if not self._place.is_last:
-            body = {"training": True, "ends_minibatch": arrived.ends_minibatch}
-            output = DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body=body, tensors=(*held.passed.outputs, *targets))
-            if send:
-                return [output, (UPSTREAM, CREDIT)]
-            self._unsent[m] = output
-            return [(UPSTREAM, CREDIT)]
-        result = self.stage.loss(held.passed, targets)
-        held.gradients = result.gradients
+    def _update(self) -> None:
+        self.stage.step(self._samples)
+        self.counters.updates += 1
+        self.counters.samples += self._samples
+        self._samples = 0
+
+    def _forward(self, m: int, record: Record, send: bool) -> list[Outgoing]:
+        record.passed, record.version = self.stage.forward(_input(record)), self.stage.version
+        if self._place.is_last:
+            self._lose(record, record.passed)
+            return []
+        body, tensors = {"training": True, "ends_minibatch": record.ends_minibatch}, (*record.passed.outputs, *record.targets)
+        record.output = Message(Kind.ACTIVATION, microbatch=m, body=body, tensors=tensors)
+        return [_output(record)] if send else []
+
+    def _lose(self, record: Record, passed: Pass) -> None:
+        """The loss, and its gradients."""
+        result = self.stage.loss(passed, record.targets)
+        record.gradients = result.gradients
         self.counters.loss.add(result.value)
         if result.correct is not None:
-            self.counters.accuracy.add(result.correct / len(targets[0]))
-        return [(UPSTREAM, CREDIT)]
+            self.counters.accuracy.add(result.correct / len(record.targets[0]))
 
-    def _evaluate(self, m: int) -> list[Outgoing]:
-        arrived = self._arrived.pop(m)
-        passed, targets = self.stage.forward(arrived.x, training=False), arrived.targets
+    def _evaluate(self, m: int, record: Record) -> list[Outgoing]:
+        passed, targets = self.stage.forward(_input(record), training=False), record.targets
         if not self._place.is_last:
             tensors = (*passed.outputs, *targets)
-            return [
-                (DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=tensors)),
-                (UPSTREAM, CREDIT),
-            ]
+            return [(DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=tensors))]
         result = self.stage.loss(passed, targets)
         found = {"loss": result.value, "correct": result.correct}
         are_values = result.correct is None and passed.outputs[0].shape == targets[0].shape
         errors = (sums(passed.outputs[0], targets[0]),) if are_values else ()
-        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found, tensors=errors)), (UPSTREAM, CREDIT)]
+        return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found, tensors=errors))]
 
-    def _backward(self, m: int, source: Source, send: bool, keep: bool) -> list[Outgoing]:
-        held = self._held[m]
-        gradients = self.stage.synthesize(held.passed, held.targets) if source is Source.SYNTHETIC else self._true(held)
-        dx = self.stage.backward(held.passed, gradients, want_dx=send)
+    def _backward(self, m: int, record: Record, source: Source, send: bool, keep: bool) -> list[Outgoing]:
+        assert record.passed is not None, "the schedule gave this pass up before"
+        is_guess = source is Source.SYNTHETIC
+        gradients = self.stage.synthesize(record.passed, record.targets) if is_guess else self._true(record)
+        dx = self.stage.backward(record.passed, gradients, want_dx=send)
         self.trained.add(m)
-        self._samples += len(held.targets[0])
+        self._samples += len(record.targets[0])
         if not keep:
-            del self._held[m]
+            record.passed = None
         return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, tensors=dx))] if dx is not None else []
 
-    def _refine(self, held: Held) -> None:
-        quality = self.stage.refine(held.passed, held.targets, self._true(held))
+    def _refine(self, record: Record) -> None:
+        assert record.passed is not None, "the schedule gave this pass up before"
+        quality = self.stage.refine(record.passed, record.targets, self._true(record))
+        record.passed = None
         self.counters.refined += 1
         self.counters.head_cosine.add(quality.cosine)
         self.counters.head_norm_ratio.add(quality.norm_ratio)
         self.counters.head_relative_error.add(quality.relative_error)
 
-    def _true(self, held: Held) -> Tensors:
+    def _true(self, record: Record) -> Tensors:
         """The gradients of the loss, or those that came back; their first use tells how stale they were."""
-        assert held.gradients is not None, "the schedule asked for a gradient that has not come"
-        if not held.is_used and not self._place.is_last:
-            self.counters.staleness.add(self.stage.version - held.version)
-        held.is_used = True
-        return held.gradients
+        assert record.gradients is not None, "the schedule asked for a gradient that has not come"
+        if not record.is_used and not self._place.is_last:
+            self.counters.staleness.add(self.stage.version - record.version)
+        record.is_used = True
+        return record.gradients
+
+
+def _input(record: Record) -> Tensors:
+    """The microbatch's input, for its one forward pass."""
+    x, record.x = record.x, None
+    assert x is not None, "the schedule took a microbatch twice"
+    return x
+
+
+def _output(record: Record) -> Outgoing:
+    """The microbatch's output, to be sent once."""
+    output, record.output = record.output, None
+    assert output is not None, "the schedule sent an output that was not kept"
+    return DOWNSTREAM, output

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from decoupled.config import Fault
-from decoupled.runtime.assignment import Assignment, upstream_prefix
+from decoupled.runtime.assignment import Assignment
+from decoupled.runtime.connection import upstream_prefix
 from decoupled.runtime.executor import DOWNSTREAM
 from decoupled.transport.faulty import LinkFault
 

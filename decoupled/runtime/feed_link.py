@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from operator import index
 
-from decoupled.runtime.assignment import upstream_name
 from decoupled.runtime.checkpoints import CheckpointCoordinator
+from decoupled.runtime.connection import Connection
 from decoupled.runtime.data_stream import DataStream
+from decoupled.schedules.events import PeerLost
+from decoupled.schedules.links import DownstreamLink
 from decoupled.transport.interface import Transport
 from decoupled.wire.messages import Kind, Message
 
-FIRST = "first"  # the coordinator's name for the first stage's inbox
+FEED = "feed"  # what the names of the coordinator's links to the first stage begin with
 
 
 class FeedLink:
@@ -25,55 +26,52 @@ class FeedLink:
         clock: Callable[[], float],
     ) -> None:
         self.stream, self.epoch = stream, 1
-        self._attempt_id, self._checkpoints, self._transport, self._clock = attempt_id, checkpoints, transport, clock
-        self._room = 0  # microbatches that fit the first stage's inbox
-        self._links = 0
-        self._is_linked = self._has_ended = False
+        self.is_in_use = False  # the attempt has begun
         self.may_mark = True  # every stage is there to pass a marker on
+        self.state = DownstreamLink()
+        self._attempt_id, self._checkpoints, self._transport, self._clock = attempt_id, checkpoints, transport, clock
+        self._connection = Connection(transport, FEED, attempt_id, 0)
+
+    @property
+    def peer(self) -> str:
+        """The link's name; "" while there is none."""
+        return self._connection.peer
 
     def link(self, address: str, key: str) -> None:
         """Goes by a new link to the first stage, which may be another worker than before."""
         self.unlink()
-        self._links += 1
-        self._transport.connect(FIRST, address, upstream_name(self._attempt_id, 0, self._links), key)
-        self._send(Message(Kind.HELLO, body={"link": self._links}))
-
-    @property
-    def is_in_use(self) -> bool:
-        """The attempt has begun."""
-        return self._links > 0
+        self.is_in_use = True
+        self._send(self._connection.open(address, key))
 
     def unlink(self) -> None:
         """The first stage's worker has gone; nothing is fed until there is another."""
-        self._transport.disconnect(FIRST)
-        self._room, self._is_linked, self._has_ended = 0, False, False
+        self._connection.close()
+        self.state.receive(PeerLost())
 
     def receive(self, message: Message) -> None:
         """What the first stage says to its upstream."""
-        match message.kind:
-            case Kind.WINDOW if message.body.get("link") == self._links:
-                self._room, self._is_linked = max(index(message.body["room"]), 0), True
-            case Kind.CREDIT if self._is_linked:
-                self._room += index(message.body["count"])
+        if (event := self._connection.event(message)) is not None:
+            self.state.receive(event)
 
     def feed(self) -> None:
         """Sends what fits, with markers where they are due; and the end, when every evaluation is back."""
-        while self._is_linked and self._feed_one():
+        while self.state.is_there and self._feed_one():
             pass
-        if self._is_linked and self.stream.exhausted and not self._has_ended:
-            self._has_ended = True
+        if self.state.is_there and self.stream.exhausted and not self.state.knows_end:
+            self.state.tell_end()
             self._send(Message(Kind.FEED_ENDED))
 
     def _feed_one(self) -> bool:
         if self.may_mark and not self.stream.exhausted and self._checkpoints.wants_marker(self.stream, self._clock()):
             self._send(Message(Kind.MARKER, microbatch=self._checkpoints.mark(self.stream, self._clock())))
-        item = self.stream.take() if self._room > 0 else None
+        item = self.stream.take() if self.state.has_room else None
         if item is None:
             return False
-        self.epoch, self._room = item.epoch, self._room - 1
+        self.epoch = item.epoch
+        self.state.spend()
         body = {"training": item.training, "ends_minibatch": item.ends_minibatch}
         self._send(Message(Kind.ACTIVATION, microbatch=item.microbatch, body=body, tensors=(item.x, item.y)))
         return True
 
     def _send(self, message: Message) -> None:
-        self._transport.send(FIRST, replace(message, run=self._attempt_id))
+        self._transport.send(self.peer, replace(message, run=self._attempt_id))

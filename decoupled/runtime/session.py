@@ -1,35 +1,38 @@
-"""A life: a worker's time as one stage of one attempt at a run. It turns messages into events, and actions into messages."""
+"""A session: a worker's time as one stage of one attempt at a run. It turns messages into events, and actions into messages.
+
+A microbatch's way: `receive` records it and tells the schedule; `act` asks the schedule what to do, has the executor do
+it on the stage, and sends what follows.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 from operator import index
 
-from decoupled.runtime.assignment import Assignment, build_schedule, upstream_name, upstream_prefix
+from decoupled.runtime import records
+from decoupled.runtime.assignment import Assignment, build_schedule
 from decoupled.runtime.chunks import Chunks
+from decoupled.runtime.connection import Connection, upstream_prefix
 from decoupled.runtime.emulation import build_stage
-from decoupled.runtime.executor import COORDINATOR, CREDIT, DOWNSTREAM, UPSTREAM, StageExecutor
+from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM, UPSTREAM, StageExecutor
 from decoupled.runtime.faults import FaultInjector
+from decoupled.runtime.records import Record
 from decoupled.schedules.actions import Action, Forward
 from decoupled.schedules.dni import window_under
 from decoupled.schedules.events import (
     ActivationArrived,
-    CreditGranted,
     Event,
-    Expired,
     FeedEnded,
+    FenceArrived,
     GradientArrived,
+    GradientsEnded,
     MarkerArrived,
-    PeerFinished,
     PeerJoined,
     PeerLost,
 )
-from decoupled.schedules.interface import Schedule
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.spans import Spans
 from decoupled.transport.interface import Transport
 from decoupled.wire.messages import Kind, Message
-
-DRAIN_NS = 250_000_000  # for gradients that a marker or an evaluation waits for
 
 
 class StageSession:
@@ -39,35 +42,32 @@ class StageSession:
         """Raises ValueError when the state is not that of such a stage."""
         self._assignment, self._transport, self._clock_ns = assignment, transport, clock_ns
         self._place = assignment.place
-        self._schedule: Schedule = build_schedule(assignment)
+        self._schedule = build_schedule(assignment)
+        self._upstream = self._schedule.upstream
+        self._connection = Connection(transport, DOWNSTREAM, assignment.attempt_id, assignment.generation)
         self.counters = Counters(self._place.stage)
         message_bytes_max = assignment.run.link.message_bytes_max
         self._executor = StageExecutor(build_stage(assignment), self._place, self.counters, message_bytes_max)
-        self._take_up(state)
+        self._restore(state)
         self._spans = Spans()
-        self._deadlines: dict[int, int] = {}  # when the patience with a microbatch's gradient runs out, oldest first
+        self._stirred_ns = clock_ns()  # when the downstream stage said something, or this one did something
         self._last_report_ns = clock_ns()
-        self._drained_by_ns = clock_ns() + DRAIN_NS
         self._has_finished = False
         self._faults = FaultInjector(assignment)
         self._bytes_before = (
             self.counters.bytes_sent - transport.bytes_sent,
             self.counters.bytes_received - transport.bytes_received,
         )
-        self._upstream, self._upstream_is = "", (-1, -1)  # whom to answer to, and which generation and link of it that is
-        self._downstream, self._downstream_key, self._links = assignment.downstream, assignment.downstream_key, 0
         window = assignment.run.link.window
         self._window = window if self._place.is_first else window_under(assignment.run.dni.overflow, window)
-        self._waiting = 0  # microbatches in the inbox
-        self._owed = 0  # credits not granted yet; a few go in one message, and the upstream still has most of the window
-        self._grant = max(self._window // 4, 1)
+        self._grant = max(self._window // 4, 1)  # credits in one message; the upstream still has most of the window
         self.acted = False  # in the last turn
         if self._place.is_last:
-            self.send(COORDINATOR, Message(Kind.READY))
+            self._send(COORDINATOR, Message(Kind.READY))
         else:
-            self._greet()
+            self._connect(assignment.downstream or "", assignment.downstream_key)
 
-    def _take_up(self, state: Chunks) -> None:
+    def _restore(self, state: Chunks) -> None:
         if state.is_whole:
             self.counters = Counters.from_body(state.about["counters"] | {"stash": 0, "inbox": 0})
             self._executor.counters = self.counters
@@ -75,153 +75,143 @@ class StageSession:
         stage = self._executor.stage  # the learning rate follows the run, also where a stage has missed some of it
         stage.version = max(stage.version, self._assignment.updates)
 
-    def _greet(self) -> None:
+    def _connect(self, address: str, key: str) -> None:
         """Makes a new link to the downstream stage, if it is known where that is."""
-        if self._downstream:
-            self._links += 1
-            name = upstream_name(self._assignment.attempt_id, self._assignment.generation, self._links)
-            self._transport.connect(DOWNSTREAM, self._downstream, name, self._downstream_key)
-            self.send(DOWNSTREAM, Message(Kind.HELLO, body={"link": self._links}))
+        self._downstream = address, key
+        self._connection.close()
+        if address:
+            self._send(DOWNSTREAM, self._connection.open(address, key))
 
     def end(self) -> None:
         """The attempt was given up; its messages are not wanted any more."""
-        self._transport.disconnect(DOWNSTREAM)
+        self._connection.close()
+
+    # What arrives.
 
     def receive(self, peer: str, message: Message) -> None:
-        """Turns a message into an event for the schedule; what is not of this attempt is ignored."""
+        """Turns a message into an event for the schedule; what is not of this attempt, or of an older link, is ignored."""
         if message.run != self._assignment.attempt_id:
             return
         event: Event | None = None
         if peer == COORDINATOR and message.kind is Kind.NEIGHBOUR:
-            self._downstream, self._downstream_key = str(message.body["address"]), str(message.body["key"])
-            self._renew()
+            self._reconnect(str(message.body["address"]), str(message.body["key"]))
         elif message.kind is Kind.HELLO and peer.startswith(upstream_prefix(self._assignment.attempt_id)):
             self._welcome(peer, message)
-        elif peer == self._upstream:
+        elif peer == self._upstream.peer:
             event = self._from_upstream(message)
-        elif peer == DOWNSTREAM:
+        elif peer == self._connection.peer:
             event = self._from_downstream(message)
         if event is not None:
             self._schedule.receive(event)
 
     def lost(self, peer: str) -> None:
         """A link broke. Another is made to the same neighbour, which may live; if not, its successor will be named."""
-        if peer == DOWNSTREAM:
+        if peer == self._connection.peer:
             if not self._has_finished:
-                self.send(COORDINATOR, Message(Kind.BROKEN))
-            self._renew()
+                self._send(COORDINATOR, Message(Kind.BROKEN))
+            self._reconnect(*self._downstream)
 
-    def _renew(self) -> None:
+    def _reconnect(self, address: str, key: str) -> None:
         self._schedule.receive(PeerLost())
-        self._transport.disconnect(DOWNSTREAM)
-        self._greet()
+        self._connect(address, key)
 
     def _welcome(self, peer: str, message: Message) -> None:
         """An upstream stage is there: the first, a successor, or the same one by a new link."""
-        this = (message.generation, index(message.body.get("link", 0)))
-        if this >= self._upstream_is:
-            self._upstream, self._upstream_is = peer, this
-            self._owed = 0
-            window = {"count": self._window, "room": self._window - self._waiting, "link": this[1]}
-            self.send(UPSTREAM, Message(Kind.WINDOW, body=window))
+        number = index(message.body.get("link", 0))
+        if self._upstream.adopt(peer, (message.generation, number)):
+            room = {"count": self._window, "room": self._window - len(self._upstream.waiting), "link": number}
+            self._send(UPSTREAM, Message(Kind.WINDOW, body=room))
+            if self._has_finished:
+                self._send(UPSTREAM, Message(Kind.FINISHED))
 
     def _from_upstream(self, message: Message) -> Event | None:
         m = message.microbatch
         match message.kind:
             case Kind.ACTIVATION:
                 x, targets = self._assignment.split(message.tensors)
-                ends = bool(message.body.get("ends_minibatch", True))
-                self._executor.accept(m, x, targets, ends)
-                self._waiting += 1
-                return ActivationArrived(m, bool(message.body.get("training")), ends)
+                training, ends = bool(message.body.get("training")), bool(message.body.get("ends_minibatch", True))
+                if self._upstream.is_new(m):
+                    self._executor.records[m] = Record(x, targets, training, ends)
+                return ActivationArrived(m, training, ends)
             case Kind.MARKER:
                 return MarkerArrived(m)
+            case Kind.FENCE:
+                return FenceArrived(m)
             case Kind.FEED_ENDED:
                 return FeedEnded()
         return None
 
     def _from_downstream(self, message: Message) -> Event | None:
-        m, count, room = message.microbatch, message.body.get("count"), message.body.get("room")
-        match message.kind:
-            case Kind.WINDOW if isinstance(count, int) and isinstance(room, int) and message.body.get("link") == self._links:
-                self.send(COORDINATOR, Message(Kind.READY, body={"next": message.generation}))
-                return PeerJoined(count, max(room, 0))
-            case Kind.CREDIT if isinstance(count, int):
-                return CreditGranted(count)
-            case Kind.GRADIENT if self._executor.accept_gradients(m, message.tensors):
-                return GradientArrived(m)
-            case Kind.FINISHED:
-                return PeerFinished()
-        return None
+        self._stirred_ns = self._clock_ns()
+        if message.kind is Kind.GRADIENT:
+            is_awaited = self._executor.accept_gradients(message.microbatch, message.tensors)
+            return GradientArrived(message.microbatch) if is_awaited else None
+        event = self._connection.event(message)
+        if isinstance(event, PeerJoined):
+            self._send(COORDINATOR, Message(Kind.READY, body={"next": message.generation}))
+        return event
+
+    # What is done.
 
     def act(self) -> bool:
         """One turn: at most one action, and a report when one is due."""
-        self._expire()
         action = self._schedule.next_action()
         self.acted = action is not None
         if action is not None:
             self._perform(action)
+            self._grant_credit(action)
         elif self._schedule.finished and not self._has_finished:
             self._finish()
+        else:
+            self._lose_patience()
         is_due = self._clock_ns() - self._last_report_ns >= self._assignment.run.runtime.report_every_s * 1e9
         if is_due or self._spans.are_many:
             self._report()
         return self.acted
 
     def _perform(self, action: Action) -> None:
-        microbatch: int = getattr(action, "microbatch", -1)
         start_ns = self._clock_ns()
-        for peer, message in self._executor.perform(action):
-            if message is CREDIT:
-                self._owe(action)
-            elif peer != DOWNSTREAM or not self._place.is_last:
-                self.send(peer, message, cause=str(action))
-        end_ns = self._clock_ns()
-        self._spans.add(action, start_ns, end_ns)
-        if self._executor.holds(microbatch):
-            self._deadlines.setdefault(microbatch, end_ns + int(self._assignment.run.dni.patience_s * 1e9))
-        else:
-            self._deadlines.pop(microbatch, None)
+        for role, message in self._executor.perform(action):
+            if role != DOWNSTREAM or not self._place.is_last:
+                self._send(role, message, cause=str(action))
+        self._stirred_ns = self._clock_ns()
+        self._spans.add(action, start_ns, self._stirred_ns)
         if isinstance(action, Forward):
-            self._faults.reached(microbatch)
+            self._faults.reached(action.microbatch)
 
-    def _owe(self, action: Action) -> None:
-        """What was taken from the inbox leaves room for one more."""
-        self._waiting -= 1
-        self._owed += 1
-        if self._owed >= self._grant:
-            self.send(UPSTREAM, replace(CREDIT, body={"count": self._owed}), cause=str(action))
-            self._owed = 0
+    def _grant_credit(self, action: Action) -> None:
+        """What was taken from the inbox leaves room for more."""
+        if self._upstream.owed >= self._grant:
+            self._send(UPSTREAM, Message(Kind.CREDIT, body={"count": self._upstream.owed}), cause=str(action))
+            self._upstream.owed = 0
 
-    def _expire(self) -> None:
-        now = self._clock_ns()
-        if not self._schedule.is_draining:
-            self._drained_by_ns = now + DRAIN_NS
-        while self._deadlines:
-            oldest, deadline = next(iter(self._deadlines.items()))
-            if min(deadline, self._drained_by_ns) > now:
-                return
-            del self._deadlines[oldest]
-            self._schedule.receive(Expired(oldest))
+    def _lose_patience(self) -> None:
+        """A neighbour that says nothing for long, while this stage waits for its gradients, is taken to be cut off."""
+        is_long = self._clock_ns() - self._stirred_ns > self._assignment.run.dni.patience_s * 1e9
+        if is_long and (held := self._schedule.held):
+            self._schedule.receive(GradientsEnded(max(held)))
 
     def _finish(self) -> None:
         self._has_finished = True
         if not self._place.is_first:
-            self.send(UPSTREAM, Message(Kind.FINISHED))
+            self._send(UPSTREAM, Message(Kind.FINISHED))
         self._report()
         for piece in self._executor.result():
-            self.send(COORDINATOR, piece)
+            self._send(COORDINATOR, piece)
 
     def _report(self) -> None:
         self._last_report_ns = self._clock_ns()
-        self.counters.inbox = self._waiting
+        self.counters.inbox, self.counters.stash = len(self._upstream.waiting), self._executor.stash
         self.counters.bytes_sent = self._bytes_before[0] + self._transport.bytes_sent
         self.counters.bytes_received = self._bytes_before[1] + self._transport.bytes_received
         body = {"counters": self.counters.to_body(), "at_ns": self._last_report_ns}
-        self.send(COORDINATOR, Message(Kind.REPORT, body=body, tensors=(self._spans.take(),)))
+        self._send(COORDINATOR, Message(Kind.REPORT, body=body, tensors=(self._spans.take(),)))
 
-    def send(self, peer: str, message: Message, cause: str = "") -> None:
-        """Sends a message as this stage of this attempt."""
+    def _send(self, role: str, message: Message, cause: str = "") -> None:
+        """Sends a message as this stage of this attempt. A neighbour that has no link is told nothing."""
+        peer = {UPSTREAM: self._upstream.peer, DOWNSTREAM: self._connection.peer}.get(role, role)
+        if not peer:
+            return
         stamped = replace(
             message,
             run=self._assignment.attempt_id,
@@ -230,4 +220,9 @@ class StageSession:
             weight_version=self._executor.stage.version,
             cause=cause,
         )
-        self._transport.send(self._upstream if peer == UPSTREAM else peer, stamped)
+        self._transport.send(peer, stamped)
+
+    def validate(self) -> None:
+        """Raises AssertionError unless records, schedule and links agree; for tests, after every event."""
+        records.validate(self._executor.records, self._schedule)
+        assert len(self._upstream.waiting) + self._upstream.owed <= self._window, "more came than the inbox holds"

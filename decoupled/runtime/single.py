@@ -1,7 +1,7 @@
 """single: plain backprop in this process, without workers or messages. The reference for every schedule.
 
 The whole network is one stage that is first and last. The code that trains it is the workers' own: the lockstep schedule
-decides and a performer acts, with nothing in between.
+decides and an executor acts, with nothing in between.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from decoupled.runtime.data_stream import DataStream
 from decoupled.runtime.emulation import build_stage
 from decoupled.runtime.executor import StageExecutor
 from decoupled.runtime.process import tune
+from decoupled.runtime.records import Record
 from decoupled.runtime.report import Report, conclude
 from decoupled.runtime.resolve import ResolvedRun
 from decoupled.runtime.warmup import warm_up
@@ -29,7 +30,7 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
     run, dataset = resolved.run, resolved.dataset
     assignment = assign(resolved, 0)
     counters, spans = Counters(stage=0), Spans()
-    schedule, performer = build_schedule(assignment), StageExecutor(build_stage(assignment), assignment.place, counters)
+    schedule, executor = build_schedule(assignment), StageExecutor(build_stage(assignment), assignment.place, counters)
     metrics = RunMetrics(resolved.stages, run.epochs, dataset.samples, dataset.test_samples)
     metrics.evaluations = Evaluations(dataset.test_samples, unit=dataset.targets.unit(dataset.outputs))
     stream = DataStream(resolved.feed)
@@ -42,11 +43,11 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
         warm_up(assignment)
         started = reported = now_ns()
         while (item := stream.take()) is not None:
-            performer.accept(item.microbatch, (item.x,), (item.y,))
+            executor.records[item.microbatch] = Record((item.x,), (item.y,), item.training)
             schedule.receive(ActivationArrived(item.microbatch, item.training))
             while (action := schedule.next_action()) is not None:
                 begun = now_ns()
-                outgoing = performer.perform(action)
+                outgoing = executor.perform(action)
                 spans.add(action, begun, now_ns())
                 for _, message in outgoing:
                     if message.kind is Kind.EVALUATED:
@@ -58,5 +59,5 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
                 on_progress(metrics.progress((reported - started) / 1e9, item.epoch, stream.fed.to_train_on))
     report(now_ns())
     on_progress(metrics.progress((now_ns() - started) / 1e9, run.epochs, stream.fed.to_train_on))
-    network = Network(resolved.architecture, performer.stage.model_state(), dataset.targets)
-    return conclude(run, metrics, network, stream.fed, [performer.trained])
+    network = Network(resolved.architecture, executor.stage.model_state(), dataset.targets)
+    return conclude(run, metrics, network, stream.fed, [executor.trained])

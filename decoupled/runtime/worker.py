@@ -12,8 +12,9 @@ from typing import Any
 
 from decoupled.config import Fault, LinkOptions
 from decoupled.errors import DecoupledError, RunFailed
-from decoupled.runtime.assignment import Assignment, upstream_prefix
+from decoupled.runtime.assignment import Assignment
 from decoupled.runtime.chunks import Chunks
+from decoupled.runtime.connection import upstream_prefix
 from decoupled.runtime.executor import COORDINATOR
 from decoupled.runtime.faults import link_faults, strike_self
 from decoupled.runtime.process import limits, tune

@@ -105,6 +105,36 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Skip:
+    """Throw away an evaluation that nobody below can take; it is fed again. Grant one credit upstream."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"N{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Ask downstream to say when every gradient up to `microbatch` has been sent back."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"?{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer a fence: no gradient up to `microbatch` is still to be sent upstream."""
+
+    microbatch: int
+
+    def __str__(self) -> str:
+        return f"!{self.microbatch}"
+
+
+@dataclass(frozen=True, slots=True)
 class EndFeed:
     """Tell the downstream stage that all has been sent."""
 
@@ -112,4 +142,6 @@ class EndFeed:
         return "Z"
 
 
-Action: TypeAlias = Forward | Backward | Update | Refine | Evaluate | Evict | Send | Drop | Snapshot | EndFeed
+Action: TypeAlias = (
+    Forward | Backward | Update | Refine | Evaluate | Evict | Send | Drop | Skip | Snapshot | Fence | Answer | EndFeed
+)

@@ -13,7 +13,12 @@ What a stage does when the downstream inbox is full is its `overflow`: block, an
 outputs itself: as many as the inbox holds (drop-oldest) or the newest alone (latest). Whatever is pushed out is dropped.
 
 While its downstream neighbour is lost, a stage goes on from its head. Under block it keeps as many outputs as the inbox
-would hold, for the neighbour's successor, and then waits; otherwise it goes on for as long as it is fed.
+would hold, for the neighbour's successor, and then waits; otherwise it goes on for as long as it is fed, and skips
+evaluations.
+
+No clock decides that a gradient is lost. A link keeps order, so a gradient that was overtaken is lost; and where something
+waits for the stash (a marker, an evaluation, a full stash, a fence from above) the stage sends a fence down, which is
+answered behind every gradient that will ever come for what was sent before it.
 """
 
 from collections import deque
@@ -21,14 +26,17 @@ from typing import Literal, TypeAlias
 
 from decoupled.schedules.actions import (
     Action,
+    Answer,
     Backward,
     Drop,
     EndFeed,
     Evaluate,
     Evict,
+    Fence,
     Forward,
     Refine,
     Send,
+    Skip,
     Snapshot,
     Source,
     Update,
@@ -36,14 +44,15 @@ from decoupled.schedules.actions import (
 from decoupled.schedules.events import (
     ActivationArrived,
     Event,
-    Expired,
+    FenceArrived,
     GradientArrived,
+    GradientsEnded,
     MarkerArrived,
     PeerFinished,
     PeerLost,
 )
-from decoupled.schedules.inbox import Downstream, Inbox
 from decoupled.schedules.interface import Place
+from decoupled.schedules.links import DownstreamLink, UpstreamLink
 
 Feedback: TypeAlias = Literal["chained", "bootstrapped"]
 Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
@@ -70,100 +79,118 @@ class Dni:
     ) -> None:
         self._place, self._feedback_every, self._stash_max, self._overflow = place, feedback_every, stash_max, overflow
         self._chained = feedback == "chained"
-        self._inbox, self._downstream = Inbox(), Downstream(is_there=not place.is_last)
+        self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last)
         self._due: deque[Action] = deque()  # decided, not yet performed
         self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
         self._hopeless: set[int] = set()  # those of the stash whose output was dropped
-        self._unsent: deque[int] = deque()  # outputs that wait for room downstream, oldest first
+        self._fences: deque[tuple[int, int]] = deque()  # from above: each with the newest of the stash that it waits for
+
+    @property
+    def held(self) -> set[int]:
+        return set(self._stash) | {action.microbatch for action in self._due if isinstance(action, Backward | Refine | Evict)}
 
     @property
     def finished(self) -> bool:
-        is_idle = self._inbox.exhausted and not self._due and not self._stash and not self._unsent
-        return is_idle and self._downstream.knows_end
+        is_idle = self.upstream.exhausted and not (self._due or self._stash or self._fences or self.downstream.unsent)
+        return is_idle and self.downstream.knows_end
 
     def receive(self, event: Event) -> None:
-        self._inbox.receive(event)
-        self._downstream.receive(event)
+        self.upstream.receive(event)
+        self.downstream.receive(event)
         match event:
             case GradientArrived(microbatch=m) if m in self._stash:
-                for older in [k for k in self._stash if k < m]:  # a link keeps order: what was overtaken is lost
-                    self._give_up(older)
+                self._give_up([k for k in self._stash if k < m])  # a link keeps order: what was overtaken is lost
                 self._settle(m)
-                self._give_up_hopeless()
-            case Expired(microbatch=m) if m in self._stash:
-                self._give_up(m)
-                self._give_up_hopeless()
+            case GradientsEnded(microbatch=m):
+                self.downstream.answered(m)
+                self._give_up([k for k in self._sent if k <= m])
             case PeerLost() | PeerFinished():
-                for m in [k for k in self._stash if k not in self._unsent]:
-                    self._give_up(m)
+                self._give_up(self._sent)
+        self._give_up_hopeless()
+        self._answer_fences()
 
     def next_action(self) -> Action | None:
         if self._due:
             return self._due.popleft()
-        if self._unsent and self._downstream.has_room:
-            self._downstream.spend()
-            return Send(self._unsent.popleft())
-        waiting = self._inbox.head
-        if waiting is None:
-            return self._end()
-        if isinstance(waiting, MarkerArrived):
-            if self._downstream.is_lost:  # the snapshot was given up with the neighbour
-                self._inbox.take()
-                return self.next_action()
-            return self._snapshot(waiting.microbatch)
-        if not waiting.training:
-            return self._evaluate(waiting.microbatch)
-        if not self._has_room(waiting):
-            return None
-        if self._due:  # room was made by giving something up
-            return self._due.popleft()
-        self._inbox.take()
-        return self._start(waiting.microbatch)
+        if self.downstream.unsent and self.downstream.has_room:
+            self.downstream.spend()
+            return Send(self.downstream.unsent.popleft())
+        action = self._next_of_inbox()
+        return action if action is not None else self._ask()
+
+    def _next_of_inbox(self) -> Action | None:
+        match self.upstream.head:
+            case None:
+                return self._end()
+            case MarkerArrived(microbatch=m):
+                return self._snapshot(m)
+            case FenceArrived(microbatch=m):
+                return self._take_fence(m)
+            case ActivationArrived(microbatch=m, training=False):
+                return self._evaluate(m)
+            case ActivationArrived(microbatch=m):
+                return self._train(m)
 
     def _end(self) -> Action | None:
         """Nothing waits; if nothing more can come either, the downstream stage is to know, once."""
-        if self._inbox.exhausted and not self._unsent and not self._downstream.knows_end and self._downstream.is_there:
-            self._downstream.tell_end()
+        is_all_sent = self.upstream.exhausted and not self.downstream.unsent
+        if is_all_sent and not self.downstream.knows_end and self.downstream.is_there:
+            self.downstream.tell_end()
             return EndFeed()
         return None
 
+    @property
+    def _awaits_updates(self) -> bool:
+        """Updates of what came before are postponed, which a marker and an evaluation wait for."""
+        return self._chained and bool(self._stash)
+
     def _snapshot(self, m: int) -> Action | None:
         """A marker keeps its place among outputs that wait, and saves the postponed updates of what came before it."""
-        if self._unsent or (self._chained and self._stash) or not self._downstream.is_there:
+        if self.downstream.is_lost:  # the coordinator has been told, and gives the snapshot up
+            self.upstream.take()
+            return self.next_action()
+        if self.downstream.unsent or self._awaits_updates or not self.downstream.is_there:
             return None
-        self._inbox.take()
+        self.upstream.take()
         return Snapshot(m)
 
-    @property
-    def is_draining(self) -> bool:
-        """A marker or an evaluation waits for the postponed updates before it, and everything else behind it."""
-        head = self._inbox.head
-        return (
-            self._chained and bool(self._stash) and (isinstance(head, MarkerArrived) or (head is not None and not head.training))
-        )
-
     def _evaluate(self, m: int) -> Action | None:
-        """An evaluation is never dropped, and under chained feedback sees the postponed updates of what came before it."""
-        if not self._downstream.has_room or (self._chained and self._stash):
+        """An evaluation is never dropped while the neighbour is there, and sees the updates of what came before it."""
+        if self.downstream.is_lost and self._overflow != "block":
+            self.upstream.take()
+            return Skip(m)
+        if not self.downstream.has_room or self._awaits_updates:
             return None
-        self._downstream.spend()
-        self._inbox.take()
+        self.downstream.spend()
+        self.upstream.take()
         return Evaluate(m)
 
-    def _has_room(self, waiting: ActivationArrived) -> bool:
-        """Whether the stash and the downstream inbox have room for one more, or it can be made."""
-        if self._awaits_gradient(waiting.microbatch) and len(self._stash) >= self._stash_max:
+    def _train(self, m: int) -> Action | None:
+        if not self._make_room(m):
+            return None
+        if self._due:  # room was made by giving something up
+            return self._due.popleft()
+        self.upstream.take()
+        return self._start(m)
+
+    def _make_room(self, m: int) -> bool:
+        """Whether the stash and the downstream inbox have room for one more, or it could be made."""
+        if self._is_stash_full(m):
             if self._overflow == "block":
                 return False
-            self._give_up(next(iter(self._stash)))
+            self._give_up([next(iter(self._stash))])
         if self._overflow == "block":
-            return self._downstream.has_room or (self._downstream.is_lost and len(self._unsent) < self._downstream.window)
-        return self._downstream.has_room or self._downstream.window > 0
+            below = self.downstream
+            return below.has_room or (below.is_lost and len(below.unsent) < below.window)
+        return self.downstream.has_room or self.downstream.window > 0
+
+    def _is_stash_full(self, m: int) -> bool:
+        return self._has_feedback(m) and not self._place.is_last and len(self._stash) >= self._stash_max
 
     def _start(self, m: int) -> Action:
-        send = self._downstream.has_room
+        send = self.downstream.has_room
         if send:
-            self._downstream.spend()
+            self.downstream.spend()
         if self._place.is_last:
             self._due += (Backward(m, Source.TRUE, send=self._has_feedback(m) and not self._place.is_first), Update())
         elif not self._has_feedback(m):
@@ -173,23 +200,25 @@ class Dni:
             if not self._chained:
                 self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
         if not send:
-            self._unsent.append(m)
-            if len(self._unsent) > (1 if self._overflow == "latest" else self._downstream.window):
+            self.downstream.unsent.append(m)
+            if len(self.downstream.unsent) > (1 if self._overflow == "latest" else self.downstream.window):
                 self._drop()
         return Forward(m, send)
 
     def _drop(self) -> None:
         """The oldest output that waits will not be sent, so no gradient of it can come either."""
-        m = self._unsent.popleft()
+        m = self.downstream.unsent.popleft()
         self._due.append(Drop(m))
         if m in self._stash:
             self._hopeless.add(m)
             self._give_up_hopeless()
 
-    def _give_up_hopeless(self) -> None:
-        """Gives up what has no gradient to wait for, in its turn: what goes up must not overtake what is older."""
-        while self._stash and (oldest := next(iter(self._stash))) in self._hopeless:
-            self._give_up(oldest)
+    # How the stash is settled.
+
+    @property
+    def _sent(self) -> list[int]:
+        """The microbatches of the stash that are not waiting to be sent, oldest first."""
+        return [m for m in self._stash if m not in self.downstream.unsent]
 
     def _settle(self, m: int) -> None:
         """The gradient of m is here."""
@@ -198,16 +227,51 @@ class Dni:
             self._due += (Backward(m, Source.TRUE, send=not self._place.is_first, keep=True), Update())
         self._due.append(Refine(m))
 
-    def _give_up(self, m: int) -> None:
-        """The gradient of m will not come; if the update was waiting for it, the head's guess takes its place."""
-        del self._stash[m]
-        self._hopeless.discard(m)
-        if self._chained:
-            self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
-        self._due.append(Evict(m))
+    def _give_up(self, microbatches: list[int]) -> None:
+        """No gradient of these will come; where an update was waiting for it, the head's guess takes its place."""
+        for m in microbatches:
+            del self._stash[m]
+            self._hopeless.discard(m)
+            if self._chained:
+                self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
+            self._due.append(Evict(m))
+
+    def _give_up_hopeless(self) -> None:
+        """Gives up what has no gradient to wait for, in its turn: what goes up must not overtake what is older."""
+        while self._stash and (oldest := next(iter(self._stash))) in self._hopeless:
+            self._give_up([oldest])
+
+    # Fences.
+
+    def _take_fence(self, m: int) -> Action | None:
+        """A fence is answered behind the gradients of all that came before it; what comes after it need not wait."""
+        self.upstream.take()
+        self._fences.append((m, max(self._stash, default=-1) if self._chained else -1))
+        self._answer_fences()
+        return self.next_action()
+
+    def _answer_fences(self) -> None:
+        if self._fences and self.downstream.is_lost:  # nobody could tell, and whoever asks has waited enough
+            self._give_up(list(self._stash))
+        while self._fences and min(self._stash, default=self._fences[0][1] + 1) > self._fences[0][1]:
+            self._due.append(Answer(self._fences.popleft()[0]))
+
+    def _ask(self) -> Action | None:
+        """Sends a fence when something waits for gradients that may be lost, and it is not asked already."""
+        sent = self._sent
+        if not sent or not self.downstream.is_there or sent[-1] <= self.downstream.asked:
+            return None
+        match self.upstream.head:
+            case MarkerArrived() | ActivationArrived(training=False):
+                is_needed = self._chained
+            case ActivationArrived(microbatch=m):
+                is_needed = self.downstream.asked < 0 and self._is_stash_full(m)
+            case _:
+                is_needed = False
+        if not is_needed and not self._fences:
+            return None
+        self.downstream.asked = sent[-1]
+        return Fence(sent[-1])
 
     def _has_feedback(self, m: int) -> bool:
         return m % self._feedback_every == 0
-
-    def _awaits_gradient(self, m: int) -> bool:
-        return self._has_feedback(m) and not self._place.is_last

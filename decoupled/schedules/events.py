@@ -58,8 +58,15 @@ class PeerFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
-    """The patience with a microbatch's gradient ran out."""
+class FenceArrived:
+    """The upstream stage asks to be told when every gradient up to microbatch `microbatch` has been sent back."""
+
+    microbatch: int
+
+
+@dataclass(frozen=True, slots=True)
+class GradientsEnded:
+    """No gradient up to microbatch `microbatch` will come any more: the fence was answered, or the peer is silent."""
 
     microbatch: int
 
@@ -67,11 +74,12 @@ class Expired:
 Event: TypeAlias = (
     ActivationArrived
     | MarkerArrived
+    | FenceArrived
     | FeedEnded
     | GradientArrived
     | CreditGranted
     | PeerJoined
     | PeerLost
     | PeerFinished
-    | Expired
+    | GradientsEnded
 )

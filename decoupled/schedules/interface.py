@@ -5,6 +5,7 @@ from typing import Protocol
 
 from decoupled.schedules.actions import Action
 from decoupled.schedules.events import Event
+from decoupled.schedules.links import DownstreamLink, UpstreamLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,17 @@ class Schedule(Protocol):
     """Decides what one stage does next. Sees microbatch numbers; never arrays, sockets or clocks."""
 
     @property
-    def finished(self) -> bool:
-        """Nothing is left to do, and nothing that could come would change that."""
+    def upstream(self) -> UpstreamLink: ...
+    @property
+    def downstream(self) -> DownstreamLink: ...
 
     @property
-    def is_draining(self) -> bool:
-        """Everything waits for gradients that may be lost: the patience with them is to be short."""
+    def held(self) -> set[int]:
+        """The microbatches whose forward pass is still needed."""
+
+    @property
+    def finished(self) -> bool:
+        """Nothing is left to do, and nothing that could come would change that."""
 
     def receive(self, event: Event) -> None:
         """Takes note of what has happened. Duplicates and events about unknown microbatches change nothing."""

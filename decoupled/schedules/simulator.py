@@ -11,14 +11,17 @@ from itertools import count
 
 from decoupled.schedules.actions import (
     Action,
+    Answer,
     Backward,
     Drop,
     EndFeed,
     Evaluate,
     Evict,
+    Fence,
     Forward,
     Refine,
     Send,
+    Skip,
     Snapshot,
     Source,
     Update,
@@ -28,7 +31,9 @@ from decoupled.schedules.events import (
     CreditGranted,
     Event,
     FeedEnded,
+    FenceArrived,
     GradientArrived,
+    GradientsEnded,
     PeerFinished,
     PeerJoined,
 )
@@ -57,7 +62,7 @@ class Costs:
                 return self.update
             case Refine():
                 return self.refine
-            case Evict() | Send() | Drop() | Snapshot() | EndFeed():
+            case Evict() | Send() | Drop() | Skip() | Snapshot() | Fence() | Answer() | EndFeed():
                 return 0.0
 
 
@@ -73,7 +78,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a simulated run came to."""
+    """What a one run came to."""
 
     slots: tuple[Slot, ...]
     stages: int
@@ -140,7 +145,7 @@ def simulate(
 
 class _Simulation:
     def __init__(self, make: Callable[[Place], Schedule], stages: int, costs: list[Costs], window: int, minibatch: int) -> None:
-        self._simulated = [_SimulatedStage(make(Place(i, stages))) for i in range(stages)]
+        self._stages = [_SimulatedStage(make(Place(i, stages))) for i in range(stages)]
         self._costs, self._window, self._minibatch = costs, window, minibatch
         self._agenda: list[tuple[float, int, int, Event | None]] = []  # when, order, stage, what (None: look for work)
         self._order = count()
@@ -149,7 +154,7 @@ class _Simulation:
 
     def run(self, microbatches: int) -> Forecast:
         self._last = microbatches - 1
-        for stage, _ in enumerate(self._simulated[:-1]):
+        for stage, _ in enumerate(self._stages[:-1]):
             self._post(0.0, stage, PeerJoined(self._window))
         for m in range(microbatches):
             self._post(0.0, 0, self._feed(m))
@@ -157,59 +162,66 @@ class _Simulation:
         while self._agenda:
             now, _, stage, event = heapq.heappop(self._agenda)
             if event is not None:
-                self._simulated[stage].schedule.receive(event)
+                self._stages[stage].schedule.receive(event)
             if not (self._agenda and self._agenda[0][0] == now and self._agenda[0][2] == stage):
                 self._work(stage, now)
-        if stuck := [i for i, simulated in enumerate(self._simulated) if not simulated.schedule.finished]:
+        if stuck := [i for i, one in enumerate(self._stages) if not one.schedule.finished]:
             raise Deadlock(f"stages {stuck} still had work when nothing more could happen.")
         makespan = max((slot.end for slot in self._slots), default=0.0)
-        return Forecast(
-            tuple(self._slots), len(self._simulated), makespan, tuple(simulated.peak for simulated in self._simulated)
-        )
+        return Forecast(tuple(self._slots), len(self._stages), makespan, tuple(one.peak for one in self._stages))
 
     def _feed(self, m: int) -> ActivationArrived:
         return ActivationArrived(m, ends_minibatch=m == self._last or (m + 1) % self._minibatch == 0)
 
     def _post(self, when: float, stage: int, event: Event | None) -> None:
-        if 0 <= stage < len(self._simulated):
+        if 0 <= stage < len(self._stages):
             heapq.heappush(self._agenda, (when, next(self._order), stage, event))
 
     def _work(self, stage: int, now: float) -> None:
-        simulated = self._simulated[stage]
-        if simulated.free_at > now:
+        one = self._stages[stage]
+        if one.free_at > now:
             return
-        action = simulated.schedule.next_action()
+        action = one.schedule.next_action()
         if action is None:
-            if simulated.schedule.finished and not simulated.said_finished:
-                simulated.said_finished = True
+            if one.schedule.finished and not one.said_finished:
+                one.said_finished = True
                 self._post(now + self._costs[stage].latency, stage - 1, PeerFinished())
             return
-        simulated.free_at = now + self._costs[stage].of(action)
-        self._slots.append(Slot(stage, action, now, simulated.free_at))
-        self._tell(stage, action, simulated, simulated.free_at)
-        self._post(simulated.free_at, stage, None)
+        one.free_at = now + self._costs[stage].of(action)
+        self._slots.append(Slot(stage, action, now, one.free_at))
+        self._tell(stage, action, one, one.free_at)
+        self._post(one.free_at, stage, None)
 
-    def _tell(self, stage: int, action: Action, simulated: _SimulatedStage, done: float) -> None:
+    def _tell(self, stage: int, action: Action, one: _SimulatedStage, done: float) -> None:
         """What the worker's fixed rules send when an action is done, and what it holds meanwhile."""
         there = done + self._costs[stage].latency
         match action:
+            case Forward(m):
+                one.held.add(m)
+                one.peak = max(one.peak, len(one.held))
+            case Backward(m, keep=False) | Refine(m) | Evict(m):
+                one.held.discard(m)
+        for to, event in self._messages(action):
+            self._post(there, stage + to, event)
+
+    def _messages(self, action: Action) -> list[tuple[int, Event]]:
+        """What follows from an action: whether it goes to the next stage (1) or the one before (-1), and what it says there."""
+        match action:
             case Forward(m, send):
-                simulated.held.add(m)
-                simulated.peak = max(simulated.peak, len(simulated.held))
-                if send:
-                    self._post(there, stage + 1, self._feed(m))
-                self._post(there, stage - 1, CreditGranted(1))
+                credit: list[tuple[int, Event]] = [(-1, CreditGranted(1))]
+                return [(1, self._feed(m)), *credit] if send else credit
             case Send(m):
-                self._post(there, stage + 1, self._feed(m))
+                return [(1, self._feed(m))]
             case Evaluate(m):
-                self._post(there, stage + 1, ActivationArrived(m, training=False))
-                self._post(there, stage - 1, CreditGranted(1))
-            case Backward(m, _, send, keep):
-                if send:
-                    self._post(there, stage - 1, GradientArrived(m))
-                if not keep:
-                    simulated.held.discard(m)
-            case Refine(m) | Evict(m):
-                simulated.held.discard(m)
+                return [(1, ActivationArrived(m, training=False)), (-1, CreditGranted(1))]
+            case Backward(m, send=True):
+                return [(-1, GradientArrived(m))]
+            case Skip():
+                return [(-1, CreditGranted(1))]
+            case Fence(m):
+                return [(1, FenceArrived(m))]
+            case Answer(m):
+                return [(-1, GradientsEnded(m))]
             case EndFeed():
-                self._post(there, stage + 1, FeedEnded())
+                return [(1, FeedEnded())]
+        return []

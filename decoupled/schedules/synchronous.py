@@ -12,9 +12,9 @@ meanwhile tells the schedules apart:
 from collections import deque
 
 from decoupled.schedules.actions import Action, Backward, EndFeed, Evaluate, Forward, Snapshot, Source, Update
-from decoupled.schedules.events import Event, GradientArrived, MarkerArrived
-from decoupled.schedules.inbox import Downstream, Inbox
+from decoupled.schedules.events import ActivationArrived, Event, GradientArrived, MarkerArrived
 from decoupled.schedules.interface import Place
+from decoupled.schedules.links import DownstreamLink, UpstreamLink
 
 
 class Synchronous:
@@ -23,21 +23,23 @@ class Synchronous:
     def __init__(self, place: Place, ahead_max: int | None, forwards_first: bool) -> None:
         """`ahead_max` is how many microbatches may be out at once; None for all of a minibatch."""
         self._place, self._ahead_max, self._forwards_first = place, ahead_max, forwards_first
-        self._inbox, self._downstream = Inbox(), Downstream(is_there=not place.is_last)
+        self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last)
         self._out: deque[int] = deque()  # forward but not back yet, oldest first
         self._returned: set[int] = set()  # those whose gradient is here
         self._is_flushing = False  # the whole minibatch has gone forward
         self._update_is_due = False
 
     @property
-    def finished(self) -> bool:
-        return self._inbox.exhausted and not self._out and not self._update_is_due and self._downstream.knows_end
+    def held(self) -> set[int]:
+        return set(self._out)
 
-    is_draining = False  # no gradient is given up here
+    @property
+    def finished(self) -> bool:
+        return self.upstream.exhausted and not self._out and not self._update_is_due and self.downstream.knows_end
 
     def receive(self, event: Event) -> None:
-        self._inbox.receive(event)
-        self._downstream.receive(event)
+        self.upstream.receive(event)
+        self.downstream.receive(event)
         match event:
             case GradientArrived(microbatch=m) if m in self._out:
                 self._returned.add(m)
@@ -58,16 +60,17 @@ class Synchronous:
         return Backward(m, Source.TRUE, send=not self._place.is_first)
 
     def _ahead(self) -> Action | None:
-        waiting = self._inbox.head
+        waiting = self.upstream.head
         if waiting is None:
             return self._end()
         if isinstance(waiting, MarkerArrived):
             return self._snapshot(waiting.microbatch)
+        assert isinstance(waiting, ActivationArrived), "every gradient comes back here, so nobody sends a fence"
         is_far = self._ahead_max is not None and len(self._out) >= self._ahead_max
-        if is_far or self._is_flushing or not self._downstream.has_room:
+        if is_far or self._is_flushing or not self.downstream.has_room:
             return None
-        self._downstream.spend()
-        self._inbox.take()
+        self.downstream.spend()
+        self.upstream.take()
         if not waiting.training:
             return Evaluate(waiting.microbatch)
         self._out.append(waiting.microbatch)
@@ -78,13 +81,13 @@ class Synchronous:
 
     def _snapshot(self, m: int) -> Action | None:
         """A marker comes between minibatches, and waits until the one before it has made its update."""
-        if self._out or not self._downstream.is_there:
+        if self._out or not self.downstream.is_there:
             return None
-        self._inbox.take()
+        self.upstream.take()
         return Snapshot(m)
 
     def _end(self) -> Action | None:
-        if self._inbox.exhausted and not self._downstream.knows_end and self._downstream.is_there:
-            self._downstream.tell_end()
+        if self.upstream.exhausted and not self.downstream.knows_end and self.downstream.is_there:
+            self.downstream.tell_end()
             return EndFeed()
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from decoupled.telemetry.spans import KINDS, Rows
+from decoupled.telemetry.spans import SPAN_KINDS, Rows
 
 CELL_NS = 5_000_000
 KEPT = 2_000  # cells
@@ -15,21 +15,7 @@ LAG = 400  # cells that the others wait for a worker that does not report
 SKEW_NS = 100_000_000  # more than a report travels: by so much the clocks of two hosts differ
 
 WAITING, ABSENT, UNKNOWN = ".", "x0", "?0"
-LETTERS = {
-    "forward": "F",
-    "backward": "B",
-    "synthetic": "S",
-    "update": "U",
-    "refine": "R",
-    "evaluate": "E",
-    "send": "P",
-    "drop": "P",
-    "evict": "P",
-    "endfeed": "P",
-    "snapshot": "C",
-    "absent": "x",
-}
-_BYTES = np.array([ord(LETTERS[kind]) for kind in KINDS], np.uint8)
+_BYTES = np.array([ord(kind.letter) for kind in SPAN_KINDS], np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +94,7 @@ class ActivityTimeline:
 def cells(rows: Rows, first: int, count: int) -> str:
     """So many cells of one worker's spans, which follow one another in time."""
     edges = np.arange(count + 1, dtype=np.float64) * CELL_NS
-    busy = np.zeros((len(KINDS), count))
+    busy = np.zeros((len(SPAN_KINDS), count))
     for kind in np.unique(rows[:, 0]):
         spans = rows[rows[:, 0] == kind]
         passed = np.cumsum(spans[:, 3] - spans[:, 2])

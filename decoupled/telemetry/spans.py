@@ -1,5 +1,6 @@
 """Spans: when a worker computed what, kept as rows of whole numbers that travel as one array."""
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,21 +10,37 @@ from decoupled.schedules.actions import Action, Backward, Source
 
 Rows: TypeAlias = NDArray[np.int64]
 
-# "backward" starts from a true gradient, "synthetic" from the head's
-KINDS = (
-    "forward",
-    "backward",
-    "update",
-    "refine",
-    "evaluate",
-    "evict",
-    "synthetic",
-    "send",
-    "drop",
-    "snapshot",
-    "endfeed",
-    "absent",  # no action: the stage had no worker
+
+@dataclass(frozen=True, slots=True)
+class SpanKind:
+    """What a worker can be doing, and how it is shown, wherever it is."""
+
+    name: str
+    letter: str  # in the activity timeline
+    colour: str  # in pictures, from the palette of Okabe and Ito, which colour-blind readers can tell
+    trace_colour: str  # in chrome://tracing, which knows only its own names; Perfetto goes by the slice's name
+    label: str = ""  # in a legend; "" for the name
+
+
+# Files name a kind by its number here, so new ones come last.
+SPAN_KINDS = (
+    SpanKind("forward", "F", "#0072B2", "rail_response"),
+    SpanKind("backward", "B", "#009E73", "rail_load", "backward, true gradient"),
+    SpanKind("update", "U", "#56B4E9", "background_memory_dump"),
+    SpanKind("refine", "R", "#E69F00", "yellow", "refine head"),
+    SpanKind("evaluate", "E", "#B5A642", "grey"),
+    SpanKind("evict", "P", "#D55E00", "bad", "give up"),
+    SpanKind("synthetic", "S", "#CC79A7", "detailed_memory_dump", "backward, synthetic gradient"),
+    SpanKind("send", "P", "#8A8A8A", "olive"),
+    SpanKind("drop", "P", "#D55E00", "terrible"),
+    SpanKind("snapshot", "C", "#8A8A8A", "thread_state_iowait"),
+    SpanKind("endfeed", "P", "#8A8A8A", "grey", "end of feed"),
+    SpanKind("absent", "x", "#000000", "black", "no worker"),  # no action: the stage had no worker
+    SpanKind("skip", "P", "#D55E00", "terrible", "skip evaluation"),
+    SpanKind("fence", "P", "#8A8A8A", "olive"),
+    SpanKind("answer", "P", "#8A8A8A", "olive", "answer fence"),
 )
+KINDS = tuple(kind.name for kind in SPAN_KINDS)
 TRAINING = tuple(KINDS.index(kind) for kind in ("forward", "backward", "synthetic", "update", "refine", "send"))
 ROWS_MAX = 1024  # that are kept before they are taken; 32 KiB
 COLUMNS = ("kind", "microbatch", "start_ns", "end_ns")

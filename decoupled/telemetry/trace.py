@@ -10,28 +10,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from decoupled.telemetry.spans import KINDS, Rows
+from decoupled.telemetry.spans import KINDS, SPAN_KINDS, Rows
 
 Event: TypeAlias = dict[str, Any]
 Traced: TypeAlias = tuple[str, Sequence[Rows], Sequence[Sequence[int]]]  # a run's name, its stages' spans, their layers
 
 WAIT_NS = 20_000  # what is shorter is the worker's own housekeeping
 
-COLOURS = {  # chrome://tracing knows only its own names of colours; Perfetto ignores them and goes by the slice's name
-    "forward": "rail_response",  # blue
-    "backward": "rail_load",  # green
-    "synthetic": "detailed_memory_dump",  # magenta
-    "update": "background_memory_dump",  # cyan
-    "refine": "yellow",
-    "evaluate": "grey",
-    "evict": "bad",
-    "send": "olive",
-    "drop": "terrible",
-    "snapshot": "thread_state_iowait",
-    "endfeed": "grey",
-    "absent": "black",
-    "wait": "white",
-}
+COLOURS = {kind.name: kind.trace_colour for kind in SPAN_KINDS} | {"wait": "white"}
 
 
 def trace_file(runs: Sequence[Traced]) -> Event:

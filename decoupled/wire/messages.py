@@ -22,6 +22,8 @@ class Kind(Enum):
     GRADIENT = "gradient"  # tensors: the gradient of the receiver's output
     CREDIT = "credit"  # room for `count` more
     MARKER = "marker"  # save your state as it is after `microbatch`
+    FENCE = "fence"  # say when every gradient up to `microbatch` has been sent
+    GRADIENTS_ENDED = "gradients-ended"  # downstream to upstream: no gradient up to `microbatch` will come any more
     FEED_ENDED = "feed-ended"  # all has been sent
     FINISHED = "finished"  # downstream to upstream: no gradient will come any more
     # between a worker and the coordinator

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from decoupled.config import Fault, Run
-from decoupled.runtime.assignment import Assignment, assign, upstream_name
+from decoupled.runtime.assignment import Assignment, assign
+from decoupled.runtime.connection import upstream_prefix
 from decoupled.runtime.faults import FaultInjector, after_rollback, link_faults, strike_self
 from decoupled.runtime.resolve import resolve
 from decoupled.transport.faulty import LinkFault
@@ -76,8 +77,8 @@ def test_a_partition_holds_what_crosses_it_at_both_of_its_ends() -> None:
     assert (found[0], found[3]) == ([], [])
     assert above == LinkFault(holds=True, peer="downstream", from_microbatch=9, seconds=5)
     assert (below.holds, below.from_microbatch, below.seconds) == (True, 9, 5)
-    assert upstream_name("r1", generation=3, link=2).startswith(below.peer), "whichever worker and link it is"
-    assert not upstream_name("r2", 0, 1).startswith(below.peer)
+    assert below.peer == upstream_prefix("r1"), "whichever worker and link it is"
+    assert not upstream_prefix("r2").startswith(below.peer)
     assert not any(peer.startswith(below.peer) for peer in ("coordinator", "downstream"))
 
 

@@ -12,11 +12,12 @@ from decoupled.nn.parameters import Array
 from decoupled.runtime.assignment import assign, build_schedule, make_stage
 from decoupled.runtime.executor import DOWNSTREAM, UPSTREAM, StageExecutor
 from decoupled.runtime.feed import Item
+from decoupled.runtime.records import Record
 from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.single import train_single
 from decoupled.schedules.events import ActivationArrived, CreditGranted, GradientArrived, PeerJoined
 from decoupled.telemetry.counters import Counters
-from decoupled.wire.messages import Kind, Message
+from decoupled.wire.messages import Message
 from tests.datasets import blobs
 
 
@@ -64,7 +65,7 @@ class Pipeline:
         self.stages = [make_stage(assignment) for assignment in assignments]
         for i, stage in enumerate(self.stages[:-1]):
             stage.head = Oracle(self.stages[i + 1 :])
-        self.performers = [
+        self.executors = [
             StageExecutor(s, a.place, Counters(a.place.stage)) for s, a in zip(self.stages, assignments, strict=True)
         ]
         self._schedules = [build_schedule(assignment) for assignment in assignments]
@@ -77,19 +78,19 @@ class Pipeline:
         down = range(len(self.stages))
         for i in (*down, *reversed(down)):
             while (action := self._schedules[i].next_action()) is not None:
-                for peer, message in self.performers[i].perform(action):
+                for peer, message in self.executors[i].perform(action):
                     self._hand_on(i, peer, message)
+                if i > 0:
+                    self._schedules[i - 1].receive(CreditGranted(1))
 
     def _hand_on(self, i: int, peer: str, message: Message) -> None:
         if peer == DOWNSTREAM:
             self._arrive(i + 1, message.microbatch, message.body["training"], *message.tensors)
-        elif peer == UPSTREAM and i > 0 and message.kind is Kind.CREDIT:
-            self._schedules[i - 1].receive(CreditGranted(1))
-        elif peer == UPSTREAM and i > 0 and self.performers[i - 1].accept_gradients(message.microbatch, message.tensors):
+        elif peer == UPSTREAM and i > 0 and self.executors[i - 1].accept_gradients(message.microbatch, message.tensors):
             self._schedules[i - 1].receive(GradientArrived(message.microbatch))
 
     def _arrive(self, i: int, microbatch: int, training: bool, x: Array, y: Array) -> None:
-        self.performers[i].accept(microbatch, (x,), (y,))
+        self.executors[i].records[microbatch] = Record((x,), (y,), training)
         self._schedules[i].receive(ActivationArrived(microbatch, training))
 
 
@@ -108,4 +109,4 @@ def test_dni_with_an_oracle_head_equals_backprop(activation: str, batch_norm: bo
     decoupled = {name: array for stage in pipeline.stages for name, array in stage.model_state().items()}
     for name, array in alone.network.arrays.items():
         np.testing.assert_allclose(decoupled[name], array, rtol=0, atol=1e-10, err_msg=name)
-    assert [performer.counters.updates for performer in pipeline.performers] == [30] * 4
+    assert [performer.counters.updates for performer in pipeline.executors] == [30] * 4

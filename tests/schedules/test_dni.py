@@ -8,9 +8,11 @@ from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
     Event,
-    Expired,
     FeedEnded,
+    FenceArrived,
     GradientArrived,
+    GradientsEnded,
+    MarkerArrived,
     PeerFinished,
     PeerJoined,
     PeerLost,
@@ -51,7 +53,7 @@ def test_the_last_stage_has_the_true_gradient_and_no_head_to_refine() -> None:
 def test_only_every_nth_microbatch_waits_for_feedback() -> None:
     schedule = tell(Dni(MIDDLE, feedback_every=2, stash_max=1), PeerJoined(9), *arrivals(0, 1, 2, 3))
 
-    assert drain(schedule) == "F0 S0 U F1 S1 U"  # 2 has feedback, and the stash is full
+    assert drain(schedule) == "F0 S0 U F1 S1 U ?0"  # 2 has feedback, and the stash is full
     tell(schedule, GradientArrived(0))
     assert drain(schedule) == "R0 F2 S2 U F3 S3 U"
 
@@ -80,7 +82,7 @@ def test_chained_feedback_that_never_comes_is_replaced_by_the_heads_guess() -> N
     schedule = tell(Dni(MIDDLE, feedback="chained"), NEIGHBOUR, *arrivals(0))
     assert drain(schedule) == "F0"
 
-    tell(schedule, Expired(0))
+    tell(schedule, GradientsEnded(0))
     assert drain(schedule) == "S0 U X0"
 
 
@@ -98,12 +100,10 @@ def test_nothing_is_sent_before_the_downstream_has_joined() -> None:
 
 def test_a_full_stash_stops_the_stage_until_a_gradient_or_an_eviction_makes_room() -> None:
     schedule = tell(Dni(FIRST, stash_max=2), NEIGHBOUR, *arrivals(0, 1, 2, 3))
-    assert drain(schedule) == "F0 S0 U F1 S1 U"
+    assert drain(schedule) == "F0 S0 U F1 S1 U ?1"
 
-    tell(schedule, Expired(0))
-    assert drain(schedule) == "X0 F2 S2 U"
     tell(schedule, GradientArrived(1))
-    assert drain(schedule) == "R1 F3 S3 U"
+    assert drain(schedule) == "X0 R1 F2 S2 U F3 S3 U"
 
 
 def test_a_lost_neighbour_frees_the_whole_stash() -> None:
@@ -123,7 +123,7 @@ def test_duplicates_late_and_unknown_gradients_change_nothing() -> None:
     schedule = tell(Dni(FIRST), NEIGHBOUR, *arrivals(0, 0), GradientArrived(7))
     assert drain(schedule) == "F0 S0 U"
 
-    tell(schedule, GradientArrived(0), GradientArrived(0), Expired(0), *arrivals(0))
+    tell(schedule, GradientArrived(0), GradientArrived(0), GradientsEnded(0), *arrivals(0))
     assert drain(schedule) == "R0"
 
 
@@ -161,7 +161,7 @@ def test_the_last_stage_has_nobody_to_tell_of_the_end() -> None:
 
 def test_an_evaluation_sees_the_postponed_updates_of_what_came_before_it() -> None:
     schedule = tell(Dni(MIDDLE, feedback="chained"), NEIGHBOUR, ActivationArrived(0), ActivationArrived(1, training=False))
-    assert drain(schedule) == "F0"
+    assert drain(schedule) == "F0 ?0"
 
     assert drain(tell(schedule, GradientArrived(0))) == "B0 U R0 E1"
 
@@ -178,3 +178,45 @@ def test_a_gradient_that_was_overtaken_is_lost_because_a_link_keeps_order(feedba
 @pytest.mark.parametrize(("overflow", "window"), [("block", 8), ("drop-oldest", 8), ("latest", 1)])
 def test_under_latest_an_upstream_may_have_one_microbatch_in_the_inbox(overflow: Overflow, window: int) -> None:
     assert window_under(overflow, 8) == window
+
+
+EVALUATION = ActivationArrived(9, training=False)
+
+
+@pytest.mark.parametrize(("waits", "then"), [(MarkerArrived(1), "M1"), (EVALUATION, "E9")])
+def test_what_waits_for_gradients_that_were_lost_goes_on_when_the_fence_is_answered(waits: Event, then: str) -> None:
+    schedule = tell(Dni(MIDDLE, feedback="chained"), NEIGHBOUR, *arrivals(0, 1), waits)
+    assert drain(schedule) == "F0 F1 ?1"
+
+    assert drain(tell(schedule, GradientsEnded(1))) == f"S0 U X0 S1 U X1 {then}"
+
+
+def test_a_fence_is_sent_once_and_again_only_for_what_was_sent_after_it() -> None:
+    schedule = tell(Dni(FIRST, stash_max=2), NEIGHBOUR, *arrivals(0, 1, 2, 3, 4))
+    assert drain(schedule) == "F0 S0 U F1 S1 U ?1"
+
+    assert drain(tell(schedule, GradientArrived(0))) == "R0 F2 S2 U", "its answer is still to come"
+    assert drain(tell(schedule, GradientsEnded(1))) == "X1 F3 S3 U ?3"
+
+
+def test_a_fence_from_above_is_answered_behind_the_gradients_that_it_asks_for_and_stops_nothing() -> None:
+    schedule = tell(Dni(MIDDLE, feedback="chained"), NEIGHBOUR, *arrivals(0), FenceArrived(0), *arrivals(1))
+    assert drain(schedule) == "F0 F1 ?1"
+
+    assert drain(tell(schedule, GradientArrived(0))) == "B0 U R0 !0"
+    assert drain(tell(schedule, GradientArrived(1))) == "B1 U R1"
+
+
+@pytest.mark.parametrize("place", [MIDDLE, LAST])
+def test_a_stage_that_has_sent_every_gradient_answers_at_once(place: Place) -> None:
+    schedule = tell(Dni(place), NEIGHBOUR, *arrivals(0), FenceArrived(0))
+
+    assert drain(schedule).endswith("U !0")
+
+
+def test_a_fence_is_answered_although_the_neighbour_below_is_lost() -> None:
+    """The stages above would wait for as long as it is."""
+    schedule = tell(Dni(MIDDLE, feedback="chained"), NEIGHBOUR, PeerLost(), *arrivals(0), FenceArrived(0))
+
+    assert drain(schedule) == "F0 S0 U X0 !0"
+    assert drain(tell(schedule, NEIGHBOUR)) == ">0"

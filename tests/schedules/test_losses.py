@@ -3,16 +3,17 @@
 import random
 from collections import deque
 
-from decoupled.schedules.actions import Action, Backward, EndFeed, Evaluate, Forward, Send, Snapshot
+from decoupled.schedules.actions import Action, Answer, Backward, EndFeed, Evaluate, Fence, Forward, Send, Skip, Snapshot
 from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.dni import Dni
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
     Event,
-    Expired,
     FeedEnded,
+    FenceArrived,
     GradientArrived,
+    GradientsEnded,
     MarkerArrived,
     PeerFinished,
     PeerJoined,
@@ -89,7 +90,7 @@ class Line:
         )
         event = queue.popleft()
         if isinstance(event, GradientArrived) and self._rng.random() < 0.2:
-            event = Expired(event.microbatch)
+            return True  # lost, and nobody says so
         self._inbox[stage] += way == "down" and isinstance(event, ActivationArrived)
         self.stages[stage].receive(event)
         if event is JOINED:
@@ -106,6 +107,8 @@ class Line:
 
     def _perform(self, stage: int, action: Action) -> None:
         match action:
+            case Skip():
+                self._take(stage)
             case Forward(m, send):
                 self._take(stage)
                 if send:
@@ -117,12 +120,21 @@ class Line:
             case Snapshot(m):
                 self.snapshots[stage].append(m)
                 self._tell(stage, MarkerArrived(m))
-            case EndFeed():
-                self._tell(stage, FeedEnded())
             case Backward(m, send=send):
                 self.trained[stage].append(m)
                 if send:
                     self.up[stage - 1].append(GradientArrived(m))
+            case _:
+                self._say(stage, action)
+
+    def _say(self, stage: int, action: Action) -> None:
+        match action:
+            case Fence(m):
+                self._tell(stage, FenceArrived(m))
+            case Answer(m):
+                self.up[stage - 1].append(GradientsEnded(m))
+            case EndFeed():
+                self._tell(stage, FeedEnded())
 
     def _take(self, stage: int) -> None:
         self._inbox[stage] -= 1

@@ -159,7 +159,9 @@ def test_the_end_is_told_again_to_a_neighbour_that_joins_again() -> None:
     assert schedule.finished
 
 
-@pytest.mark.parametrize(("feedback", "before", "after"), [("bootstrapped", "F0 S0 U M0", "R0"), ("chained", "F0", "B0 U R0 M0")])
+@pytest.mark.parametrize(
+    ("feedback", "before", "after"), [("bootstrapped", "F0 S0 U M0", "R0"), ("chained", "F0 ?0", "B0 U R0 M0")]
+)
 def test_a_marker_keeps_its_place_and_waits_for_postponed_updates_alone(feedback: Feedback, before: str, after: str) -> None:
     schedule = tell(Dni(FIRST, feedback=feedback), NEIGHBOUR, *arrivals(0), MarkerArrived(0))
 
@@ -203,6 +205,20 @@ def test_with_block_a_full_inbox_or_stash_is_waited_for() -> None:
     schedule = tell(overflowing("block", window=1), *arrivals(1, 2))
     narrow = tell(Dni(FIRST, 1, 1, overflow="block"), NEIGHBOUR, *arrivals(0, 1))
 
-    assert (drain(schedule), drain(narrow)) == ("F1 S1 U", "F0 S0 U")
+    assert (drain(schedule), drain(narrow)) == ("F1 S1 U", "F0 S0 U ?0")
     assert drain(tell(schedule, credit(1))) == "F2 S2 U"
     assert drain(tell(narrow, GradientArrived(0))) == "R0 F1 S1 U"
+
+
+@pytest.mark.parametrize("overflow", ["latest", "drop-oldest"])
+def test_an_evaluation_is_skipped_while_the_neighbour_is_lost_so_that_the_stage_goes_on(overflow: Overflow) -> None:
+    schedule = tell(overflowing(overflow), LOST, *arrivals(1), ActivationArrived(2, training=False), *arrivals(3))
+
+    assert drain(schedule).replace("D1", "").split() == ["F1", "S1", "U", "N2", "F3", "S3", "U"]
+
+
+def test_under_block_an_evaluation_waits_for_the_neighbour() -> None:
+    schedule = tell(overflowing("block"), LOST, ActivationArrived(2, training=False), *arrivals(3))
+    assert drain(schedule) == ""
+
+    assert drain(tell(schedule, PeerJoined(2))) == "E2 F3 S3 U"
