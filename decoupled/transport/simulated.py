@@ -1,29 +1,34 @@
 """The in-process twin of the ZeroMQ transport: a simulated network with its own clock and seeded faults.
 
 A whole cluster runs in one process and one thread, the same way for the same seed. Messages pass through the codec, so
-what arrives is read-only and whole, as it would be from a socket.
+what arrives is read-only and whole, as it would be from a socket. It fails in every way that sockets do: a connection
+between two living endpoints can be reset and refused, with some of what was under way lost on each side; the news of it can
+come late, behind what a newer link brings; queues fill; messages that are too long are refused.
 """
 
 import contextlib
 import heapq
 import random
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
+from decoupled.errors import RunFailed
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
-from decoupled.wire.codec import WireError, decode, encode
+from decoupled.wire.codec import Frame, WireError, decode, encode
 from decoupled.wire.messages import Kind, Message
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What the network does to messages. Loss, duplication and jitter strike gradients only: they are hints."""
+    """What the network does to messages. Loss and duplication strike gradients only: they are hints. Order is kept."""
 
     latency_s: float = 0.0
-    jitter_s: float = 0.0
+    jitter_s: float = 0.0  # of gradients
     drop: float = 0.0  # probability
     duplicate: float = 0.0  # probability
+    notice_s: float = 0.0  # that the news of a lost connection takes at most
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -34,7 +39,7 @@ class _InFlight:
     order: int
     sender: str = field(compare=False)  # its address
     name: str = field(compare=False)  # what the receiver calls the sender
-    message: Message | None = field(compare=False)  # None: the news that the sender has gone
+    frames: tuple[bytes, ...] | None = field(compare=False)  # None: the news that the connection is lost
 
 
 class SimulatedNetwork:
@@ -43,11 +48,15 @@ class SimulatedNetwork:
     def __init__(self, seed: int = 0, faults: Faults | None = None) -> None:
         self.now = 0.0
         self.partitioned: set[frozenset[str]] = set()  # pairs of addresses whose messages wait until it heals
+        self.busy_until: dict[str, float] = {}  # by address: when it has done what it does, and sends what came of it
         self._faults, self._random = faults or Faults(), random.Random(seed)
         self._order = count()
         self._wires: dict[str, list[_InFlight]] = {}  # by the receiver's address
+        self._last_due: dict[tuple[str, str], float] = {}  # by receiver and name: nothing overtakes what came before it
         self._crashed: set[str] = set()  # addresses where nobody is any more
-        self._names: dict[tuple[str, str], tuple[str, str]] = {}  # (address, peer there): where that peer is, our name there
+        self._peers: dict[tuple[str, str], tuple[str, str]] = {}  # (address, peer there): where that peer is, our name there
+        self._callers: set[tuple[str, str]] = set()  # (address, peer) of who made each link
+        self._refused_until: dict[frozenset[str], float] = {}  # by pair of addresses: no connection before
 
     def endpoint(self) -> "SimulatedTransport":
         """A new, unbound endpoint on this network."""
@@ -56,43 +65,80 @@ class SimulatedNetwork:
     @property
     def links(self) -> list[tuple[str, str]]:
         """Every address that can send, with what it calls whom it can send to."""
-        return list(self._names)
+        return list(self._peers)
 
     def link(self, caller: str, peer: str, address: str, name: str) -> None:
         """Makes `peer` at `address` reachable from `caller`, and `caller`, there called `name`, from `address`."""
-        self._names[caller, peer] = address, name
-        self._names[address, name] = caller, peer
+        self._peers[caller, peer] = address, name
+        self._peers[address, name] = caller, peer
+        self._callers.add((caller, peer))
 
     def unlink(self, caller: str, peer: str) -> None:
-        """Ends that link: what is under way from either side of it never comes."""
-        address, name = self._names.pop((caller, peer), ("", ""))
-        self._names.pop((address, name), None)
-        for there, names in ((address, name), (caller, peer)):
-            wire = [envelope for envelope in self._wires.get(there, []) if envelope.name != names]
-            heapq.heapify(wire)
-            self._wires[there] = wire
+        """Ends that link: nothing more comes from it to the caller, and what is under way to the other side may be lost."""
+        address, name = self._peers.pop((caller, peer), ("", ""))
+        if not address:
+            return
+        self._peers.pop((address, name), None)
+        self._callers.discard((caller, peer))
+        self._lose(caller, peer, 0)
+        self._lose(address, name, None)
+        self._tell(address, caller, name)
+
+    def reset(self, one: str, other: str, refuse_s: float = 0.0) -> None:
+        """Breaks every connection between two addresses that go on living, and lets no new one come about for so long.
+
+        Of what is under way, each side gets a part or nothing. Until it hears of the loss a side goes on sending; what
+        the caller sends comes when connections are let in again, as from a socket that connects by itself.
+        """
+        self._refused_until[frozenset((one, other))] = self.now + refuse_s
+        for (address, peer), (there, _) in list(self._peers.items()):
+            if {address, there} == {one, other}:
+                self._lose(address, peer, None)
+                self._tell(address, there, peer)
 
     def crash(self, address: str) -> None:
         """Whoever is at that address is gone; its peers hear of it."""
         self._crashed.add(address)
-        for (caller, peer), (other, name) in list(self._names.items()):
-            if caller == address:
-                del self._names[caller, peer]
-                self._names.pop((other, name), None)
-                if other not in self._crashed:
-                    envelope = _InFlight(self.now, next(self._order), address, name, None)
-                    heapq.heappush(self._wires.setdefault(other, []), envelope)
+        for (here, peer), (other, name) in list(self._peers.items()):
+            if here == address:
+                del self._peers[here, peer]
+                self._peers.pop((other, name), None)
+                self._tell(other, address, name)
         self._wires[address] = []
 
-    def carry(self, sender: str, peer: str, message: Message) -> None:
+    def _tell(self, address: str, other: str, name: str) -> None:
+        """The news that the connection to `name` is lost; it keeps no order with what other links bring."""
+        if address not in self._crashed:
+            due = self.now + self._random.random() * self._faults.notice_s
+            self._push(address, _InFlight(due, next(self._order), other, name, None))
+
+    def _lose(self, address: str, name: str, arrived: int | None) -> None:
+        """Of what is under way to `address` from `name`, only so many have been received; None: as chance will."""
+        wire = sorted(self._wires.get(address, []))
+        own = [message for message in wire if message.name == name]
+        kept = own[: self._random.randint(0, len(own)) if arrived is None else arrived]
+        self._wires[address] = [message for message in wire if message.name != name] + kept
+        heapq.heapify(self._wires[address])
+
+    def carry(self, sender: str, peer: str, message: Message, frames: tuple[bytes, ...]) -> None:
         """Puts a message on the wire, unless chance takes it; a hint may be late or come twice."""
-        address, name = self._names.get((sender, peer), ("", ""))
+        address, name = self._peers.get((sender, peer), ("", ""))
         if not address or address in self._crashed:
             return
+        leaves = max(self.now, self.busy_until.get(sender, 0.0))
+        refused_until = self._refused_until.get(frozenset((sender, address)), 0.0)
+        if leaves < refused_until:
+            if (sender, peer) not in self._callers:
+                return  # there is no connection to answer by
+            leaves = refused_until
         for _ in range(self._copies(message)):
             jitter = self._random.random() * self._faults.jitter_s if message.kind is Kind.GRADIENT else 0.0
-            due = self.now + self._faults.latency_s + jitter
-            heapq.heappush(self._wires.setdefault(address, []), _InFlight(due, next(self._order), sender, name, message))
+            due = max(leaves + self._faults.latency_s + jitter, self._last_due.get((address, name), 0.0))
+            self._last_due[address, name] = due
+            self._push(address, _InFlight(due, next(self._order), sender, name, frames))
+
+    def _push(self, address: str, message: _InFlight) -> None:
+        heapq.heappush(self._wires.setdefault(address, []), message)
 
     def _copies(self, message: Message) -> int:
         if message.kind is not Kind.GRADIENT:
@@ -101,23 +147,21 @@ class SimulatedNetwork:
             return 0
         return 2 if self._random.random() < self._faults.duplicate else 1
 
-    def deliver(self, address: str) -> list[Arrival]:
+    def under_way(self, sender: str, peer: str) -> int:
+        """How many messages that `sender` sent to `peer` have not been taken in yet."""
+        address, name = self._peers.get((sender, peer), ("", ""))
+        return sum(message.name == name for message in self._wires.get(address, []))
+
+    def deliver(self, address: str) -> list[_InFlight]:
         """What is due at `address` now; what would cross a partition stays on the wire."""
         wire = self._wires.get(address, [])
-        held, arrivals = list[_InFlight](), list[Arrival]()
+        held, due = list[_InFlight](), list[_InFlight]()
         while wire and wire[0].due <= self.now:
-            envelope = heapq.heappop(wire)
-            if self._is_cut(address, envelope.sender):
-                held.append(envelope)
-            elif envelope.message is None:
-                arrivals.append(Disconnected(envelope.name))
-            else:
-                frames = [memoryview(frame).tobytes() for frame in encode(envelope.message)]
-                with contextlib.suppress(WireError):  # refused, as by a socket
-                    arrivals.append(Received(envelope.name, decode(frames)))
-        for envelope in held:
-            heapq.heappush(wire, envelope)
-        return arrivals
+            message = heapq.heappop(wire)
+            (held if self._is_cut(address, message.sender) else due).append(message)
+        for message in held:
+            heapq.heappush(wire, message)
+        return due
 
     def next_due(self) -> float | None:
         """When the next message is due, if any is on its way and not held by a partition."""
@@ -135,26 +179,52 @@ class SimulatedTransport:
 
     def __init__(self, network: SimulatedNetwork) -> None:
         self.limits = Limits()
-        self._network, self._address = network, ""
+        self.address = ""
+        self._network = network
+        self._outbox: dict[str, deque[tuple[Message, tuple[bytes, ...]]]] = {}  # by peer: what its queue has no room for
 
     def bind(self, address: str) -> str:
-        self._address = address
+        self.address = address
         return address
 
     def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
-        self._network.link(self._address, peer, address, name)
+        self._network.link(self.address, peer, address, name)
 
     def disconnect(self, peer: str) -> None:
-        self._network.unlink(self._address, peer)
+        self._outbox.pop(peer, None)
+        self._network.unlink(self.address, peer)
 
     def admit(self, keys: Iterable[str]) -> None:
         """Nobody comes in from outside."""
 
     def send(self, peer: str, message: Message) -> None:
-        self._network.carry(self._address, peer, message)
+        frames = tuple(_copied(frame) for frame in encode(message))
+        size = sum(map(len, frames))
+        if size > self.limits.message_bytes_max:
+            raise RunFailed(f"A message of {size:,} bytes is over link.message_bytes_max, {self.limits.message_bytes_max:,}.")
+        self._outbox.setdefault(peer, deque()).append((message, frames))
+        self._flush()
 
     def poll(self, timeout_s: float) -> list[Arrival]:
-        return self._network.deliver(self._address)
+        self._flush()
+        arrivals: list[Arrival] = []
+        for message in self._network.deliver(self.address):
+            if message.frames is None:
+                arrivals.append(Disconnected(message.name))
+                continue
+            with contextlib.suppress(WireError):  # refused, as by a socket
+                arrivals.append(Received(message.name, decode(message.frames, self.limits.message_bytes_max)))
+        return arrivals
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def _flush(self) -> None:
+        """Sends what the queues have room for; the rest waits here, and nothing blocks."""
+        for peer, waiting in self._outbox.items():
+            while waiting and self._network.under_way(self.address, peer) < self.limits.high_water_mark:
+                self._network.carry(self.address, peer, *waiting.popleft())
+
+
+def _copied(frame: Frame) -> bytes:
+    return memoryview(frame).tobytes()
