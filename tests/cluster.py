@@ -4,6 +4,7 @@ Time moves only when nothing can happen without it, so a run is the same for the
 """
 
 import copy
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from decoupled.transport.simulated import Faults, SimulatedNetwork
 
 T = TypeVar("T")
 STEPS_MAX = 2_000_000
+COORDINATOR = "memory://coordinator"
 
 
 class MemoryStore:
@@ -56,7 +58,7 @@ def _done(value: T) -> Future[T]:
 
 
 class Cluster:
-    """A run whose turns the test can take one by one, or all with `run`."""
+    """A run whose turns the test can take one by one, or all with `run`. After every turn it is looked over."""
 
     def __init__(
         self,
@@ -66,11 +68,15 @@ class Cluster:
         faults: Faults | None = None,
         store: "MemoryStore | None" = None,
         network: SimulatedNetwork | None = None,
+        action_s: float = 0.0,
+        on_event: Callable[[], None] = lambda: None,
     ) -> None:
+        """A worker's action takes `action_s`. `on_event` is called before each turn of anyone."""
         self.resolved: ResolvedRun = resolve(run, dataset)
         self.network = network or SimulatedNetwork(seed, faults)
+        self._action_s, self._on_event = action_s, on_event
         transport = self.network.endpoint()
-        transport.bind("memory://coordinator")
+        transport.bind(COORDINATOR)
         self.store = MemoryStore() if store is None else store
         self.coordinator = Coordinator(self.resolved, transport, self.store, self.store.latest(), clock=lambda: self.network.now)
         self.workers: list[Worker] = []
@@ -82,17 +88,26 @@ class Cluster:
         """Another worker joins."""
         number = len(self.workers)
         self.workers.append(Worker(self.network.endpoint(), clock_ns=lambda: round(self.network.now * 1e9)))
-        self.workers[-1].join("memory://coordinator", f"memory://{number}", f"worker-{number}")
+        self.workers[-1].join(COORDINATOR, f"memory://{number}", f"worker-{number}")
 
     @property
     def alive(self) -> list[Worker]:
         return [worker for number, worker in enumerate(self.workers) if number not in self.dead]
 
+    def address(self, stage: int) -> str:
+        """Where that stage's worker is; the stage before the first is the coordinator, which feeds it."""
+        if stage < 0:
+            return COORDINATOR
+        worker = self.coordinator.group.members.workers[stage]
+        return worker.address if worker is not None else ""
+
+    def cut(self, stage: int, refuse_s: float = 0.0) -> None:
+        """Resets the connection from that stage to the next, and refuses another for so long."""
+        self.network.reset(self.address(stage), self.address(stage + 1), refuse_s)
+
     def kill(self, stage: int) -> None:
         """Has the worker of that stage vanish, with all that it knew."""
-        peer = self.coordinator.group.members.workers[stage]
-        assert peer is not None, f"stage {stage} has no worker to lose"
-        self._end(int(peer.peer.removeprefix("worker-")))
+        self._end(int(self.address(stage).removeprefix("memory://")))
 
     def _end(self, number: int) -> None:
         self.dead.add(number)
@@ -101,7 +116,7 @@ class Cluster:
     def _bury(self) -> None:
         """A worker that was told to stop is gone, as its process would be."""
         for number, worker in enumerate(self.workers):
-            if worker.is_done and number not in self.dead:
+            if (worker.is_done or worker.is_dismissed) and number not in self.dead:
                 self._end(number)
 
     def assemble(self) -> None:
@@ -113,12 +128,10 @@ class Cluster:
         """Lets everyone work until nobody can go on at this moment of simulated time."""
         moved = True
         while moved:
-            self.coordinator.step(0)
-            for _ in range(self.coordinator.take_due_starts()):
-                self.start()
+            self._coordinate()
             moved = False
-            for worker in self.alive:
-                while _step(worker):
+            for number in self._numbers:
+                while self._step(number):
                     moved = True
             self._bury()
             due = self.network.next_due()
@@ -126,16 +139,43 @@ class Cluster:
 
     def advance(self) -> None:
         """One turn of each, and if nobody did anything, on to the moment when something can happen."""
-        self.coordinator.step(0)
-        for _ in range(self.coordinator.take_due_starts()):
-            self.start()
-        acted = [_step(worker) for worker in self.alive]
+        self._coordinate()
+        acted = [self._step(number) for number in self._numbers]
         self._bury()
         if not any(acted):
             self._move_on()
 
+    @property
+    def _numbers(self) -> list[int]:
+        return [number for number in range(len(self.workers)) if number not in self.dead]
+
+    def _coordinate(self) -> None:
+        self._on_event()
+        self.coordinator.step(0)
+        for _ in range(self.coordinator.take_due_starts()):
+            self.start()
+
+    def _step(self, number: int) -> bool:
+        """Whether the worker did something; one whose stage was given to another ends as its process would."""
+        self._on_event()
+        address, worker, now = f"memory://{number}", self.workers[number], self.network.now
+        if number in self.dead or self.network.busy_until.get(address, 0.0) > now:
+            return False
+        self.network.busy_until[address] = now + self._action_s
+        acted = False
+        try:
+            acted = worker.step()
+        except RunFailed:
+            if not (worker.is_done or worker.is_dismissed):
+                raise
+        worker.validate()
+        if not acted:
+            self.network.busy_until[address] = now
+        return acted
+
     def _move_on(self) -> None:
-        due = self.network.next_due()
+        busy = [until for until in self.network.busy_until.values() if until > self.network.now]
+        due = min([due for due in (self.network.next_due(), *busy) if due is not None], default=None)
         self.network.now = max(self.network.now, due) if due is not None else self.network.now + 0.5
 
     def run(self) -> None:
@@ -146,13 +186,3 @@ class Cluster:
                 return
             self._move_on()
         raise AssertionError("the cluster did not finish")
-
-
-def _step(worker: Worker) -> bool:
-    """Whether the worker did something; one whose stage was given to another ends as its process would."""
-    try:
-        return worker.step()
-    except RunFailed:
-        if not worker.is_done:
-            raise
-        return False

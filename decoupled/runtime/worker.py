@@ -96,6 +96,11 @@ class Worker:
                 return False
         return self._session.act() if self._session is not None else False
 
+    def validate(self) -> None:
+        """Raises AssertionError unless all that this worker keeps agrees; for tests, after every event."""
+        if self._session is not None:
+            self._session.validate()
+
     def fail(self, error: BaseException) -> None:
         """Tells the coordinator why this worker cannot go on."""
         if self._attempt_id:

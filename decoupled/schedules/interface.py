@@ -34,7 +34,7 @@ class Schedule(Protocol):
 
     @property
     def held(self) -> set[int]:
-        """The microbatches whose forward pass is still needed."""
+        """The microbatches that have gone forward and are still to be acted on."""
 
     @property
     def finished(self) -> bool:

@@ -16,7 +16,7 @@ from itertools import count
 
 from decoupled.errors import RunFailed
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
-from decoupled.wire.codec import Frame, WireError, decode, encode
+from decoupled.wire.codec import WireError, decode, encode
 from decoupled.wire.messages import Kind, Message
 
 
@@ -40,6 +40,7 @@ class _InFlight:
     sender: str = field(compare=False)  # its address
     name: str = field(compare=False)  # what the receiver calls the sender
     frames: tuple[bytes, ...] | None = field(compare=False)  # None: the news that the connection is lost
+    is_gradient: bool = field(compare=False, default=False)
 
 
 class SimulatedNetwork:
@@ -55,8 +56,8 @@ class SimulatedNetwork:
         self._last_due: dict[tuple[str, str], float] = {}  # by receiver and name: nothing overtakes what came before it
         self._crashed: set[str] = set()  # addresses where nobody is any more
         self._peers: dict[tuple[str, str], tuple[str, str]] = {}  # (address, peer there): where that peer is, our name there
-        self._callers: set[tuple[str, str]] = set()  # (address, peer) of who made each link
-        self._refused_until: dict[frozenset[str], float] = {}  # by pair of addresses: no connection before
+        self._callers: dict[tuple[str, str], None] = {}  # (address, peer) of who made each link, in that order
+        self._refused_until: dict[tuple[str, str], float] = {}  # by caller and whom it calls: no connection before
 
     def endpoint(self) -> "SimulatedTransport":
         """A new, unbound endpoint on this network."""
@@ -71,7 +72,7 @@ class SimulatedNetwork:
         """Makes `peer` at `address` reachable from `caller`, and `caller`, there called `name`, from `address`."""
         self._peers[caller, peer] = address, name
         self._peers[address, name] = caller, peer
-        self._callers.add((caller, peer))
+        self._callers[caller, peer] = None
 
     def unlink(self, caller: str, peer: str) -> None:
         """Ends that link: nothing more comes from it to the caller, and what is under way to the other side may be lost."""
@@ -79,22 +80,24 @@ class SimulatedNetwork:
         if not address:
             return
         self._peers.pop((address, name), None)
-        self._callers.discard((caller, peer))
+        self._callers.pop((caller, peer), None)
         self._lose(caller, peer, 0)
         self._lose(address, name, None)
         self._tell(address, caller, name)
 
-    def reset(self, one: str, other: str, refuse_s: float = 0.0) -> None:
-        """Breaks every connection between two addresses that go on living, and lets no new one come about for so long.
+    def reset(self, caller: str, called: str, refuse_s: float = 0.0) -> None:
+        """Breaks every connection that one address made to another, which both live on, and refuses others for so long.
 
         Of what is under way, each side gets a part or nothing. Until it hears of the loss a side goes on sending; what
         the caller sends comes when connections are let in again, as from a socket that connects by itself.
         """
-        self._refused_until[frozenset((one, other))] = self.now + refuse_s
-        for (address, peer), (there, _) in list(self._peers.items()):
-            if {address, there} == {one, other}:
-                self._lose(address, peer, None)
-                self._tell(address, there, peer)
+        self._refused_until[caller, called] = self.now + refuse_s
+        for address, peer in list(self._callers):
+            other, name = self._peers[address, peer]
+            if (address, other) == (caller, called):
+                for end, far, link in ((address, other, peer), (other, address, name)):
+                    self._lose(end, link, None)
+                    self._tell(end, far, link)
 
     def crash(self, address: str) -> None:
         """Whoever is at that address is gone; its peers hear of it."""
@@ -103,6 +106,8 @@ class SimulatedNetwork:
             if here == address:
                 del self._peers[here, peer]
                 self._peers.pop((other, name), None)
+                for end in ((here, peer), (other, name)):
+                    self._callers.pop(end, None)
                 self._tell(other, address, name)
         self._wires[address] = []
 
@@ -120,22 +125,24 @@ class SimulatedNetwork:
         self._wires[address] = [message for message in wire if message.name != name] + kept
         heapq.heapify(self._wires[address])
 
-    def carry(self, sender: str, peer: str, message: Message, frames: tuple[bytes, ...]) -> None:
+    def carry(self, sender: str, peer: str, message: Message) -> None:
         """Puts a message on the wire, unless chance takes it; a hint may be late or come twice."""
         address, name = self._peers.get((sender, peer), ("", ""))
         if not address or address in self._crashed:
             return
         leaves = max(self.now, self.busy_until.get(sender, 0.0))
-        refused_until = self._refused_until.get(frozenset((sender, address)), 0.0)
+        is_caller = (sender, peer) in self._callers
+        refused_until = self._refused_until.get((sender, address) if is_caller else (address, sender), 0.0)
         if leaves < refused_until:
-            if (sender, peer) not in self._callers:
+            if not is_caller:
                 return  # there is no connection to answer by
             leaves = refused_until
+        frames = tuple(memoryview(frame).tobytes() for frame in encode(message))
         for _ in range(self._copies(message)):
             jitter = self._random.random() * self._faults.jitter_s if message.kind is Kind.GRADIENT else 0.0
             due = max(leaves + self._faults.latency_s + jitter, self._last_due.get((address, name), 0.0))
             self._last_due[address, name] = due
-            self._push(address, _InFlight(due, next(self._order), sender, name, frames))
+            self._push(address, _InFlight(due, next(self._order), sender, name, frames, message.kind is Kind.GRADIENT))
 
     def _push(self, address: str, message: _InFlight) -> None:
         heapq.heappush(self._wires.setdefault(address, []), message)
@@ -146,6 +153,16 @@ class SimulatedNetwork:
         if self._random.random() < self._faults.drop:
             return 0
         return 2 if self._random.random() < self._faults.duplicate else 1
+
+    def lose_gradient(self) -> bool:
+        """Loses the gradient that would arrive next; says whether there was one."""
+        waiting = [(message, address) for address, wire in self._wires.items() for message in wire if message.is_gradient]
+        if not waiting:
+            return False
+        message, address = min(waiting)
+        self._wires[address].remove(message)
+        heapq.heapify(self._wires[address])
+        return True
 
     def under_way(self, sender: str, peer: str) -> int:
         """How many messages that `sender` sent to `peer` have not been taken in yet."""
@@ -181,7 +198,7 @@ class SimulatedTransport:
         self.limits = Limits()
         self.address = ""
         self._network = network
-        self._outbox: dict[str, deque[tuple[Message, tuple[bytes, ...]]]] = {}  # by peer: what its queue has no room for
+        self._outbox: dict[str, deque[Message]] = {}  # by peer: what its queue has no room for
 
     def bind(self, address: str) -> str:
         self.address = address
@@ -198,11 +215,10 @@ class SimulatedTransport:
         """Nobody comes in from outside."""
 
     def send(self, peer: str, message: Message) -> None:
-        frames = tuple(_copied(frame) for frame in encode(message))
-        size = sum(map(len, frames))
+        size = sum(memoryview(frame).nbytes for frame in encode(message))
         if size > self.limits.message_bytes_max:
             raise RunFailed(f"A message of {size:,} bytes is over link.message_bytes_max, {self.limits.message_bytes_max:,}.")
-        self._outbox.setdefault(peer, deque()).append((message, frames))
+        self._outbox.setdefault(peer, deque()).append(message)
         self._flush()
 
     def poll(self, timeout_s: float) -> list[Arrival]:
@@ -223,8 +239,4 @@ class SimulatedTransport:
         """Sends what the queues have room for; the rest waits here, and nothing blocks."""
         for peer, waiting in self._outbox.items():
             while waiting and self._network.under_way(self.address, peer) < self.limits.high_water_mark:
-                self._network.carry(self.address, peer, *waiting.popleft())
-
-
-def _copied(frame: Frame) -> bytes:
-    return memoryview(frame).tobytes()
+                self._network.carry(self.address, peer, waiting.popleft())

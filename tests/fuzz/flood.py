@@ -22,7 +22,7 @@ from tests.fuzz.forge import Choices, warped
 from tests.fuzz.originals import originals
 from tests.wire.frames import as_sent
 
-NAMES = ("first", "downstream", "upstream", "coordinator", "worker-0", "upstream-0-0-1", "stranger-1", "stranger-2")
+NAMES = ("feed", "downstream", "upstream", "coordinator", "worker-0", "upstream-0-0-1", "stranger-1", "stranger-2")
 DIFFERENT = 5_000  # messages, sent again and again
 RAW_EVERY = 200  # so many messages to one connection that is made and dropped
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)  # of ZMTP 3.0

@@ -98,7 +98,8 @@ def test_the_first_stage_is_replaced_as_well_when_it_misleads_the_feed(message: 
 def test_a_batch_that_does_not_fit_the_stage_ends_its_worker_with_a_sentence(kind: Kind, tensors: tuple[Any, ...]) -> None:
     cluster = training()
 
-    says(cluster, "memory://0", "downstream", Message(kind, microbatch=10**6, tensors=tensors))
+    below = next(peer for at, peer in cluster.network.links if at == "memory://0" and peer.startswith("downstream"))
+    says(cluster, "memory://0", below, Message(kind, microbatch=10**6, tensors=tensors))
 
     with pytest.raises(RunFailed, match=r"upstream-.* sent a malformed activation message"):
         cluster.workers[1].step()

@@ -2,14 +2,17 @@
 
 from decoupled.schedules.actions import (
     Action,
+    Answer,
     Backward,
     Drop,
     EndFeed,
     Evaluate,
     Evict,
+    Fence,
     Forward,
     Refine,
     Send,
+    Skip,
     Snapshot,
     Source,
     Update,
@@ -28,6 +31,9 @@ ACTIONS: dict[str, Action] = {
     "drop": Drop(3),
     "snapshot": Snapshot(3),
     "endfeed": EndFeed(),
+    "skip": Skip(3),
+    "fence": Fence(3),
+    "answer": Answer(3),
 }
 
 
