@@ -4,6 +4,8 @@ Every link that is made has a name of its own, at both its ends, so what an old 
 the new one does.
 """
 
+from operator import index
+
 from decoupled.schedules.events import CreditGranted, Event, GradientsEnded, PeerFinished, PeerJoined
 from decoupled.transport.interface import Transport
 from decoupled.wire.messages import Kind, Message
@@ -39,14 +41,23 @@ class Connection:
             self.peer = ""
 
     def event(self, message: Message) -> Event | None:
-        """What a message by this link means for a schedule, or None. Gradients are left to whoever holds their passes."""
-        match message.kind, message.body:
-            case Kind.WINDOW, {"count": int(window), "room": int(room)} if window > 0:
-                return PeerJoined(window, max(room, 0))
-            case Kind.CREDIT, {"count": int(count)} if count > 0:
-                return CreditGranted(count)
-            case Kind.GRADIENTS_ENDED, _:
+        """What a message by this link means for a schedule, or None. Gradients are left to whoever holds their passes.
+
+        Raises KeyError, TypeError or ValueError when it is malformed.
+        """
+        match message.kind:
+            case Kind.WINDOW:
+                return PeerJoined(_positive(message, "count"), max(index(message.body["room"]), 0))
+            case Kind.CREDIT:
+                return CreditGranted(_positive(message, "count"))
+            case Kind.GRADIENTS_ENDED:
                 return GradientsEnded(message.microbatch)
-            case Kind.FINISHED, _:
+            case Kind.FINISHED:
                 return PeerFinished()
         return None
+
+
+def _positive(message: Message, name: str) -> int:
+    if (number := index(message.body[name])) < 1:
+        raise ValueError(f"a {name} of {number}")
+    return number

@@ -87,7 +87,9 @@ class Dni:
 
     @property
     def held(self) -> set[int]:
-        return set(self._stash) | {action.microbatch for action in self._due if isinstance(action, Backward | Refine | Evict | Drop)}
+        return set(self._stash) | {
+            action.microbatch for action in self._due if isinstance(action, Backward | Refine | Evict | Drop)
+        }
 
     @property
     def finished(self) -> bool:
