@@ -76,12 +76,12 @@ class SimulatedNetwork:
 
     def unlink(self, caller: str, peer: str) -> None:
         """Ends that link: nothing more comes from it to the caller, and what is under way to the other side may be lost."""
+        self._lose(caller, peer, 0)
+        self._callers.pop((caller, peer), None)
         address, name = self._peers.pop((caller, peer), ("", ""))
         if not address:
             return
         self._peers.pop((address, name), None)
-        self._callers.pop((caller, peer), None)
-        self._lose(caller, peer, 0)
         self._lose(address, name, None)
         self._tell(address, caller, name)
 

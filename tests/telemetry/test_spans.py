@@ -51,7 +51,7 @@ def test_what_was_taken_is_not_given_again() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "counts"),
-    [(kind, kind not in ("evaluate", "evict", "drop", "snapshot", "endfeed")) for kind in ACTIONS],
+    [(kind, kind not in ("evaluate", "evict", "drop", "snapshot", "endfeed", "skip", "fence", "answer")) for kind in ACTIONS],
 )
 def test_only_what_a_stage_does_to_train_counts_as_training(kind: str, counts: bool) -> None:
     assert len(training(spans((0, 5), kind=kind))) == counts
