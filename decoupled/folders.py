@@ -134,6 +134,8 @@ def load_network(folder: str | Path) -> Network:
     if not path.exists() and (Path(folder) / "run.toml").exists():
         raise UsageError(f"{folder} holds no finished run. Go on with it: decoupled train --resume {folder}")
     arrays, about = checkpoint.load_arrays(path)
+    if "architecture" not in about and "model" in about:
+        raise UsageError(f"{path} holds the arrays of {about['model']}, a model of your own, which only its own code can use.")
     try:
         architecture: dict[str, Any] = dict(about["architecture"])
         targets = Targets.from_json(about["targets"]) if "targets" in about else None

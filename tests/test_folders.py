@@ -1,6 +1,5 @@
 """The folder of a run: made once, trained in by one process at a time, whole when its report is there, read with suspicion."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -131,7 +130,7 @@ def test_what_a_run_came_to_is_read_back(tmp_path: Path, report: Report) -> None
     assert sorted(os.listdir(tmp_path)) == WRITTEN
     assert folders.load_report(tmp_path) == json.loads(json.dumps(report.to_json()))
     network = folders.load_network(tmp_path)
-    assert network.architecture == report.network.architecture
+    assert network.about == report.network.about
     for name, array in report.network.arrays.items():
         np.testing.assert_array_equal(network.arrays[name], array)
     (rows,) = folders.load_spans(tmp_path)
@@ -212,7 +211,7 @@ def test_a_model_of_another_form_is_named(
     tmp_path: Path, report: Report, change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> None:
     path = tmp_path / "model.safetensors"
-    save_arrays(path, report.network.arrays, change(dataclasses.asdict(report.network.architecture)))
+    save_arrays(path, report.network.arrays, change(dict(report.network.about["architecture"])))
 
     assert refusal(folders.load_network, tmp_path).startswith(f"{path} is not a model that decoupled wrote: ")
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from decoupled import user_code
 from decoupled.errors import UsageError
+from decoupled.nn.dense_model import MODELS
 from decoupled.nn.heads import HEADS
 from decoupled.nn.layers import ACTIVATIONS
 from decoupled.nn.losses import LOSSES
@@ -25,6 +26,7 @@ PIPELINES = ("gpipe", "1f1b")
 
 # Names, or references to a user's own. Nothing is loaded when a run is read.
 ActivationName: TypeAlias = Annotated[str, BeforeValidator(ACTIVATIONS.name)]
+ModelName: TypeAlias = Annotated[str, BeforeValidator(MODELS.name)]
 HeadName: TypeAlias = Annotated[str, BeforeValidator(HEADS.name)]
 LossName: TypeAlias = Annotated[str, BeforeValidator(LOSSES.name)]
 OptimiserName: TypeAlias = Annotated[str, BeforeValidator(OPTIMISERS.name)]
@@ -68,6 +70,7 @@ class Arguments(_Frozen):
     data: dict[str, Any] = {}  # of a reference
     head: dict[str, Any] = {}
     loss: dict[str, Any] = {}
+    model: dict[str, Any] = {}  # of a reference
     optimiser: dict[str, Any] = {}
     schedule: dict[str, Any] = {}
 
@@ -164,6 +167,7 @@ class Run(_Frozen):
 
     data: Any = "digits"
     task: Literal["classification", "regression", "multilabel"] | None = None  # None: guessed from the targets
+    model: ModelName = "mlp"  # which fully connected layers have the widths `hidden`
     hidden: tuple[int, ...] = (256, 256, 256)
     schedule: ScheduleName = "dni"
     head: HeadName = "readout"
@@ -231,6 +235,10 @@ class Run(_Frozen):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "Run":
+        if self.model != "mlp":  # how many layers it has shows when it is made
+            return self
+        if self.args.model:
+            raise ValueError("args.model is for a model of your own; mlp is described by hidden and network")
         layers = len(self.hidden) + 1
         if self.stages is not None:
             if [layer for stage in self.stages for layer in stage] != list(range(layers)) or not all(self.stages):
@@ -258,7 +266,7 @@ class Run(_Frozen):
     @property
     def references(self) -> tuple[str, ...]:
         """The user's code that the stages need."""
-        named = (self.schedule, self.head, self.optimiser.name, self.network.loss, self.network.activation)
+        named = (self.model, self.schedule, self.head, self.optimiser.name, self.network.loss, self.network.activation)
         return tuple(dict.fromkeys(name for name in named if name is not None and user_code.is_reference(name)))
 
     @property
@@ -277,7 +285,8 @@ class Run(_Frozen):
         optimiser = {"name": changed(self.optimiser.name)}
         sections = {"network": self.network.model_copy(update=network), "optimiser": self.optimiser.model_copy(update=optimiser)}
         data = changed(self.data) if isinstance(self.data, str) else self.data
-        return self.model_copy(update=sections | {"schedule": changed(self.schedule), "head": changed(self.head), "data": data})
+        plain = {"model": changed(self.model), "schedule": changed(self.schedule), "head": changed(self.head), "data": data}
+        return self.model_copy(update=sections | plain)
 
     @property
     def data_name(self) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -62,12 +62,20 @@ def build_layer(architecture: Architecture, index: int, seed: int) -> list[Layer
     return [Dense(name, weight, np.zeros(outputs, dtype)), activation]
 
 
-def partition(architecture: Architecture, workers: int) -> tuple[tuple[int, ...], ...]:
+class Cuttable(Protocol):
+    """Layers in a row, and how much work each is."""
+
+    @property
+    def layers(self) -> int: ...
+    def weights(self, index: int, /) -> int: ...
+
+
+def partition(network: Cuttable, workers: int) -> tuple[tuple[int, ...], ...]:
     """Cuts the layers into `workers` consecutive blocks so that the heaviest block is as light as can be.
 
     Raises ValueError when there are more workers than layers.
     """
-    count = architecture.layers
+    count = network.layers
     if not 1 <= workers <= count:
         raise ValueError(f"{workers} workers cannot share {count} layers: give between 1 and {count} workers.")
 
@@ -75,11 +83,11 @@ def partition(architecture: Architecture, workers: int) -> tuple[tuple[int, ...]
     def best(start: int, blocks: int) -> tuple[int, tuple[int, ...]]:
         """The heaviest block's weights, and the starts of the blocks, for the layers from `start` on."""
         if blocks == 1:
-            return sum(map(architecture.weights, range(start, count))), (start,)
+            return sum(map(network.weights, range(start, count))), (start,)
         options = []
         for stop in range(start + 1, count - blocks + 2):
             rest, starts = best(stop, blocks - 1)
-            options.append((max(sum(map(architecture.weights, range(start, stop))), rest), (start, *starts)))
+            options.append((max(sum(map(network.weights, range(start, stop))), rest), (start, *starts)))
         return min(options)
 
     starts = (*best(0, workers)[1], count)

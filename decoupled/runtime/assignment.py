@@ -1,27 +1,23 @@
 """An assignment: all that a worker needs to become a stage. It travels in one message."""
 
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from operator import index
 from typing import Any
 
-import numpy as np
-
 from decoupled import user_code
 from decoupled.config import Run
-from decoupled.nn.dense import DenseStage
-from decoupled.nn.heads import HEADS, Head, HeadSite
-from decoupled.nn.layers import Layer, Standardize
-from decoupled.nn.network import Architecture, build_layer
-from decoupled.nn.optimisers import OPTIMISERS, LearningRate, Optimiser
+from decoupled.nn.model import Model, Training
 from decoupled.nn.parameters import Array
-from decoupled.runtime.resolve import ResolvedRun
+from decoupled.nn.stage import Stage
+from decoupled.runtime.resolve import ResolvedRun, build_model
 from decoupled.schedules.catalogue import SCHEDULES, Settings, is_decoupled
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.tensors import Tensors, TensorSpec
 from decoupled.wire.messages import Kind, Message
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Assignment:
     """Which stage of which run, where the next stage listens, and how the inputs are scaled."""
 
@@ -29,12 +25,12 @@ class Assignment:
     place: Place
     layers: tuple[int, ...]
     run: Run
-    architecture: Architecture
     steps_total: int
     downstream: str | None  # its address; None for the last stage, "" while nobody has taken the next
     scaling: tuple[Array, Array]
     data: TensorSpec  # what enters the first stage
     targets: TensorSpec
+    answers: int  # classes, bits or values that the network answers with
     code: dict[str, str]  # sha256 of each file of the user's that the stages need, by where the coordinator has it
     generation: int = 0  # assignments of this stage before this one
     updates: int = 0  # that the run has seen so far
@@ -46,7 +42,6 @@ class Assignment:
             "stages": self.place.stages,
             "layers": list(self.layers),
             "run": self.run.model_dump(mode="json", exclude={"data"}),
-            "architecture": asdict(self.architecture),
             "steps_total": self.steps_total,
             "downstream": self.downstream,
             "updates": self.updates,
@@ -54,6 +49,7 @@ class Assignment:
             "members": list(self.members),
             "data": self.data.to_body(),
             "targets": self.targets.to_body(),
+            "answers": self.answers,
             "code": self.code,
         }
         kind, stage = Kind.ASSIGN, self.place.stage
@@ -63,14 +59,12 @@ class Assignment:
     def from_message(cls, message: Message) -> "Assignment":
         """Raises KeyError, TypeError, ValueError or UsageError when the message is not a whole assignment."""
         body, (mean, deviation) = message.body, message.tensors
-        architecture: dict[str, Any] = body["architecture"] | {"widths": tuple(map(index, body["architecture"]["widths"]))}
         downstream = body["downstream"]
         assignment = cls(
             attempt_id=message.run,
             place=Place(message.stage, index(body["stages"])),
             layers=tuple(map(index, body["layers"])),
             run=Run(**body["run"]),
-            architecture=Architecture(**architecture),
             steps_total=index(body["steps_total"]),
             downstream=None if downstream is None else str(downstream),
             scaling=(mean, deviation),
@@ -80,6 +74,7 @@ class Assignment:
             members=tuple(map(str, body["members"])),
             data=TensorSpec.from_body(body["data"]),
             targets=TensorSpec.from_body(body["targets"]),
+            answers=index(body["answers"]),
             code={str(where): str(sha256) for where, sha256 in body["code"].items()},
         )
         if not assignment._is_consistent:
@@ -95,23 +90,20 @@ class Assignment:
         def own(reference: str) -> str:
             return user_code.own(reference, self.code[user_code.split(reference)[0]])
 
-        run = self.run.with_references(own)
-        assert run.network.loss is not None
-        architecture = replace(self.architecture, loss=run.network.loss, activation=run.network.activation)
-        return replace(self, run=run, architecture=architecture)
+        adopted = replace(self, run=self.run.with_references(own))
+        if not adopted._fits_model:
+            raise ValueError("its layers are not the model's")
+        return adopted
 
-    @property
+    @cached_property
+    def model(self) -> Model:
+        """The whole network, of which this stage is a part."""
+        return build_model(self.run, self.data, self.targets, self.answers, self.scaling)
+
+    @cached_property
     def inputs(self) -> TensorSpec:
         """What comes to the stage, beside the targets."""
-        return self.data if self.place.is_first else self._between(self.layers[0])
-
-    @property
-    def outputs(self) -> TensorSpec:
-        return self._between(self.layers[-1] + 1)
-
-    def _between(self, layer: int) -> TensorSpec:
-        """What flows from the layer before to that layer."""
-        return TensorSpec.of(self.architecture.dtype, self.architecture.widths[layer])
+        return self.model.flow(self.layers[0])
 
     @property
     def has_head(self) -> bool:
@@ -125,18 +117,16 @@ class Assignment:
 
     @property
     def _is_consistent(self) -> bool:
-        """The layers are some of the network's, in order, and the stage's place is theirs."""
-        widths, (first, *_, last) = self.architecture.widths, (*self.layers, *self.layers)
-        return (
-            self.layers == tuple(range(max(first, 0), last + 1))
-            and (self.place.is_first, self.place.is_last) == (first == 0, last == len(widths) - 2)
-            and widths[1:-1] == self.run.hidden
-            and min(widths) > 0
-            and (self.run.network.loss, self.run.network.activation) == (self.architecture.loss, self.architecture.activation)
-            and self.data in (TensorSpec.of(dtype, widths[0]) for dtype in ("uint8", "float32"))
-            and len(self.targets) == 1
-            and all(scale.shape in ((1,), widths[:1]) and scale.dtype.kind == "f" for scale in self.scaling)
-        )
+        """The layers are in order, and the data and the targets can be those of a network."""
+        first, *_, last = (*self.layers, *self.layers)
+        is_row = self.layers == tuple(range(max(first, 0), last + 1))
+        return is_row and len(self.targets) > 0 and (user_code.is_reference(self.run.model) or self._fits_model)
+
+    @property
+    def _fits_model(self) -> bool:
+        """The stage's place is that of its layers in the network."""
+        first, last = self.layers[0], self.layers[-1]
+        return (self.place.is_first, self.place.is_last) == (first == 0, last == self.model.layers - 1)
 
 
 def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: str | None = None) -> Assignment:
@@ -146,53 +136,37 @@ def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: 
         place=Place(stage, len(resolved.stages)),
         layers=resolved.stages[stage],
         run=resolved.run,
-        architecture=resolved.architecture,
         steps_total=resolved.steps_total,
         downstream=downstream,
         scaling=resolved.dataset.scaling,
         data=resolved.inputs,
         targets=resolved.targets,
+        answers=resolved.dataset.outputs,
         code=user_code.fingerprints(resolved.run.references),
     )
 
 
-def make_stage(assignment: Assignment) -> DenseStage:
+def make_stage(assignment: Assignment) -> Stage:
     """The stage with its initial weights: the same for a seed, whatever the partition."""
-    run, architecture = assignment.run, assignment.architecture
-    layers: list[Layer] = []
-    if assignment.place.is_first:
-        mean, deviation = (scale.astype(architecture.dtype) for scale in assignment.scaling)
-        layers.append(Standardize(mean, deviation))
-    for layer in assignment.layers:
-        layers += build_layer(architecture, layer, run.seed)
-    head = _head(assignment) if assignment.has_head else None
-    rate = LearningRate(run.optimiser.decay, assignment.steps_total)
-    inputs, outputs, loss = assignment.inputs, assignment.outputs, architecture.make_loss()
-    return DenseStage(inputs, outputs, layers, _optimiser(run), run.lr, rate, loss, head)
+    return assignment.model.stage(assignment.layers, _training(assignment))
 
 
-def _head(assignment: Assignment) -> Head:
-    run, architecture = assignment.run, assignment.architecture
-    last = assignment.layers[-1]
-    site = HeadSite(
-        inputs=architecture.widths[last + 1],
-        outputs=architecture.widths[-1],
-        loss=architecture.make_loss(),
-        rate=run.heads.lr or run.lr,
-        rng=np.random.default_rng([run.seed, last, 0x4EAD]),
-        dtype=np.dtype(architecture.dtype).type,
-    )
-    of_section: dict[str, Any] = {"mlp-label": {"hidden": run.heads.hidden}}.get(run.head, {})
+def _training(assignment: Assignment) -> Training:
+    run, args = assignment.run, assignment.run.args
+    of_head: dict[str, Any] = {"mlp-label": {"hidden": run.heads.hidden}}.get(run.head, {})
     if run.head == "readout":
-        of_section = {"width": run.heads.width, "feedback_weight": run.heads.feedback_weight}
-    head: Head = HEADS.make(run.head, site, options=of_section | run.args.head)
-    return head
-
-
-def _optimiser(run: Run) -> Optimiser:
-    of_section = {"momentum": run.optimiser.momentum} if run.optimiser.name == "sgd" else {}
-    optimiser: Optimiser = OPTIMISERS.make(run.optimiser.name, options=of_section | run.args.optimiser)
-    return optimiser
+        of_head = {"width": run.heads.width, "feedback_weight": run.heads.feedback_weight}
+    return Training(
+        seed=run.seed,
+        rate=run.lr,
+        decay=run.optimiser.decay,
+        steps_total=assignment.steps_total,
+        optimiser=run.optimiser.name,
+        optimiser_args=({"momentum": run.optimiser.momentum} if run.optimiser.name == "sgd" else {}) | args.optimiser,
+        head=run.head if assignment.has_head else None,
+        head_rate=run.heads.lr or run.lr,
+        head_args=of_head | args.head,
+    )
 
 
 def build_schedule(assignment: Assignment) -> Schedule:

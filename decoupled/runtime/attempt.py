@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Callable
 
 from decoupled.errors import RunFailed
-from decoupled.nn.network import Network
 from decoupled.runtime.checkpoints import CheckpointCoordinator, RunState
 from decoupled.runtime.chunks import Chunks
 from decoupled.runtime.data_stream import Cursor, DataStream
@@ -56,7 +55,7 @@ class Attempt:
         arrays = {name: array for result in self.results for name, array in result.arrays.items() if name != TRAINED}
         try:
             trained = [Ranges.from_array(result.arrays[TRAINED]) for result in self.results]
-            network = Network(resolved.architecture, arrays, resolved.dataset.targets)
+            network = resolved.model.trained(arrays, resolved.dataset.targets)
         except MALFORMED as error:
             raise RunFailed(f"The workers' results do not make the network that was to be trained: {error!r:.200}.") from error
         return conclude(resolved.run, metrics, network, self.feed_link.stream.fed, trained)

@@ -34,11 +34,11 @@ def build_stage(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock 
     return stage
 
 
-def head_products(assignment: Assignment, stage: DenseStage) -> tuple[float, float]:
-    """What the stage's head takes to synthesize and to refine, in products of its last layer."""
-    if stage.head is None:
+def head_products(assignment: Assignment, stage: Stage) -> tuple[float, float]:
+    """What the stage's head takes to synthesize and to refine, in products of its last layer; nothing where that is not known."""
+    if not isinstance(stage, DenseStage) or stage.head is None:
         return 0.0, 0.0
-    of_layer = assignment.architecture.weights(assignment.layers[-1])
+    of_layer = assignment.model.weights(assignment.layers[-1])
     synthesize, refine = stage.head.work
     return synthesize / of_layer, refine / of_layer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from decoupled.config import Run
-from decoupled.nn.network import Network
+from decoupled.nn.model import TrainedModel
 from decoupled.runtime.data_stream import Cursor
 from decoupled.runtime.versions import versions
 from decoupled.telemetry.evaluations import Evaluation
@@ -66,7 +66,7 @@ class Report:
     test_r2: float | None  # of values: the mean over outputs
     test_mae: float | None  # of values: mean absolute error in the user's units, the mean over outputs
     run: Run = field(repr=False)  # it may hold whole datasets
-    network: Network = field(repr=False)
+    network: TrainedModel = field(repr=False)
     spans: tuple[Rows, ...] = field(repr=False)  # what each worker did when
     account: SampleLedger = field(repr=False)
     folder: Path | None = None
@@ -87,7 +87,7 @@ ADDED = {"task": None, "test_r2": None, "test_mae": None}  # fields that reports
 JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "spans", "account", "folder"))
 
 
-def conclude(run: Run, metrics: RunMetrics, network: Network, fed: Cursor, trained: list[Ranges]) -> Report:
+def conclude(run: Run, metrics: RunMetrics, network: TrainedModel, fed: Cursor, trained: list[Ranges]) -> Report:
     """The report of a run whose stages have all finished; `trained` is what each of them says it has trained on."""
     metrics.finish()
     account = SampleLedger(fed.trained, tuple(trained))

@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from decoupled import user_code
 from decoupled.config import PIPELINES, Run
 from decoupled.data import batches
 from decoupled.data.dataset import as_rows, rows_of
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
+from decoupled.nn.dense_model import MODELS, DenseModel
 from decoupled.nn.heads import HEADS
 from decoupled.nn.layers import ACTIVATIONS
 from decoupled.nn.losses import LOSSES
+from decoupled.nn.model import Model, ModelSite
 from decoupled.nn.network import Architecture, partition
 from decoupled.nn.optimisers import OPTIMISERS
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.feed import Feed
 from decoupled.schedules.catalogue import SCHEDULES
-from decoupled.tensors import TensorSpec
+from decoupled.tensors import Array, TensorSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +29,7 @@ class ResolvedRun:
 
     run: Run
     dataset: DataSource
-    architecture: Architecture
+    model: Model
     stages: tuple[tuple[int, ...], ...]
 
     @property
@@ -34,9 +38,16 @@ class ResolvedRun:
         return self.run.epochs * batches.count(self.dataset.samples, self.run.batch)
 
     @property
+    def architecture(self) -> Architecture:
+        """That of the fully connected network. Raises UsageError for another model."""
+        if not isinstance(self.model, DenseModel):
+            raise UsageError(f"This is known of fully connected networks only, and not of {self.run.model}.")
+        return self.model.architecture
+
+    @property
     def inputs(self) -> TensorSpec:
         """What enters the first stage."""
-        return TensorSpec((rows_of(self.dataset.x),))
+        return self.model.flow(0)
 
     @property
     def targets(self) -> TensorSpec:
@@ -46,8 +57,9 @@ class ResolvedRun:
     def feed(self) -> Feed:
         """All that enters the first stage."""
         run = self.run
+        prepare = as_rows if run.model == "mlp" else np.asarray
         return Feed(
-            self.dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every, run.microbatches or 1, prepare=as_rows
+            self.dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every, run.microbatches or 1, prepare=prepare
         )
 
 
@@ -55,19 +67,25 @@ def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
     """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets."""
     run = _decided(run, dataset)
     _check_options(run)
+    inputs = rows_of(dataset.x) if run.model == "mlp" else dataset.x
+    model = build_model(run, TensorSpec((inputs,)), TensorSpec((dataset.y,)), dataset.outputs, dataset.scaling)
+    return ResolvedRun(run, dataset, model, _stages(run, model))
+
+
+def build_model(run: Run, inputs: TensorSpec, targets: TensorSpec, outputs: int, scaling: tuple[Array, Array]) -> Model:
+    """The run's network for such data. Raises ValueError when they cannot be its own, and UsageError for a user's model."""
     assert run.network.loss is not None
-    (inputs,) = rows_of(dataset.x).shape
-    assert inputs is not None
-    architecture = Architecture(
-        widths=(inputs, *run.hidden, dataset.outputs),
-        activation=run.network.activation,
-        batch_norm=run.network.batch_norm,
-        loss=run.network.loss,
-        dtype=run.network.dtype,
-        activation_args=run.args.activation,
-        loss_args=run.args.loss,
-    )
-    return ResolvedRun(run, dataset, architecture, _stages(run, architecture))
+    site = ModelSite(inputs, targets, outputs, scaling, run.network.loss, run.seed)
+    options = run.args.model
+    if run.model == "mlp":
+        options = {
+            "hidden": run.hidden,
+            **run.network.model_dump(exclude={"loss"}),
+            "activation_args": run.args.activation,
+            "loss_args": run.args.loss,
+        }
+    model: Model = MODELS.make(run.model, site, options=options)
+    return model
 
 
 LOSSES_FOR = {CLASSIFICATION: ("softmax",), MULTILABEL: ("sigmoid", "squared"), REGRESSION: ("squared",)}  # the usual one first
@@ -88,8 +106,11 @@ def _loss(run: Run, dataset: DataSource) -> str:
 def _check_options(run: Run) -> None:
     """Raises UsageError where something that the run names cannot be loaded, or does not have the options given."""
     args = run.args
-    HEADS.fitting(run.head, 1, args.head)
     SCHEDULES.fitting(run.schedule, 1, args.schedule)
+    if run.model != "mlp":  # what the other names stand for is that model's matter
+        MODELS.fitting(run.model, 1, args.model)
+        return
+    HEADS.fitting(run.head, 1, args.head)
     OPTIMISERS.fitting(run.optimiser.name, 0, args.optimiser)
     ACTIVATIONS.fitting(run.network.activation, 0, args.activation)
     LOSSES.fitting(run.network.loss or "", 0, args.loss)
@@ -112,7 +133,13 @@ def _decided(run: Run, dataset: DataSource) -> Run:
     )
 
 
-def _stages(run: Run, architecture: Architecture) -> tuple[tuple[int, ...], ...]:
+def _stages(run: Run, model: Model) -> tuple[tuple[int, ...], ...]:
+    """Raises UsageError when the run's own stages do not hold every layer in order, or it has more workers than layers."""
     if run.schedule == "single":
-        return (tuple(range(architecture.layers)),)
-    return run.stages or partition(architecture, run.workers or architecture.layers)
+        return (tuple(range(model.layers)),)
+    if run.stages and [layer for stage in run.stages for layer in stage] != list(range(model.layers)):
+        raise UsageError(f"Stages must hold the layers 0 to {model.layers - 1} of {run.model} in order, each once.")
+    try:
+        return run.stages or partition(model, run.workers or model.layers)
+    except ValueError as error:
+        raise UsageError(str(error)) from None

@@ -6,7 +6,6 @@ decides and an executor acts, with nothing in between.
 
 from collections.abc import Callable
 
-from decoupled.nn.network import Network
 from decoupled.runtime.assignment import assign, build_schedule
 from decoupled.runtime.data_stream import DataStream
 from decoupled.runtime.emulation import build_stage
@@ -59,5 +58,5 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
                 on_progress(metrics.progress((reported - started) / 1e9, item.epoch, stream.fed.to_train_on))
     report(now_ns())
     on_progress(metrics.progress((now_ns() - started) / 1e9, run.epochs, stream.fed.to_train_on))
-    network = Network(resolved.architecture, executor.stage.model_state(), dataset.targets)
+    network = resolved.model.trained(executor.stage.model_state(), dataset.targets)
     return conclude(run, metrics, network, stream.fed, [executor.trained])

@@ -1,6 +1,7 @@
 """Sizes: how large a run's messages and states can be, so that limits are checked before anything is sent or kept."""
 
 from decoupled.errors import UsageError
+from decoupled.nn.dense_model import DenseModel
 from decoupled.runtime.assignment import assign
 from decoupled.runtime.chunks import CHUNK_BYTES_MAX
 from decoupled.runtime.resolve import ResolvedRun
@@ -36,11 +37,17 @@ def check_messages_fit(resolved: ResolvedRun) -> None:
 
 def state_bytes_max(resolved: ResolvedRun, stage: int) -> int:
     """A bound, generous rather than tight, on what a stage's state takes, in bytes; no worker has reason to send more."""
-    run, architecture, layers = resolved.run, resolved.architecture, resolved.stages[stage]
-    widths = architecture.widths
-    weights = sum(architecture.weights(layer) + 8 * widths[layer + 1] for layer in layers) + 2 * widths[0]
+    trained = 2 * 8 * resolved.steps_total * (resolved.run.microbatches or 1)  # as ranges of one microbatch each
+    times = OWN_TIMES if resolved.run.references else 2
+    return times * COPIES * FLOAT_BYTES * _numbers(resolved, stage) + trained + CHUNK_BYTES_MAX
+
+
+def _numbers(resolved: ResolvedRun, stage: int) -> int:
+    """How many a stage learns, with a head of decoupled's."""
+    run, layers = resolved.run, resolved.stages[stage]
+    if not isinstance(resolved.model, DenseModel):
+        return sum(map(resolved.model.weights, layers))
+    widths = resolved.architecture.widths
+    weights = sum(resolved.model.weights(layer) + 8 * widths[layer + 1] for layer in layers) + 2 * widths[0]
     width = widths[layers[-1] + 1]
-    head = 2 * (width + widths[-1]) * max(width, run.heads.width, run.heads.hidden)
-    trained = 2 * 8 * resolved.steps_total * (run.microbatches or 1)  # as ranges of one microbatch each
-    times = OWN_TIMES if run.references else 2
-    return times * COPIES * FLOAT_BYTES * (weights + head) + trained + CHUNK_BYTES_MAX
+    return weights + 2 * (width + widths[-1]) * max(width, run.heads.width, run.heads.hidden)

@@ -3,6 +3,9 @@
 It has the kernels compiled or fetched from their cache, and the libraries' buffers made, outside of what is timed.
 """
 
+import numpy as np
+
+from decoupled.errors import DecoupledError, RunFailed
 from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import Assignment, make_stage
 from decoupled.tensors import Tensors
@@ -11,10 +14,18 @@ ROWS, LENGTH = 4, 8
 
 
 def warm_up(assignment: Assignment) -> None:
-    """Takes a twin of the stage through every action, on arrays as they come over the wire and as it makes them itself."""
-    stage = make_stage(assignment)
-    for is_received in (True, False):
-        _train(stage, assignment, is_received)
+    """Takes a twin of the stage through every action, on arrays as they come over the wire and as it makes them itself.
+
+    Raises RunFailed when it cannot, as a stage of a user's own may.
+    """
+    try:
+        stage = make_stage(assignment)
+        for is_received in (True, False):
+            _train(stage, assignment, is_received)
+    except DecoupledError:
+        raise
+    except Exception as error:
+        raise RunFailed(f"Stage {assignment.place.stage} cannot train: {type(error).__name__}: {error}.") from error
 
 
 def _train(stage: Stage, assignment: Assignment, is_received: bool) -> None:
@@ -27,7 +38,7 @@ def _train(stage: Stage, assignment: Assignment, is_received: bool) -> None:
         gradients = stage.synthesize(passed, targets)
         stage.refine(passed, targets, _as_received(tuple(one.copy() for one in gradients), True))
     else:
-        gradients = stage.outputs.gradients.zeros(ROWS, LENGTH)
+        gradients = tuple(np.zeros_like(array) for array in stage.outputs.differentiable(passed.outputs))
     stage.backward(passed, _as_received(gradients, is_received), want_dx=True)
     stage.step(ROWS)
 

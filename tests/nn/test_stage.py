@@ -11,10 +11,11 @@ from decoupled.nn.layers import Dense, Layer, Tanh
 from decoupled.nn.losses import SoftmaxCrossEntropy
 from decoupled.nn.optimisers import SGD, LearningRate
 from decoupled.nn.parameters import Array
-from decoupled.runtime.assignment import assign, make_stage
+from decoupled.runtime.assignment import assign
 from decoupled.runtime.resolve import resolve
 from decoupled.tensors import TensorSpec
 from tests.datasets import blobs
+from tests.stages import dense_stage
 
 B, D, C = 24, 6, 3
 
@@ -92,7 +93,7 @@ def test_each_part_gets_its_own_input_gradient(parts: int) -> None:
 def test_a_stage_that_is_restored_goes_on_as_the_one_that_was_saved(head: str, optimiser: str) -> None:
     """Bit for bit: weights, running statistics, the optimiser's memory and the head's."""
     resolved = resolve(Run(data="digits", hidden=(16, 12), head=head, epochs=2, optimiser={"name": optimiser}), blobs())
-    saved, restored = (make_stage(assign(resolved, stage=1)) for _ in range(2))
+    saved, restored = (dense_stage(assign(resolved, stage=1)) for _ in range(2))
     for seed in range(5):
         learn(saved, seed)
 
@@ -109,7 +110,7 @@ def test_a_stage_that_is_restored_goes_on_as_the_one_that_was_saved(head: str, o
 
 def test_a_saved_state_does_not_change_with_the_stage() -> None:
     resolved = resolve(Run(data="digits", hidden=(16, 12)), blobs())
-    stage = make_stage(assign(resolved, stage=1))
+    stage = dense_stage(assign(resolved, stage=1))
     learn(stage, 0)
     saved = stage.state_dict()
     before = {name: array.copy() for name, array in saved.items()}
@@ -129,7 +130,7 @@ def test_a_saved_state_does_not_change_with_the_stage() -> None:
 )
 def test_the_state_of_another_stage_is_refused_and_changes_nothing(other: dict[str, Any], sentence: str) -> None:
     usual = {"data": "digits", "hidden": (16, 12)}
-    mine, theirs = (make_stage(assign(resolve(Run(**usual | values), blobs()), stage=1)) for values in ({}, other))
+    mine, theirs = (dense_stage(assign(resolve(Run(**usual | values), blobs()), stage=1)) for values in ({}, other))
     before = mine.state_dict()
 
     with pytest.raises(ValueError, match=sentence):

@@ -9,7 +9,7 @@ import pytest
 from decoupled.config import Run
 from decoupled.nn.dense import DenseStage
 from decoupled.nn.parameters import Array
-from decoupled.runtime.assignment import assign, build_schedule, make_stage
+from decoupled.runtime.assignment import assign, build_schedule
 from decoupled.runtime.executor import DOWNSTREAM, UPSTREAM, StageExecutor
 from decoupled.runtime.feed import Item
 from decoupled.runtime.records import Record
@@ -19,6 +19,7 @@ from decoupled.schedules.events import ActivationArrived, CreditGranted, Gradien
 from decoupled.telemetry.counters import Counters
 from decoupled.wire.messages import Message
 from tests.datasets import blobs
+from tests.stages import dense_stage
 
 
 class Oracle:
@@ -62,7 +63,7 @@ class Pipeline:
 
     def __init__(self, resolved: ResolvedRun) -> None:
         assignments = [assign(resolved, stage) for stage in range(len(resolved.stages))]
-        self.stages = [make_stage(assignment) for assignment in assignments]
+        self.stages = [dense_stage(assignment) for assignment in assignments]
         for i, stage in enumerate(self.stages[:-1]):
             stage.head = Oracle(self.stages[i + 1 :])
         self.executors = [

@@ -15,6 +15,7 @@ from decoupled.runtime.resolve import resolve
 from decoupled.runtime.warmup import warm_up
 from decoupled.tensors import Tensors
 from tests.datasets import blobs
+from tests.stages import dense_stage
 
 rng = np.random.default_rng(0)
 X = rng.standard_normal((40, 6)).astype(np.float32)
@@ -66,7 +67,7 @@ def test_every_kind_of_stage_can_be_rehearsed(values: dict[str, object]) -> None
 
 def trained(assignment: Assignment) -> tuple[dict[str, Array], Array]:
     """A stage's arrays after one step, and what its head then says."""
-    stage, h = make_stage(assignment), np.ones((10, assignment.architecture.widths[assignment.layers[0]]), np.float32)
+    stage, h = make_stage(assignment), assignment.inputs.zeros(10)[0].astype(np.float32) + 1
     h += np.arange(10, dtype=np.float32)[:, None]
     targets = np.arange(10) % 3
     passed = stage.forward((h,))
@@ -128,7 +129,7 @@ def test_the_run_calls_no_kernel_for_types_that_were_not_rehearsed(
     rehearsed = set(met)
     met.clear()
 
-    run_once(make_stage(assignment), assignment)
+    run_once(dense_stage(assignment), assignment)
 
     assert rehearsed
     assert met <= rehearsed
@@ -136,11 +137,8 @@ def test_the_run_calls_no_kernel_for_types_that_were_not_rehearsed(
 
 def run_once(stage: DenseStage, assignment: Assignment) -> None:
     """One microbatch as it comes over the wire, read-only, and the returned gradient likewise."""
-    width = assignment.architecture.widths[assignment.layers[0]]
-    x, targets = (
-        rng.standard_normal((7, width)).astype("float32" if assignment.place.is_first else assignment.architecture.dtype),
-        rng.integers(0, 3, 7),
-    )
+    x, targets = assignment.inputs.zeros(7)[0], rng.integers(0, 3, 7)
+    x += rng.standard_normal(x.shape).astype(x.dtype)
     x.flags.writeable = targets.flags.writeable = False
     passed = stage.forward((x,))
     if stage.head is None:

@@ -1,0 +1,97 @@
+"""The fully connected network as a model: its layers, cut into stages that numpy computes."""
+
+from typing import Any
+
+import numpy as np
+
+from decoupled.nn.dense import DenseStage
+from decoupled.nn.heads import HEADS, Head, HeadSite
+from decoupled.nn.layers import Layer, Standardize
+from decoupled.nn.model import ModelSite, Training
+from decoupled.nn.network import Architecture, Network, build_layer
+from decoupled.nn.optimisers import OPTIMISERS, LearningRate, Optimiser
+from decoupled.nn.targets import Targets
+from decoupled.registry import Registry
+from decoupled.tensors import Array, TensorSpec
+
+INPUT_TYPES = ("uint8", "float32")
+
+
+class DenseModel:
+    """A Model. Every layer takes and gives one array, N x width."""
+
+    def __init__(
+        self,
+        site: ModelSite,
+        hidden: tuple[int, ...],
+        activation: str,
+        batch_norm: bool,
+        dtype: str,
+        activation_args: dict[str, Any],
+        loss_args: dict[str, Any],
+    ) -> None:
+        """Raises ValueError for inputs that are not rows of bytes or floats."""
+        (inputs,) = site.inputs.arrays
+        widths = (*inputs.shape, *hidden, site.outputs)
+        if inputs.dtype not in INPUT_TYPES or len(inputs.shape) != 1 or not all(width and width > 0 for width in widths):
+            raise ValueError(f"a fully connected network does not take {inputs}, or give {site.outputs} outputs")
+        if not all(scale.shape in ((1,), inputs.shape) and scale.dtype.kind == "f" for scale in site.scaling):
+            raise ValueError("the inputs' scaling does not fit them")
+        self._site = site
+        self.architecture = Architecture(
+            tuple(width for width in widths if width is not None),
+            activation,
+            batch_norm,
+            site.loss,
+            dtype,
+            activation_args,
+            loss_args,
+        )
+
+    @property
+    def layers(self) -> int:
+        return self.architecture.layers
+
+    def weights(self, layer: int) -> int:
+        return self.architecture.weights(layer)
+
+    def flow(self, layer: int) -> TensorSpec:
+        return TensorSpec.of(self.architecture.dtype, self.architecture.widths[layer]) if layer else self._site.inputs
+
+    def stage(self, layers: tuple[int, ...], training: Training) -> DenseStage:
+        architecture, made = self.architecture, list[Layer]()
+        if layers[0] == 0:
+            mean, deviation = (scale.astype(architecture.dtype) for scale in self._site.scaling)
+            made.append(Standardize(mean, deviation))
+        for layer in layers:
+            made += build_layer(architecture, layer, training.seed)
+        optimiser: Optimiser = OPTIMISERS.make(training.optimiser, options=training.optimiser_args)
+        head = None if training.head is None else self._head(layers[-1], training.head, training)
+        return DenseStage(
+            inputs=self.flow(layers[0]),
+            outputs=self.flow(layers[-1] + 1),
+            layers=made,
+            optimiser=optimiser,
+            rate=training.rate,
+            learning_rate=LearningRate(training.decay, training.steps_total),
+            loss=architecture.make_loss(),
+            head=head,
+        )
+
+    def _head(self, last: int, name: str, training: Training) -> Head:
+        site = HeadSite(
+            inputs=self.architecture.widths[last + 1],
+            outputs=self.architecture.widths[-1],
+            loss=self.architecture.make_loss(),
+            rate=training.head_rate,
+            rng=np.random.default_rng([training.seed, last, 0x4EAD]),
+            dtype=np.dtype(self.architecture.dtype).type,
+        )
+        head: Head = HEADS.make(name, site, options=training.head_args)
+        return head
+
+    def trained(self, arrays: dict[str, Array], targets: Targets) -> Network:
+        return Network(self.architecture, arrays, targets)
+
+
+MODELS = Registry("model", {"mlp": DenseModel})

@@ -1,0 +1,77 @@
+"""The seam for networks: what training asks of a model that is cut into stages, whichever library computes it."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from decoupled.nn.scores import Score
+from decoupled.nn.stage import Stage
+from decoupled.nn.targets import Targets
+from decoupled.tensors import Array, TensorSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelSite:
+    """What a model is made for: data, and what is to be learnt from them."""
+
+    inputs: TensorSpec  # what enters the first stage
+    targets: TensorSpec
+    outputs: int  # classes, bits or values to answer with
+    scaling: tuple[Array, Array]  # mean and deviation of the inputs
+    loss: str  # a name of LOSSES, or a reference
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Training:
+    """How a stage is trained. Names are those of registries, or references; what they stand for is the backend's matter."""
+
+    seed: int
+    rate: float  # the learning rate at the start
+    decay: str  # how it moves: constant, linear or cosine
+    steps_total: int  # updates in the whole run
+    optimiser: str
+    optimiser_args: dict[str, Any] = field(default_factory=dict)
+    head: str | None = None  # None where the stage is to have none
+    head_rate: float = 0.0
+    head_args: dict[str, Any] = field(default_factory=dict)
+
+
+class TrainedModel(Protocol):
+    """A model that has been trained, in evaluation mode."""
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """All that it has learnt, by name."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is needed beside the arrays to build it again, as plain values."""
+
+    @property
+    def targets(self) -> Targets: ...
+
+    def predict(self, x: Array) -> Array:
+        """The answers for raw inputs, in the form of the targets trained on."""
+
+    def evaluate(self, x: Array, y: Array) -> Score:
+        """How well the answers for raw inputs fit a user's targets."""
+
+
+class Model(Protocol):
+    """A network of layers in a row, which can be cut between any two of them. Its factory is called with a ModelSite."""
+
+    @property
+    def layers(self) -> int:
+        """How many there are."""
+
+    def weights(self, layer: int) -> int:
+        """How many numbers the layer learns: a measure of its work, and of what its state can take."""
+
+    def flow(self, layer: int) -> TensorSpec:
+        """What enters that layer; for `layers`, what comes out of the last."""
+
+    def stage(self, layers: tuple[int, ...], training: Training) -> Stage:
+        """A stage of these layers with their initial weights: the same for a seed, however the model is cut."""
+
+    def trained(self, arrays: dict[str, Array], targets: Targets) -> TrainedModel:
+        """The model with what all stages have learnt (`model_state`). Raises ValueError when that is not this model's."""
