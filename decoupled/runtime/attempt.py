@@ -33,7 +33,8 @@ class Attempt:
         """Goes on from how the run stood at a checkpoint; None: from the beginning."""
         state = state or RunState(Cursor())
         self.attempt_id = secrets.token_hex(8)
-        self.feed_link = FeedLink(self.attempt_id, DataStream(resolved.feed, state.fed), checkpoints, transport, clock)
+        stream, gives = DataStream(resolved.feed, state.fed), resolved.inputs + resolved.targets
+        self.feed_link = FeedLink(self.attempt_id, stream, checkpoints, transport, clock, gives)
         self.results = [Chunks() for _ in resolved.stages]
         dataset = resolved.dataset
         metrics.evaluations = Evaluations(dataset.test_samples, state.evaluations, dataset.targets.unit(dataset.outputs))

@@ -6,7 +6,9 @@ the new one does.
 
 from operator import index
 
+from decoupled.errors import RunFailed
 from decoupled.schedules.events import CreditGranted, Event, GradientsEnded, PeerFinished, PeerJoined
+from decoupled.tensors import TensorSpec
 from decoupled.transport.interface import Transport
 from decoupled.wire.messages import Kind, Message
 
@@ -19,8 +21,9 @@ def upstream_prefix(attempt_id: str) -> str:
 class Connection:
     """At most one link at a time; each has a number."""
 
-    def __init__(self, transport: Transport, prefix: str, attempt_id: str, generation: int) -> None:
-        """The links' names begin with `prefix` at this end."""
+    def __init__(self, transport: Transport, prefix: str, attempt_id: str, generation: int, gives: TensorSpec) -> None:
+        """The links' names begin with `prefix` at this end, and microbatches as `gives` says go by them."""
+        self._gives = gives
         self.peer = ""  # the link's name; "" while there is none
         self._transport, self._prefix, self._attempt_id, self._generation = transport, prefix, attempt_id, generation
         self._number = 0  # of the link, from 1
@@ -43,10 +46,16 @@ class Connection:
     def event(self, message: Message) -> Event | None:
         """What a message by this link means for a schedule, or None. Gradients are left to whoever holds their passes.
 
-        Raises KeyError, TypeError or ValueError when it is malformed.
+        Raises KeyError, TypeError or ValueError when it is malformed, and RunFailed when the next stage takes something else.
         """
         match message.kind:
             case Kind.WINDOW:
+                takes = TensorSpec.from_body(message.body["takes"])
+                if not takes.accepts(self._gives):
+                    raise RunFailed(
+                        f"Stage {message.stage} takes {takes}, but is given {self._gives}: "
+                        "the two stages are not of the same model. Start all workers with the same code."
+                    )
                 return PeerJoined(_positive(message, "count"), max(index(message.body["room"]), 0))
             case Kind.CREDIT:
                 return CreditGranted(_positive(message, "count"))

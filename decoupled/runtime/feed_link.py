@@ -8,6 +8,7 @@ from decoupled.runtime.connection import Connection
 from decoupled.runtime.data_stream import DataStream
 from decoupled.schedules.events import PeerLost
 from decoupled.schedules.links import DownstreamLink
+from decoupled.tensors import TensorSpec
 from decoupled.transport.interface import Transport
 from decoupled.wire.messages import Kind, Message
 
@@ -24,13 +25,14 @@ class FeedLink:
         checkpoints: CheckpointCoordinator,
         transport: Transport,
         clock: Callable[[], float],
+        gives: TensorSpec,
     ) -> None:
         self.stream, self.epoch = stream, 1
         self.is_in_use = False  # the attempt has begun
         self.may_mark = True  # every stage is there to pass a marker on
         self.state = DownstreamLink()
         self._attempt_id, self._checkpoints, self._transport, self._clock = attempt_id, checkpoints, transport, clock
-        self._connection = Connection(transport, FEED, attempt_id, 0)
+        self._connection = Connection(transport, FEED, attempt_id, 0, gives)
 
     @property
     def peer(self) -> str:

@@ -44,10 +44,11 @@ class StageSession:
         self._place = assignment.place
         self._schedule = build_schedule(assignment)
         self._upstream = self._schedule.upstream
-        self._connection = Connection(transport, DOWNSTREAM, assignment.attempt_id, assignment.generation)
         self.counters = Counters(self._place.stage)
         message_bytes_max = assignment.run.link.message_bytes_max
         self._executor = StageExecutor(build_stage(assignment), self._place, self.counters, message_bytes_max)
+        gives = self._executor.stage.outputs + assignment.targets
+        self._connection = Connection(transport, DOWNSTREAM, assignment.attempt_id, assignment.generation, gives)
         self._restore(state)
         self._spans = Spans()
         self._stirred_ns = clock_ns()  # when the downstream stage said something, or this one did something
@@ -120,7 +121,8 @@ class StageSession:
         number = index(message.body.get("link", 0))
         if self._upstream.adopt(peer, (message.generation, number)):
             room = {"count": self._window, "room": self._window - len(self._upstream.waiting), "link": number}
-            self._send(UPSTREAM, Message(Kind.WINDOW, body=room))
+            takes = (self._executor.stage.inputs + self._assignment.targets).to_body()
+            self._send(UPSTREAM, Message(Kind.WINDOW, body=room | {"takes": takes}))
             if self._has_finished:
                 self._send(UPSTREAM, Message(Kind.FINISHED))
 

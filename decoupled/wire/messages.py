@@ -17,7 +17,7 @@ class Kind(Enum):
 
     # between neighbouring stages
     HELLO = "hello"  # upstream to downstream: I am your upstream
-    WINDOW = "window"  # downstream to upstream: my inbox holds `count` microbatches, and `room` more now
+    WINDOW = "window"  # downstream to upstream: my inbox holds `count` microbatches of `takes`, and `room` more now
     ACTIVATION = "activation"  # tensors: the output and its targets
     GRADIENT = "gradient"  # tensors: the gradient of the receiver's output
     CREDIT = "credit"  # room for `count` more

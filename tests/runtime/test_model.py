@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decoupled import Run, UsageError, load_network, train, user_code
+from decoupled import Run, RunFailed, UsageError, load_network, train, user_code
+from decoupled.config.run import Arguments
 from decoupled.data.arrays import from_mapping
 from decoupled.data.source import DataSource
+from decoupled.nn.model import Model
 from decoupled.runtime.assignment import assign, make_stage
-from decoupled.runtime.resolve import resolve
+from decoupled.runtime.resolve import build_model, resolve
 from decoupled.runtime.single import train_single
 from decoupled.runtime.warmup import warm_up
 from tests.cluster import Cluster
@@ -93,6 +95,21 @@ def test_processes_train_what_one_does(tmp_path: Path) -> None:
         np.testing.assert_array_equal(over_processes.network.arrays[name], array)
     with pytest.raises(UsageError, match="a model of your own"):
         load_network(tmp_path / "run")
+
+
+def test_stages_that_do_not_fit_one_another_are_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here every other worker's copy of the model is wider; a worker with other code would be refused before."""
+    made = list[Model]()
+
+    def wider(run: Run, *rest: Any) -> Model:
+        made.append(build_model(run.model_copy(update={"args": Arguments(model={"width": 5 + len(made) % 2})}), *rest))
+        return made[-1]
+
+    cluster = Cluster(run(), data())
+    monkeypatch.setattr("decoupled.runtime.assignment.build_model", wider)
+
+    with pytest.raises(RunFailed, match=r"Stage \d takes float64 N x any x \d.*, but is given float64 N x any x \d.*\."):
+        cluster.run()
 
 
 @pytest.mark.parametrize("emulation", [{"device_ms": 1e-6}, {"straggler": 1, "straggler_factor": 1.01}])
