@@ -8,7 +8,7 @@ answers = report.network.predict(images)
 
 from decoupled.api import evaluate, resume, train
 from decoupled.config import Run
-from decoupled.errors import DecoupledError, RunFailed, UsageError
+from decoupled.errors import DecoupledError, Diverged, RunFailed, UsageError
 from decoupled.folders import load_network, load_report
 from decoupled.nn.network import Network
 from decoupled.runtime.report import Report
@@ -17,6 +17,7 @@ from decoupled.version import __version__
 
 __all__ = [
     "DecoupledError",
+    "Diverged",
     "Network",
     "Progress",
     "Report",

@@ -15,3 +15,9 @@ class UsageError(DecoupledError):
 
 class RunFailed(DecoupledError):
     """A run ended early: a worker died, a peer vanished, a port was taken."""
+
+
+class Diverged(RunFailed):
+    """The loss, or the trained weights, were no numbers any more, so the run was ended."""
+
+    exit_code = 3

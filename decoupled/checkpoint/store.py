@@ -17,11 +17,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from decoupled.checkpoint.files import load_arrays, pack_arrays, write_whole
-from decoupled.errors import UsageError
+from decoupled.errors import Diverged, UsageError
+from decoupled.tensors import FLOATS
 
 T = TypeVar("T")
 MANIFEST = "manifest.json"
@@ -179,6 +181,8 @@ def _thread() -> ThreadPoolExecutor:
 
 
 def _write_stage(folder: Path, stage: int, state: StageState) -> _File:
+    if not _are_numbers(state):  # those before are better, and must not be removed for it
+        raise Diverged("the run has diverged, and its weights are no numbers any more")
     content = pack_arrays(*state)
     write_whole(folder / _name(stage), content)
     return _File(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -220,7 +224,15 @@ def _read(folder: Path, stage: int, file: _File) -> StageState:
         raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
     if found != file.sha256:
         raise UsageError(f"{path} is damaged: its content does not fit its checksum.")
-    return StageState(*load_arrays(path))
+    state = StageState(*load_arrays(path))
+    if not _are_numbers(state):
+        raise UsageError(f"{path} cannot be used: the run had diverged, and its weights are no numbers.")
+    return state
+
+
+def _are_numbers(state: StageState) -> bool:
+    """Whether no array holds infinities or what is no number: nothing can be trained from there."""
+    return all(np.isfinite(array).all() for array in state.arrays.values() if array.dtype.name in FLOATS)
 
 
 def _age(folder: Path) -> tuple[int, int]:
@@ -236,6 +248,8 @@ def _name(stage: int) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, Diverged):
+        return str(error)
     return "no memory left" if isinstance(error, MemoryError) else f"{type(error).__name__}: {error}"
 
 

@@ -79,7 +79,10 @@ def _tend(workers: Workers, coordinator: Coordinator, where: str) -> None:
     """Tells the coordinator which workers have ended, and does what it wants done about them."""
     while coordinator.group.to_kill:
         workers.kill(coordinator.group.to_kill.pop())
-    for ended in workers.take_ended():
+    ended_now = workers.take_ended()
+    if ended_now:
+        coordinator.step(POLL_S)  # to hear first what they have said of the reason
+    for ended in ended_now:
         if ended.is_failure and not coordinator.is_training:  # the next one would fail as well
             raise RunFailed(f"Worker process {ended.pid} died ({ended.how}), so the run was stopped.")
         coordinator.group.process_ended(ended.host, ended.pid, ended.how)

@@ -149,7 +149,7 @@ class Coordinator:
             case Kind.BROKEN if is_current:
                 self.group.link_broke(stage)
             case Kind.FAILED:
-                self.group.failed(stage, str(message.body["reason"]))
+                self.group.failed(stage, str(message.body["reason"]), message.body.get("diverged") is True)
 
     def _evaluated(self, microbatch: int, part: Part) -> None:
         item = self.group.attempt.feed_link.stream.evaluated(microbatch)

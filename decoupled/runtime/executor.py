@@ -3,10 +3,12 @@
 Its records hold what the schedule only names: inputs, passes, returned gradients, outputs that wait. No sockets, no clock.
 """
 
+import math
 from typing import TypeAlias
 
+from decoupled.errors import Diverged
 from decoupled.nn.scores import sums
-from decoupled.nn.stage import Pass, Stage
+from decoupled.nn.stage import LossResult, Pass, Stage
 from decoupled.runtime.chunks import into_chunks
 from decoupled.runtime.records import Record
 from decoupled.schedules.actions import (
@@ -143,15 +145,15 @@ class StageExecutor:
     def _forward(self, m: int, record: Record, send: bool) -> list[Outgoing]:
         record.passed, record.version = self.stage.forward(_input(record)), self.stage.version
         if self._place.is_last:
-            self._lose(record, record.passed)
+            self._lose(m, record, record.passed)
             return []
         body, tensors = {"training": True, "ends_minibatch": record.ends_minibatch}, (*record.passed.outputs, *record.targets)
         record.output = Message(Kind.ACTIVATION, microbatch=m, body=body, tensors=tensors)
         return [_output(record)] if send else []
 
-    def _lose(self, record: Record, passed: Pass) -> None:
+    def _lose(self, m: int, record: Record, passed: Pass) -> None:
         """The loss, and its gradients."""
-        result = self.stage.loss(passed, record.targets)
+        result = _finite(self.stage.loss(passed, record.targets), m)
         record.gradients = result.gradients
         self.counters.loss.add(result.value)
         if result.correct is not None:
@@ -162,7 +164,7 @@ class StageExecutor:
         if not self._place.is_last:
             tensors = (*passed.outputs, *targets)
             return [(DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=tensors))]
-        result = self.stage.loss(passed, targets)
+        result = _finite(self.stage.loss(passed, targets), m)
         found = {"loss": result.value, "correct": result.correct}
         are_values = result.correct is None and passed.outputs[0].shape == targets[0].shape
         errors = (sums(passed.outputs[0], targets[0]),) if are_values else ()
@@ -209,3 +211,10 @@ def _output(record: Record) -> Outgoing:
     output, record.output = record.output, None
     assert output is not None, "the schedule sent an output that was not kept"
     return DOWNSTREAM, output
+
+
+def _finite(result: LossResult, microbatch: int) -> LossResult:
+    """The same. Raises Diverged when the loss is no number: whatever is trained from then on is lost."""
+    if not math.isfinite(result.value):
+        raise Diverged(f"The run diverged: at microbatch {microbatch} its loss was no number any more. Try a lower lr.")
+    return result

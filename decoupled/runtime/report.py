@@ -4,7 +4,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from decoupled.config import Run
+from decoupled.errors import Diverged
 from decoupled.nn.model import TrainedModel
 from decoupled.runtime.data_stream import Cursor
 from decoupled.runtime.versions import versions
@@ -88,7 +91,12 @@ JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "net
 
 
 def conclude(run: Run, metrics: RunMetrics, network: TrainedModel, fed: Cursor, trained: list[Ranges]) -> Report:
-    """The report of a run whose stages have all finished; `trained` is what each of them says it has trained on."""
+    """The report of a run whose stages have all finished; `trained` is what each of them says it has trained on.
+
+    Raises Diverged when what was trained are no numbers.
+    """
+    if not all(np.isfinite(array).all() for array in network.arrays.values()):
+        raise Diverged("The run diverged: its trained weights are no numbers. Try a lower lr.")
     metrics.finish()
     account = SampleLedger(fed.trained, tuple(trained))
     missed = [account.missed(stage) for stage in range(len(trained))]

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from decoupled.config import Fault, LinkOptions
-from decoupled.errors import DecoupledError, RunFailed
+from decoupled.errors import DecoupledError, Diverged, RunFailed
 from decoupled.runtime.assignment import Assignment
 from decoupled.runtime.chunks import Chunks
 from decoupled.runtime.connection import upstream_prefix
@@ -104,7 +104,8 @@ class Worker:
     def fail(self, error: BaseException) -> None:
         """Tells the coordinator why this worker cannot go on."""
         if self._attempt_id:
-            body = {"reason": str(error) if isinstance(error, DecoupledError) else f"{type(error).__name__}: {error}"}
+            reason = str(error) if isinstance(error, DecoupledError) else f"{type(error).__name__}: {error}"
+            body = {"reason": reason, "diverged": isinstance(error, Diverged)}
             self._transport.send(COORDINATOR, Message(Kind.FAILED, run=self._attempt_id, body=body))
 
     def _lost(self, peer: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from decoupled.checkpoint import Checkpoint, StageState
 from decoupled.config import Fault
-from decoupled.errors import RunFailed, UsageError
+from decoupled.errors import Diverged, RunFailed, UsageError
 from decoupled.runtime.assignment import assign
 from decoupled.runtime.attempt import Attempt
 from decoupled.runtime.checkpoints import CheckpointCoordinator, RunState, state_messages
@@ -126,8 +126,10 @@ class WorkerGroup:
         """A worker has reported; its longest computation since the last time took so long."""
         self._carry_out(self.recovery.heard(stage, longest_s, self._clock()))
 
-    def failed(self, stage: int, reason: str) -> None:
+    def failed(self, stage: int, reason: str, has_diverged: bool = False) -> None:
         """A worker cannot go on, and says why. One that could not even begin would fail again, so the run ends."""
+        if has_diverged:  # and would again
+            raise Diverged(reason)
         if self.started_at is None:
             raise RunFailed(f"The worker of stage {stage} failed before training began: {reason}")
         self.lose(stage, f"it failed: {reason}")

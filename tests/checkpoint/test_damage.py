@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from decoupled.checkpoint import Store
-from tests.checkpoint.saved import FILES, NEW, OLD, checkpoint, is_as_saved
+from decoupled.checkpoint import Checkpoint, Store
+from tests.checkpoint.saved import FILES, NEW, OLD, checkpoint, is_as_saved, saved, silent
 
 
 def refusal(folder: Path) -> str:
@@ -138,3 +139,37 @@ def test_when_none_is_sound_each_is_named_and_there_is_none(folder: Path) -> Non
 
     assert found is None
     assert [sentence.split(" ")[0] for sentence in said] == [str(folder / n / "stage1.safetensors") for n in (NEW, OLD)]
+
+
+def diverged(microbatch: int, value: float) -> Checkpoint:
+    whole = checkpoint(microbatch)
+    whole.arrays[1]["weight"][1] = value
+    return whole
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_checkpoint_whose_weights_are_no_numbers_is_not_kept(folder: Path, value: float) -> None:
+    said = list[str]()
+    store = Store(folder, 1, said.append)
+
+    store.save(diverged(30, value))
+    store.finish()
+
+    assert len(said) == 1
+    assert "no numbers" in said[0]
+    assert is_as_saved(store.latest(), checkpoint(20))
+
+
+def test_a_checkpoint_of_an_earlier_version_whose_weights_are_no_numbers_is_not_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("decoupled.checkpoint.store._are_numbers", lambda state: True)
+        saved(folder, 30)
+        store = Store(folder, 3, silent)
+        store.save(diverged(40, np.nan))
+        store.finish()
+    said = list[str]()
+
+    assert is_as_saved(Store(folder, 3, said.append).latest(), checkpoint(30))
+    assert "its weights are no numbers" in said[0]

@@ -1,13 +1,14 @@
 """A whole run on the simulated network: what is learnt, what is equal, and what faults do not break."""
 
 from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
 
 from decoupled.config import Run
 from decoupled.data.dataset import Dataset
-from decoupled.errors import RunFailed
+from decoupled.errors import Diverged, RunFailed
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import resolve
 from decoupled.runtime.single import train_single
@@ -228,6 +229,27 @@ def test_a_stage_that_fails_is_named_with_its_reason() -> None:
 
     with pytest.raises(RunFailed, match=r"stage 2 was lost once more .*\(0\) allows.*: it failed: RuntimeError: out of paper"):
         cluster.run()
+
+
+DIVERGING: dict[str, Any] = {"lr": 1e6, "optimiser": {"name": "sgd"}, "network": {"batch_norm": False}}
+
+
+@pytest.mark.parametrize("schedule", ["dni", "lockstep"])
+def test_a_run_that_diverges_ends_and_no_worker_is_replaced(schedule: str) -> None:
+    cluster = Cluster(a_run(schedule=schedule, **DIVERGING), blobs())
+    cluster.assemble()
+    with pytest.raises(Diverged, match="at microbatch") as found, np.errstate(all="ignore"):
+        cluster.run()
+    cluster.workers[3].fail(found.value)
+
+    with pytest.raises(Diverged, match=r"at microbatch \d+ .*lower lr"):
+        cluster.coordinator.step(0)
+    assert cluster.coordinator.metrics.incidents == ()
+
+
+def test_a_run_in_one_process_that_diverges_ends() -> None:
+    with pytest.raises(Diverged, match=r"at microbatch \d+ .*lower lr"):
+        train_single(resolve(a_run(schedule="single", **DIVERGING), blobs()), lambda progress: None)
 
 
 def test_a_worker_that_cannot_become_its_stage_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
