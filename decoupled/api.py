@@ -15,6 +15,7 @@ from decoupled import data, folders, user_code
 from decoupled.checkpoint import Checkpoint, Store
 from decoupled.config import GIVEN, Fault, Run
 from decoupled.data.arrays import first_sentence
+from decoupled.data.dataset import Dataset
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_network, load_report, load_run, load_spans
@@ -26,6 +27,7 @@ from decoupled.nn.parameters import Array
 from decoupled.nn.scores import Score, Tally
 from decoupled.nn.targets import REGRESSION
 from decoupled.runtime.checkpoints import RunState
+from decoupled.runtime.faults import beyond_the_end, not_struck
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.single import train_single
@@ -33,6 +35,7 @@ from decoupled.telemetry.metrics import Progress
 from decoupled.telemetry.sinks import MetricsFile, MetricsRecorder
 from decoupled.telemetry.trace import middle, trace_file
 
+OnStart = Callable[[ResolvedRun], None]
 OnProgress = Callable[[Progress], None]
 OnWaiting = Callable[[str, int, int], None]
 OnWarning = Callable[[str], None]
@@ -65,18 +68,22 @@ def train(
     on_waiting: OnWaiting | None = None,
     on_warning: OnWarning = warn,
     take_faults: TakeFaults = tuple,
+    *,
+    on_start: OnStart | None = None,
 ) -> Report:
     """Trains a run and gives its report, with the trained network in it.
 
     With `out` the run is kept in that new folder: run.toml, metrics.jsonl, checkpoints, and at the end report.json,
     account.json, model.safetensors and spans.safetensors. The worker processes are started and ended here, unless the
     launcher is another: `launch.by_hand.by_hand` waits for workers that others start, `launch.on_ray.on_ray` has a Ray
-    cluster run them. Raises UsageError for what the caller can mend and RunFailed when the run ended early.
+    cluster run them. `on_start` hears what the run comes to, once its data is known. Raises UsageError for what the caller can
+    mend and RunFailed when the run ended early: Diverged when its loss was no number any more.
     """
     user_code.refuse_while_loading()
     run = _found_from_anywhere(run)
     user_code.allow_all(run.code)  # the caller has named it
     resolved, callbacks = resolve(run, load_data(run)), _callbacks(on_progress, on_waiting, on_warning, take_faults)
+    (on_start or _ignore)(resolved)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
             return _perform(Path(passing), resolved, None, callbacks, launcher)
@@ -99,6 +106,7 @@ def resume(
     take_faults: TakeFaults = tuple,
     *,
     data: str | Mapping[str, Any] | DataSource | None = None,
+    on_start: OnStart | None = None,
 ) -> Report:
     """Goes on with the interrupted run in a folder, from its last complete checkpoint or else from the beginning.
 
@@ -127,6 +135,7 @@ def resume(
             on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
         elif RunState.of(checkpoint).fed.position > resolved.feed.end_of_training:
             raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
+        (on_start or _ignore)(resolved)
         return _train_in(folder, resolved, checkpoint, _callbacks(on_progress, on_waiting, on_warning, take_faults), launcher)
 
 
@@ -202,10 +211,20 @@ def _train_in(
 def _perform(
     folder: Path, resolved: ResolvedRun, checkpoint: Checkpoint | None, callbacks: Callbacks, launcher: Launcher
 ) -> Report:
-    if resolved.run.schedule == "single":
+    run, warning = resolved.run, callbacks.warning
+    if isinstance(resolved.dataset, Dataset):
+        for doubt in resolved.dataset.doubts:
+            warning(doubt)
+    if run.schedule == "single":
         return train_single(resolved, callbacks.progress)
-    workers = launcher(len(resolved.stages), resolved.run.runtime.threads, resolved.run.code)
-    return run_coordinator(resolved, store_of(folder, resolved.run, callbacks.warning), checkpoint, callbacks, workers)
+    vain = beyond_the_end(run.faults, resolved.feed)
+    for fault in vain:
+        warning(f"The fault {fault} will never strike: there are {resolved.feed.end_of_training:,} microbatches to train on.")
+    workers = launcher(len(resolved.stages), run.runtime.threads, run.code)
+    report = run_coordinator(resolved, store_of(folder, run, warning), checkpoint, callbacks, workers)
+    for fault in not_struck([fault for fault in run.faults if fault not in vain], report.incidents):
+        warning(f"The fault {fault} never struck: its worker was replaced, or the run resumed, behind its microbatch.")
+    return report
 
 
 def store_of(folder: Path, run: Run, on_warning: OnWarning) -> Store:

@@ -1,7 +1,6 @@
 """What a person reads in a terminal: a live table while training, tables and timelines after. In a pipe, plain lines."""
 
 import errno
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -14,14 +13,19 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from decoupled import data
 from decoupled.config import Run
+from decoupled.data.dataset import Dataset
+from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.report import Report
+from decoupled.runtime.resolve import ResolvedRun
 from decoupled.schedules.simulator import Forecast
 from decoupled.telemetry.metrics import Progress
 
 LINE_EVERY_S = 2.0  # in a pipe
 
 
+UNITS = {CLASSIFICATION: "classes", MULTILABEL: "bits", REGRESSION: "values"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -69,6 +73,15 @@ class Display:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live is not None:
             self._live.stop()
+
+    def start(self, resolved: ResolvedRun) -> None:
+        """What is learnt from what."""
+        source = resolved.dataset
+        samples = f"{source.samples:,} samples to train on and {source.test_samples:,} to test with"
+        what = UNITS[source.targets.task] if source.outputs != 1 else UNITS[source.targets.task].rstrip("s")
+        is_guess = self._run.task is None and isinstance(source, Dataset) and source.name not in data.NAMES
+        guess = ", as its targets look (--task says what they are)" if is_guess else ""
+        say(f"{source.name}: {samples}; {source.targets.task}, {source.outputs:,} {what}{guess}")
 
     def waiting(self, address: str, joined: int, wanted: int) -> None:
         """Where workers are awaited, and how many have come."""
@@ -163,8 +176,6 @@ def summary(report: Report) -> None:
         print(f"{dropped:,} outputs found no room downstream and were dropped, so the stages after trained on fewer samples.")
     if missed := max(worker.samples_missed for worker in report.workers_detail):
         print(f"Up to {missed:,} samples were missed by a stage; account.json says which.")
-    if not math.isfinite(report.test_loss):
-        print("The loss is no longer a number: the run diverged. Try a lower --lr.")
     if report.folder is not None:
         print(f"The run is in {report.folder}")
 

@@ -12,7 +12,7 @@ from typing import Any
 from decoupled import checkpoint
 from decoupled.config import Run, from_toml, to_toml
 from decoupled.data.source import DataSource
-from decoupled.errors import UsageError
+from decoupled.errors import RunFailed, UsageError
 from decoupled.nn.network import Architecture, Network
 from decoupled.nn.targets import Targets
 from decoupled.runtime.report import ADDED, JSON_FIELDS, Report
@@ -100,15 +100,38 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+class NotKept(RunFailed):
+    """A run was finished, and its folder cannot hold what it came to, such as on a full disk; `report` has it all."""
+
+    def __init__(self, report: Report, folder: Path, reason: str) -> None:
+        kept = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        can_go_on = any(folder.glob(f"{CHECKPOINTS}/*/manifest.json"))
+        rest = f"decoupled train --resume {folder} does the rest" if can_go_on else "train it anew"
+        super().__init__(
+            f"The run is finished, but {folder} cannot be written: {reason}. It holds {kept}. Make room; then {rest}."
+        )
+        self.report = report
+
+
 def keep(report: Report, folder: Path) -> Report:
-    """Writes what the run came to; the report is the last file, so its presence says that the run is whole."""
+    """Writes what the run came to; the report is the last file, so its presence says that the run is whole.
+
+    Raises NotKept when that cannot be.
+    """
+    try:
+        _write(report, folder)
+    except OSError as error:
+        raise NotKept(report, folder, error.strerror or str(error)) from error
+    return report.within(folder)
+
+
+def _write(report: Report, folder: Path) -> None:
     checkpoint.save_arrays(folder / "model.safetensors", report.network.arrays, report.network.about)
     spans = {f"stage{stage}": rows for stage, rows in enumerate(report.spans)}
     checkpoint.save_arrays(folder / "spans.safetensors", spans, {"schedule": report.schedule})
     account = json.dumps(report.account.to_json()) + "\n"
     checkpoint.write_whole(folder / "account.json", account.encode())
     checkpoint.write_whole(folder / "report.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
-    return report.within(folder)
 
 
 def as_it_was(folder: str | Path) -> dict[str, Any]:

@@ -100,13 +100,17 @@ def _train(
                 watched.progress(now)
 
             rest = (progress, launcher, display.waiting, display.warn, watched.take_faults)
-            report = api.train(run, folder, *rest) if resume is None else api.resume(folder, run, *rest)
+            begin = functools.partial(api.train, run, folder) if resume is None else functools.partial(api.resume, folder, run)
+            report = begin(*rest, on_start=display.start)
+    except folders.NotKept as error:
+        summary(error.report)
+        raise
     except KeyboardInterrupt:
         hint = [f"With --resume {folder} it goes on."] if any(folder.glob("checkpoints/*/manifest.json")) else []
         raise KeyboardInterrupt(*hint) from None
+    summary(report)
     if json_file is not None:
         write_json(json_file, report.to_json())
-    summary(report)
 
 
 @command

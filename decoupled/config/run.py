@@ -148,6 +148,11 @@ class Fault(_Frozen):
                 raise ValueError(f"{self.kind} has no {name}")
         return self
 
+    def __str__(self) -> str:
+        """As the command line takes it."""
+        given = {name: value for name, value in self.model_dump(exclude={"kind"}).items() if value is not None}
+        return f"{self.kind}:{','.join(f'{name}={value}' for name, value in given.items())}"
+
 
 class DatasetOptions(_Frozen):
     """Where a dataset is, or how it is made."""

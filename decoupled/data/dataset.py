@@ -64,7 +64,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """Of the arrays' dtypes, shapes and bytes. It takes about 1.3 seconds for each GB."""
         digest, labels = hashlib.sha256(), self.targets.labels
-        for array in (self.x_train, self.y_train, self.x_test, self.y_test, *(() if labels is None else (labels,))):
+        about = (*(() if labels is None else (labels,)), *self.targets.arrays.values())
+        for array in (self.x_train, self.y_train, self.x_test, self.y_test, *about):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             for block in blocks(array):
                 digest.update(block.tobytes())

@@ -6,6 +6,7 @@ A fault strikes when the stage gets to its microbatch, so a worker that joins la
 import os
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,8 @@ from decoupled.config import Fault
 from decoupled.runtime.assignment import Assignment
 from decoupled.runtime.connection import upstream_prefix
 from decoupled.runtime.executor import DOWNSTREAM
+from decoupled.runtime.feed import Feed
+from decoupled.telemetry.incidents import Incident
 from decoupled.transport.faulty import LinkFault
 
 
@@ -37,6 +40,7 @@ def link_faults(assignment: Assignment) -> list[LinkFault]:
 
 
 DEADLY = ("kill", "stop")
+LASTING = ("delay", "partition")  # these are about all messages, those of the last evaluation as well
 
 
 class FaultInjector:
@@ -62,6 +66,25 @@ def after_rollback(faults: Sequence[Fault], microbatch: int) -> tuple[Fault, ...
     What can have struck does not strike again.
     """
     return tuple(fault for fault in faults if fault.kind not in DEADLY or fault.microbatch > microbatch)
+
+
+def beyond_the_end(faults: Sequence[Fault], feed: Feed) -> list[Fault]:
+    """The faults that never strike: their microbatch comes after the last that the stage takes up, or is sent."""
+    return [fault for fault in faults if fault.microbatch >= (len(feed) if fault.kind in LASTING else feed.end_of_training)]
+
+
+def not_struck(faults: Sequence[Fault], incidents: Sequence[Incident]) -> list[Fault]:
+    """The planned kills, the last of each stage, that cost a finished run no worker."""
+    resumed = max((i for i, one in enumerate(incidents) if one.what == "resumed"), default=-1)
+    lost = Counter(one.stage for one in incidents[resumed + 1 :] if one.what == "lost")
+    kills = sorted((fault for fault in faults if fault.kind == "kill"), key=lambda fault: fault.microbatch)
+    nth = Counter[int]()
+    spared = []
+    for fault in kills:
+        nth[fault.stage] += 1
+        if nth[fault.stage] > lost[fault.stage]:
+            spared.append(fault)
+    return spared
 
 
 def _deadly(faults: Sequence[Fault], stage: int) -> list[Fault]:
