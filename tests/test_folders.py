@@ -158,7 +158,7 @@ def test_a_run_whose_files_could_not_all_be_written_has_no_report(
         rename(source, target)
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(folders.NotKept, match="No space left"):
         folders.keep(report, tmp_path)
 
     assert len(os.listdir(tmp_path)) == number
