@@ -256,8 +256,8 @@ def predict(folder: str | Path, source: str | Path, target: str | Path, proba: b
 
     With `proba` they are the probabilities of each class or bit. Raises UsageError for what the caller can mend.
     """
-    if Path(target).suffix != ".npy":
-        raise UsageError(f"{target} cannot hold the answers: they are written as .npy.")
+    if Path(target).suffix not in ("", ".npy"):
+        raise UsageError(f"{target} cannot hold the answers, which are written as .npy.")
     network, inputs = load_network(folder), _inputs(source)
     try:
         answers = network.predict_proba(inputs) if proba else network.predict(inputs)

@@ -166,8 +166,8 @@ class StageExecutor:
             return [(DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=tensors))]
         result = _finite(self.stage.loss(passed, targets), m)
         found = {"loss": result.value, "correct": result.correct}
-        are_values = result.correct is None and passed.outputs[0].shape == targets[0].shape
-        errors = (sums(passed.outputs[0], targets[0]),) if are_values else ()
+        output, target = passed.outputs[0], targets[0]
+        errors = (sums(output, target),) if output.shape == target.shape and target.dtype.kind == "f" else ()  # of values
         return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found, tensors=errors))]
 
     def _backward(self, m: int, record: Record, source: Source, send: bool, keep: bool) -> list[Outgoing]:
