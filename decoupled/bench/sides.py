@@ -56,7 +56,7 @@ def best(schedule: str, plan: Plan, dataset: DataSource, on_try: Callable[[str],
     runs = candidates(schedule, plan)
     if len(runs) == 1:
         return next(iter(runs.values())), None
-    with trying(plan.run.runtime.threads, plan.warm_up) as rate:
+    with trying(plan.run.runtime.threads, plan.warm_up, plan.run.code) as rate:
         tries = {name: partial(rate, shortened(resolve(run, dataset), plan.warm_up)) for name, run in runs.items()}
         choice = choose(schedule, tries, on_try)
     return runs[choice.best], choice

@@ -1,7 +1,7 @@
 """Tries: short runs in this process that tell how fast a side is with some settings."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,13 +39,13 @@ def _first(dataset: DataSource, samples: int, test_samples: int) -> DataSource:
 
 
 @contextmanager
-def trying(threads: int, warm_up: int) -> Iterator[Callable[[ResolvedRun], float]]:
+def trying(threads: int, warm_up: int, code: Sequence[str] = ()) -> Iterator[Callable[[ResolvedRun], float]]:
     """A function that trains a run and gives its steady samples/s.
 
-    The worker processes of one run, each with so many BLAS threads, serve the next: to start them takes longer than a try.
-    They end with the context.
+    The worker processes of one run, each with so many BLAS threads and that code of the user's, serve the next: to start
+    them takes longer than a try. They end with the context.
     """
-    with TemporaryDirectory(prefix="decoupled-try-") as folder, KeptWorkers(threads) as workers:
+    with TemporaryDirectory(prefix="decoupled-try-") as folder, KeptWorkers(threads, code) as workers:
         yield lambda resolved: _rate(resolved, Path(folder), workers, warm_up)
 
 

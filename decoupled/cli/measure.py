@@ -23,6 +23,7 @@ from decoupled.schedules.catalogue import NAMES, Settings, make
 from decoupled.schedules.dni import Feedback, Overflow, window_under
 from decoupled.schedules.simulator import Costs
 from decoupled.schedules.simulator import simulate as run_on_paper
+from decoupled.user_code import absolute, allow_all
 
 
 @command
@@ -51,6 +52,8 @@ def bench(
 ) -> None:
     """Run the same training under different schedules, side by side: speed, its limits, accuracy."""
     can_be_written(json_file)
+    allow_all(run.code)  # which the options name
+    run = run.with_references(absolute)
     conditions = parse(link_latency_ms, straggler, drop, workers)
     wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
     folder = folders.new_folder(out if out is not None else folders.fresh_folder(run, "bench"))

@@ -116,8 +116,8 @@ class LocalWorkers:
 class KeptWorkers:
     """Workers on this machine that serve one run after another, and end with this context."""
 
-    def __init__(self, threads: int) -> None:
-        self._local = LocalWorkers(threads)
+    def __init__(self, threads: int, code: Sequence[str] = ()) -> None:
+        self._local = LocalWorkers(threads, code)
 
     def __enter__(self) -> "KeptWorkers":
         self._local.__enter__()

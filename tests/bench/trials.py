@@ -1,6 +1,6 @@
 """Stand-ins for trials and tries, and for whoever watches them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class Trials:
         return outcome(self._rate(resolved.run))
 
     @contextmanager
-    def trying(self, threads: int, warm_up: int) -> Iterator[Callable[[ResolvedRun], float]]:
+    def trying(self, threads: int, warm_up: int, code: Sequence[str]) -> Iterator[Callable[[ResolvedRun], float]]:
         def rate(resolved: ResolvedRun) -> float:
             self.tried.append(resolved)
             return self._rate(resolved.run)
