@@ -17,6 +17,16 @@ START = """\
 
 Made from the code by `scripts/cli-docs`; a test checks that nothing has changed since. `decoupled COMMAND --help` says the same.
 An option without a default is left out unless it is given.
+
+A command that fails says why in one sentence on standard error. Its exit code says what kind of failure it is:
+
+| exit code | meaning |
+| --- | --- |
+| 0 | Done. |
+| 1 | The run could not go on, or a file could not be written; of `doctor`: something fails. |
+| 2 | An option, a setting or a file cannot be used as it was given. |
+| 3 | The run diverged: its loss, or its weights, were no numbers any more. |
+| 130, 143 | Ctrl-C; SIGTERM or SIGHUP. |
 """
 
 OF_A_RUN = """\
