@@ -24,10 +24,10 @@ def decoupled(*arguments: str, cwd: Path, seconds: float = 60.0, where: Sequence
     )
 
 
-def in_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def in_process(*arguments: str, cwd: Path, columns: int = 120) -> subprocess.CompletedProcess[str]:
     """The same within this process, which need not import everything again."""
     with contextlib.chdir(cwd):
-        ran = CliRunner().invoke(cli.app, arguments, env=environment())
+        ran = CliRunner().invoke(cli.app, arguments, env=environment() | {"COLUMNS": str(columns)})
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception
     return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)

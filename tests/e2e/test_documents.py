@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from decoupled.config import Run
-from tests.e2e.commands import decoupled, environment, started
+from tests.e2e.commands import decoupled, environment, in_process, started
 from tests.e2e.test_by_hand import free_address
 from tests.reference import is_section, reference
 
@@ -202,9 +202,7 @@ def test_drawn_timelines_are_what_the_command_draws(tmp_path: Path) -> None:
 
 
 def drawn(words: list[str], columns: int, folder: Path) -> str:
-    command = [sys.executable, "-m", "decoupled", *words]
-    wide = {**environment(), "COLUMNS": str(columns)}
-    return subprocess.run(command, cwd=folder, env=wide, capture_output=True, text=True, timeout=60, check=True).stdout
+    return in_process(*words, cwd=folder, columns=columns).stdout
 
 
 def test_the_page_of_commands_is_made_from_the_code() -> None:

@@ -38,7 +38,9 @@ def test_an_exported_graph_answers_the_digits_as_predict_does(folder: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'model.onnx'}: a network of 4 layers, 64 inputs and 10 outputs\n"
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    np.testing.assert_array_equal(session.run(["answers"], {"inputs": x.astype(np.float32)})[0], np.load(tmp_path / "y.npy"))
+    np.testing.assert_array_equal(
+        session.run(["answers"], {"inputs": x.reshape(len(x), -1).astype(np.float32)})[0], np.load(tmp_path / "y.npy")
+    )
 
 
 def test_exported_arrays_are_those_of_the_run(folder: Path, tmp_path: Path) -> None:
