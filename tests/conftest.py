@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     run = getattr(config, "workerinput", {}).get("testrunuid")  # the processes of xdist must agree on the tests
     options.fresh_from = random.Random(run).randrange(1_000_000, 1_000_000_000)
     settings.register_profile("quick", max_examples=40, derandomize=True, deadline=None)
-    settings.register_profile("all", max_examples=1000, print_blob=True, deadline=None)
+    settings.register_profile("all", max_examples=300, print_blob=True, deadline=None)
     settings.load_profile("all" if options.all else "quick")
 
 
