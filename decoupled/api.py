@@ -48,6 +48,9 @@ CHANGEABLE: dict[str, Any] = {
     "dataset": {"directory"},
 }
 
+# What earlier versions had no setting for, as it was with them: their checkpoints do not name it.
+NEWER = {"model": "mlp"}
+
 
 def load_data(run: Run) -> DataSource:
     """The data that the run names. Raises UsageError when it is missing or malformed."""
@@ -127,6 +130,9 @@ def resume(
             f" decoupled.resume({str(folder)!r}, data=...)."
         )
     resolved = resolve(run, load_data(run))
+    targets = resolved.dataset.targets
+    if before.task is None and (targets.labels is not None or targets.task == REGRESSION):
+        raise UsageError(f"{folder} was begun by a version that learnt such targets in another form. Train it anew.")
     _refuse_another(folder, before, resolved.run)
     folders.refuse_other_data(folder, resolved.dataset)
     with folders.alone(folder):
@@ -149,8 +155,6 @@ def _found_from_anywhere(run: Run) -> Run:
 
 def _refuse_another(folder: Path, before: Run, now: Run) -> None:
     """Raises UsageError with the first difference that a checkpoint cannot bear."""
-    if before.task is None and now.task == REGRESSION:
-        raise UsageError(f"{folder} was begun by a version that did not standardise the values to be learnt. Train it anew.")
     then, there = _fixed(before), _fixed(now)
     for name in then:
         if then[name] != there.get(name):
@@ -163,7 +167,8 @@ def _fixed(run: Run) -> dict[str, Any]:
     """What is trained, by dotted names."""
     free = CHANGEABLE | {"data": True, "task": True}  # data may be arrays, of any size; most tasks follow from the loss
     values = {"task": run.task} if run.task == REGRESSION else {}  # which were not standardised when there was no task
-    return _flat({"data": run.data_name} | values | run.model_dump(mode="json", exclude=free))
+    whole = _flat({"data": run.data_name} | values | run.model_dump(mode="json", exclude=free))
+    return {name: value for name, value in whole.items() if (name, value) not in NEWER.items()}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from decoupled.runtime.checkpoints import RunState
 from decoupled.runtime.data_stream import Cursor
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun, resolve
+from decoupled.tensors import Array
 
 # 1437 digits are 23 batches of 64, and the 360 of the test set 6
 USUAL: dict[str, Any] = {"hidden": (8, 8), "epochs": 4}
@@ -308,3 +309,29 @@ def test_a_run_that_was_interrupted_again_can_still_be_gone_on_with(tmp_path: Pa
     assert conducted.checkpoint is not None
     (folder / "metrics.jsonl").unlink()
     assert sorted(folder.rglob("*")) == before
+
+
+def test_checkpoints_of_the_version_before_tasks_and_models_are_gone_on_from(tmp_path: Path) -> None:
+    """Which named what is trained without them, by this digest."""
+    resolved = resolve(Run(hidden=(8, 8), epochs=4), api.load_data(Run()))
+    digest = "d9667e07d65d098dff1fe3999d04c04628a2c550aa2af0e0a742e6d9e2bca056"
+    earlier = Store(tmp_path / "checkpoints", 3, pytest.fail, digest)
+    earlier.save(Checkpoint(22, [{"a": np.zeros(1)}] * 3, [{}] * 3, RunState(Cursor(position=23, number=23)).to_json()))
+    earlier.finish()
+
+    store = api.store_of(tmp_path, resolved.run, pytest.fail)
+    found = store.latest()
+    store.finish()
+
+    assert found is not None
+    assert found.microbatch == 22
+
+
+@pytest.mark.parametrize("y", [np.linspace(0, 1e5, 40), np.arange(40) % 2 * 4], ids=["values", "labels with a gap"])
+def test_a_run_of_a_version_that_learnt_such_targets_in_another_form_is_not_gone_on_with(tmp_path: Path, y: Array) -> None:
+    np.savez(tmp_path / "mine.npz", x_train=y[:30, None], y_train=y[:30], x_test=y[30:, None], y_test=y[30:])
+    folder = begun(tmp_path / "run", data=str(tmp_path / "mine.npz"))
+    lines = (folder / "run.toml").read_text().splitlines()
+    (folder / "run.toml").write_text("\n".join(line for line in lines if not line.startswith("task = ")))
+
+    assert "in another form" in refusal(folder)

@@ -58,7 +58,7 @@ def test_values_are_answered_in_their_units_and_shape(tmp_path: Path, shape: tup
     assert apart.shape == (100, *shape[1:])
     assert report["test_mae"] == pytest.approx(np.abs(apart).mean(), rel=1e-4)
     assert report["test_r2"] == pytest.approx(1 - np.square(apart).mean() / PRICES[300:].var(), rel=1e-4)
-    assert "of standardised targets" in found.stdout
+    assert "of values as they are learnt" in found.stdout
     assert json.loads((tmp_path / "eval.json").read_text())["test_r2"] == pytest.approx(report["test_r2"], abs=1e-5)
     assert "test R2" in in_process("compare", "run", cwd=tmp_path).stdout
 
