@@ -4,6 +4,7 @@ Time moves only when nothing can happen without it, so a run is the same for the
 """
 
 import copy
+import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -178,11 +179,13 @@ class Cluster:
         due = min([due for due in (self.network.next_due(), *busy) if due is not None], default=None)
         self.network.now = max(self.network.now, due) if due is not None else self.network.now + 0.5
 
-    def run(self) -> None:
-        """Runs to the end, moving the clock on whenever all wait."""
+    def run(self, seconds_max: float = math.inf) -> None:
+        """Runs to the end, which must come in so many seconds, moving the clock on whenever all wait."""
         for _ in range(STEPS_MAX):
             self.settle()
             if self.coordinator.is_done:
                 return
             self._move_on()
+            if self.network.now > seconds_max:
+                break
         raise AssertionError("the cluster did not finish")

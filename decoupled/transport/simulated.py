@@ -181,8 +181,13 @@ class SimulatedNetwork:
         return due
 
     def next_due(self) -> float | None:
-        """When the next message is due, if any is on its way and not held by a partition."""
-        dues = (p.due for address, wire in self._wires.items() for p in wire if not self._is_cut(address, p.sender))
+        """When the next message can be taken in, if any is on its way and not held by a partition."""
+        dues = (
+            max(message.due, self.busy_until.get(address, 0.0))
+            for address, wire in self._wires.items()
+            for message in wire
+            if not self._is_cut(address, message.sender)
+        )
         return min(dues, default=None)
 
     def _is_cut(self, address: str, other: str) -> bool:
