@@ -1,6 +1,6 @@
 """Chaos: one training run in which everything goes wrong that can, and what it came to beside a quiet one.
 
-`python -m tests.chaos --minutes 30` runs it as a soak. Each cycle is one life of the coordinator. In it every worker is
+`python -m tests.chaos --minutes 30` runs it as a soak. Each cycle has a coordinator of its own. In it every worker is
 killed once, at a seeded random moment, a link is partitioned, gradients are dropped and the disk is full for a while; then
 the coordinator is killed, and the next one resumes the run.
 """
@@ -65,15 +65,15 @@ def quiet(folder: Path) -> tuple[float, float]:
 
 
 def faults(rng: random.Random, behind: int, rate: float, cycle_s: float) -> list[str]:
-    """A plan for one coordinator's life: lost gradients throughout, and a partition at a random moment."""
+    """A plan for one cycle: lost gradients throughout, and a partition at a random moment."""
     at = behind + int(rng.uniform(0.1, 0.4) * cycle_s * rate / BATCH)
     plan = [f"drop:stage={stage},share={DROP}" for stage in range(STAGES - 1)]
     plan.append(f"partition:stage={rng.randrange(STAGES - 1)},microbatch={at},seconds={PARTITION_S}")
     return [option for fault in plan for option in ("--fault", fault)]
 
 
-class StageSession:
-    """One coordinator's life, and what is done to it."""
+class Cycle:
+    """One coordinator from its start to its end, and what is done to it."""
 
     def __init__(self, command: list[str], log: Path, outcome: Outcome) -> None:
         self._outcome, self._seen = outcome, dict[int, psutil.Process]()
@@ -137,21 +137,21 @@ def _said(worker: psutil.Process) -> str:
         return ""
 
 
-def moments(rng: random.Random, life: StageSession, cycle_s: float) -> list[tuple[float, Callable[[], object]]]:
-    """What is done to a coordinator's life, and when, in seconds since its begin."""
+def moments(rng: random.Random, cycle: Cycle, cycle_s: float) -> list[tuple[float, Callable[[], object]]]:
+    """What is done in a cycle, and when, in seconds since its begin."""
     planned: list[tuple[float, Callable[[], object]]] = [
-        (rng.uniform(0.2, 0.9) * cycle_s, partial(life.kill_worker, stage)) for stage in range(STAGES)
+        (rng.uniform(0.2, 0.9) * cycle_s, partial(cycle.kill_worker, stage)) for stage in range(STAGES)
     ]
     full_at = rng.uniform(0.2, 0.6) * cycle_s
-    planned += [(full_at, partial(life.fill_disk, True)), (full_at + FULL_S, partial(life.fill_disk, False))]
+    planned += [(full_at, partial(cycle.fill_disk, True)), (full_at + FULL_S, partial(cycle.fill_disk, False))]
     return sorted(planned, key=lambda moment: moment[0])
 
 
-def suffer(rng: random.Random, life: StageSession, cycle_s: float) -> None:
-    """Does all that is planned for a coordinator's life; a worker that is not there yet is waited for."""
-    begun, planned = time.monotonic(), moments(rng, life, cycle_s)
-    while planned and not life.is_over:
-        life.look()
+def suffer(rng: random.Random, cycle: Cycle, cycle_s: float) -> None:
+    """Does all that is planned for a cycle; a worker that is not there yet is waited for."""
+    begun, planned = time.monotonic(), moments(rng, cycle, cycle_s)
+    while planned and not cycle.is_over:
+        cycle.look()
         if time.monotonic() - begun >= planned[0][0] and planned[0][1]() is not False:
             planned.pop(0)
         time.sleep(LOOK_S)
@@ -169,24 +169,24 @@ def chaos(folder: Path, cycles: int, cycle_s: float, seed: int) -> Outcome:
     endless = max(int(4 * cycles * cycle_s * rate / SAMPLES), 4 * QUIET_EPOCHS)
     outcome = Outcome({}, {}, accuracy, endless, 0.0)
     settings = [option for setting in SETTINGS for option in ("--set", setting)]
-    for cycle in range(cycles + 1):
-        behind = max(checkpoints(run), default=-1) if cycle else -1
-        where = ["--resume", str(run)] if cycle else [*RUN, *settings, "--epochs", str(endless), "--out", str(run)]
-        if cycle == cycles:  # it is to come to its end soon
+    for number in range(cycles + 1):
+        behind = max(checkpoints(run), default=-1) if number else -1
+        where = ["--resume", str(run)] if number else [*RUN, *settings, "--epochs", str(endless), "--out", str(run)]
+        if number == cycles:  # it is to come to its end soon
             outcome.epochs = (behind + 1) * BATCH // SAMPLES + QUIET_EPOCHS
             where += ["--epochs", str(outcome.epochs)]
-        life = StageSession([*COMMAND, *where, *faults(rng, behind, rate, cycle_s)], log, outcome)
-        if cycle < cycles:
-            suffer(rng, life, cycle_s)
-        while cycle == cycles and not life.is_over:  # the last is left alone
-            life.look()
+        cycle = Cycle([*COMMAND, *where, *faults(rng, behind, rate, cycle_s)], log, outcome)
+        if number < cycles:
+            suffer(rng, cycle, cycle_s)
+        while number == cycles and not cycle.is_over:  # the last is left alone
+            cycle.look()
             time.sleep(LOOK_S)
-        if not life.is_over:
-            life.kill()
-        life.end(10)
+        if not cycle.is_over:
+            cycle.kill()
+        cycle.end(10)
         if (run / "report.json").exists():
             break
-        if cycle == cycles:
+        if number == cycles:
             raise RuntimeError(f"the run did not end: {log.read_text()[-2000:]}")
     outcome.report = json.loads((run / "report.json").read_text())
     outcome.account = json.loads((run / "account.json").read_text())

@@ -1,7 +1,7 @@
-"""The room for what outlives a process: named arrays in files, and the checkpoints of a run.
+"""Checkpoints: named arrays in files, and the store of a run's checkpoints.
 
-May know: files, and the names and shapes of arrays.
-Must never know: what an array is for, or who trains. A file is written whole or not at all, and is read with suspicion.
+May import: numpy, safetensors, files.
+Must not know: what an array is for, or who trains. A file is written whole or not at all, and is checked when it is read.
 """
 
 from decoupled.checkpoint.files import load_arrays, save_arrays, write_whole

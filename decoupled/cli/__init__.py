@@ -1,7 +1,7 @@
-"""The command line: parse, call, exit code; nothing else. Each file has commands of a kind.
+"""The command line: parse, call, exit code. Each file has commands of one kind.
 
-May know: everything below.
-Must never know: how anything is done.
+May import: every other package.
+Must not know: how anything is done.
 """
 
 from decoupled.cli import train, doctor, watch, use, measure  # isort: skip (the order of --help)

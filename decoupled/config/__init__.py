@@ -1,7 +1,7 @@
-"""The room for what a run is: one frozen, checked value, and its forms in words.
+"""Configuration: a run as one frozen, checked value, and its TOML.
 
-May know: values, and what makes them fit one another.
-Must never know: what is done with them.
+May import: pydantic, the registries of nn and schedules, and limits of the wire.
+Must not know: what is done with the values.
 """
 
 from decoupled.config.run import (

@@ -1,7 +1,7 @@
-"""The data room: datasets by name or from the user's arrays, checked, and the order of their batches.
+"""Data: data sets by name or from the user's arrays, checked, and the order of their batches.
 
-May know: files, downloads with a checksum, numpy.
-Must never know: networks, processes, schedules. Files from strangers are data, never code: nothing here unpickles.
+May import: numpy, files, downloads with a checksum.
+Must not know: networks, processes, schedules. Files from strangers are data, never code: nothing here unpickles.
 """
 
 from collections.abc import Mapping

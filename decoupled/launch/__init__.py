@@ -1,5 +1,5 @@
-"""The launching room: a run as processes. It plans their commands and environments, starts them and ends them.
+"""Launching: a run as processes. It plans their commands and environments, starts them and ends them.
 
-May know: processes, the coordinator it runs beside them.
-Must never know: what travels between the processes.
+May import: the runtime, processes, and ray where it is installed.
+Must not know: what travels between the processes.
 """

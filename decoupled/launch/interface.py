@@ -1,4 +1,4 @@
-"""What conducting needs of those who start workers, whether on this machine, with a cluster's engine, or by hand."""
+"""What `run_coordinator` needs of whatever starts workers: this machine, a cluster's engine, or people by hand."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager

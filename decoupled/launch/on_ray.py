@@ -52,8 +52,8 @@ class RayWorkers:
     def __enter__(self) -> "RayWorkers":
         import ray
 
-        self._is_guest = ray.is_initialized()  # of a script that uses the cluster itself
-        if not self._is_guest:
+        self._is_shared = ray.is_initialized()  # with a script that uses the cluster itself
+        if not self._is_shared:
             _connect(self._cluster)
         try:
             self._refuse_too_small()
@@ -139,7 +139,7 @@ class RayWorkers:
     def _leave(self) -> None:
         import ray
 
-        if not self._is_guest:
+        if not self._is_shared:
             ray.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""Conducting: drives a coordinator from the arrival of its workers to the report, with or without workers of its own."""
+"""Drives a coordinator from the arrival of its workers to the report, with or without workers of its own."""
 
 import logging
 import time

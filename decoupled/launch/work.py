@@ -1,4 +1,4 @@
-"""Working: one worker process from its start to its end, however it was started."""
+"""One worker process from its start to its end, however it was started."""
 
 import logging
 import os

@@ -1,7 +1,7 @@
-"""The drawing room: pictures, each as a PNG and an SVG side by side, in colours that stay the same from one to the next.
+"""Plots: pictures, each as a PNG and an SVG, in colours that stay the same from one to the next.
 
-May know: spans, and numbers that others have measured.
-Must never know: where they come from. matplotlib is imported only when a picture is drawn, and without a display.
+May import: spans, and matplotlib, which is loaded only when a picture is drawn, and without a display.
+Must not know: where the numbers come from.
 """
 
 from decoupled.plots.charts import Moment, Point, bars, curves, learning

@@ -1,6 +1,6 @@
-"""Where the rooms meet: workers that hold a stage, a schedule and a transport, and the coordinator that feeds them.
+"""The runtime: workers that run a stage by a schedule over a transport, and the coordinator that feeds and replaces them.
 
-May know: everything below. Membership, recovery and feed are pure: who is which stage, what follows when a worker is lost, and
-what comes next.
-Must never know: how processes are started, the command line, or what a person looks at.
+May import: schedules, nn, wire, transport, data, checkpoint, telemetry, config. Membership, recovery, supervision, the snapshot
+barrier and the data stream are pure: they decide, and others act.
+Must not know: how processes are started, the command line, or what a person looks at.
 """

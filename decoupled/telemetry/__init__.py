@@ -1,5 +1,5 @@
-"""The records room: what each worker did and when, and what that says about the run.
+"""Telemetry: what each worker did and when, and what that says about the run.
 
-May know: numbers and times that others measured, and files to write records to.
-Must never know: sockets, schedules, or the maths. Nothing here decides anything.
+May import: numpy, the kinds of actions, and files to write records to.
+Must not know: sockets, the state of schedules, or the maths. Nothing here decides anything.
 """

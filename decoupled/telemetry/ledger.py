@@ -1,4 +1,4 @@
-"""The account: of every microbatch that was fed to train on, which stages trained on it and which missed it."""
+"""The ledger of samples: of every microbatch that was fed to train on, which stages trained on it and which missed it."""
 
 from dataclasses import dataclass
 from typing import Any

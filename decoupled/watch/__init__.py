@@ -1,5 +1,5 @@
-"""The watching room: a run while it goes on, or after it, in a browser, in a terminal, for Prometheus.
+"""Watching: a run while it goes on, or after it, in a browser, in a terminal, for Prometheus.
 
-May know: the files of a run's folder, of which it only reads.
-Must never know: the processes that train. Whoever watches, or does not, changes nothing.
+May import: the files of a run's folder, which it only reads, and a web server.
+Must not know: the processes that train. Watching changes nothing about a run.
 """

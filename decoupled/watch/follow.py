@@ -20,7 +20,7 @@ NOW_CELLS, NOW_EVENTS = 400, 10
 
 
 class Follower:
-    """The story of the run in a folder, which need not be there yet."""
+    """The history of the run in a folder, which need not be there yet."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self.folder, self.story = folder, RunHistory()

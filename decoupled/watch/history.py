@@ -1,4 +1,4 @@
-"""The story of a run so far, folded from its records. Pure: records come in, plain values for JSON go out."""
+"""The history of a run so far, made from its records. Pure: records come in, plain values for JSON go out."""
 
 from collections import deque
 from collections.abc import Set

@@ -1,4 +1,4 @@
-"""A run in a terminal: the same story as the page's, from a folder on this host or from the page of another."""
+"""A run in a terminal: the same as on the page, from a folder on this host or from the page of another."""
 
 import time
 import urllib.request

@@ -87,7 +87,7 @@ def test_memory_that_nobody_told_of_has_not_grown(told: tuple[tuple[int, tuple[f
     assert growth(tmp_path, *told) == 0
 
 
-def test_a_trial_is_the_blueprints_run_and_comes_to_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_is_the_plans_run_and_comes_to_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run(hidden=(8,), epochs=4, schedule="single", runtime={"evaluate_every": 1})
     resolved = resolve(run, api.load_data(run))
     trained = list[Run]()

@@ -1,4 +1,4 @@
-"""Checkpoints for the tests of this room."""
+"""Checkpoints for the tests of this package."""
 
 import shutil
 from pathlib import Path

@@ -43,7 +43,7 @@ def test_a_coordinator_that_answers_is_told_of(answer: Answer, seen: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("talk", "door", "said"),
+    ("talk", "reach", "said"),
     [
         (Talk(), "shut", "Start the coordinator"),
         (Talk(complaint="it breaks off"), "mute", "Another program has that port"),
@@ -55,8 +55,8 @@ def test_a_coordinator_that_answers_is_told_of(answer: Answer, seen: str) -> Non
         (Talk(complaint="It runs with keys and this process without. Start both with --keys."), "open", "Start both"),
     ],
 )
-def test_one_that_does_not_answer_is_told_of_with_the_reason(talk: Talk, door: way.Reach, said: str) -> None:
-    found = way.met(THERE, talk, door)
+def test_one_that_does_not_answer_is_told_of_with_the_reason(talk: Talk, reach: way.Reach, said: str) -> None:
+    found = way.met(THERE, talk, reach)
 
     assert found.state == "fail"
     assert said in found.seen + found.advice

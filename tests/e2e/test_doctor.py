@@ -124,7 +124,7 @@ def test_a_coordinator_that_waits_is_found_and_goes_on_waiting(tmp_path: Path) -
     assert found["versions there"]["state"] == "ok"
     assert found["clocks"]["state"] == "ok"
     assert found["workers"]["seen"].startswith("1 of 1 can be reached from here: stage 0 on ")
-    assert line.startswith("2 of 4"), "the guests took no seat"
+    assert line.startswith("2 of 4"), "the status clients took no stage"
     assert abs(talk.ahead_ns - 3600 * 10**9) < talk.trip_ns / 2 + 10**9, "an hour, by a clock that is behind"
 
 
@@ -249,8 +249,8 @@ def test_where_nothing_listens_and_where_nobody_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_what_answers_no_guests_is_told_from_a_coordinator() -> None:
-    """Such as a worker, or a coordinator of a version that knows no guests."""
+def test_what_answers_no_status_client_is_told_from_a_coordinator() -> None:
+    """Such as a worker, or a coordinator of a version that knows no status clients."""
     with contextlib.closing(zeromq.ZeroMQ()) as inbox:
         found = tried(inbox.bind("tcp://127.0.0.1:*"))
 

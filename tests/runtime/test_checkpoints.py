@@ -23,7 +23,7 @@ from tests.datasets import blobs
 
 EPOCH = 12  # microbatches: five batches of two each, and two of the test set
 STAGES = 2
-STANDING = RunState(
+STATE = RunState(
     Cursor(position=12, number=14, updates=5, trained=Ranges([(0, 9)]), usual=5, odd={9: 3}),
     (Evaluation(1, 0.5, 0.75, 2.0), Evaluation(2, 0.25, None, 4.0)),
     12.5,
@@ -58,7 +58,7 @@ def part(stage: int, microbatch: int, value: float = 0.0) -> list[Message]:
     return into_chunks(Kind.SNAPSHOT, arrays, {"stage": stage}, microbatch)
 
 
-def take(kept: CheckpointCoordinator, stage: int, pieces: list[Message], state: RunState = STANDING, owes: bool = False) -> bool:
+def take(kept: CheckpointCoordinator, stage: int, pieces: list[Message], state: RunState = STATE, owes: bool = False) -> bool:
     """Whether the checkpoints said of the last piece that it was the last stage's last."""
     said = [kept.take(stage, piece, state, owes) for piece in pieces]
     assert not any(said[:-1])
@@ -112,7 +112,7 @@ def test_it_stands_as_the_run_did_at_the_cut_whatever_was_fed_since() -> None:
     """What was fed is that of the marker; evaluations those that were done when it came out at the end."""
     store = MemoryStore()
     kept, source = checkpoints(store), stream(8)
-    later = RunState(STANDING.fed, (*STANDING.evaluations, Evaluation(3, 0.1, 1.0, 9.0)), 20.0, (1, 2), ())
+    later = RunState(STATE.fed, (*STATE.evaluations, Evaluation(3, 0.1, 1.0, 9.0)), 20.0, (1, 2), ())
 
     kept.mark(source, 0.0)
     expected = source.fed.copy()
@@ -122,7 +122,7 @@ def test_it_stands_as_the_run_did_at_the_cut_whatever_was_fed_since() -> None:
 
     found = RunState.of(store.saved[0])
     assert found.fed == expected
-    assert found.evaluations == STANDING.evaluations
+    assert found.evaluations == STATE.evaluations
     assert (found.seconds, found.generations, found.incidents) == (20.0, (1, 2), ())
 
 
@@ -162,14 +162,14 @@ def test_a_second_snapshot_after_the_same_microbatch_takes_no_half_of_the_first(
     first = part(0, 3, value=1.0)
     kept.mark(source, 0.0)
     for piece in first[:came]:
-        kept.take(0, piece, STANDING, owes=False)
+        kept.take(0, piece, STATE, owes=False)
 
     kept.give_up()
     kept.want()
     kept.mark(source, 0.0)
     take(kept, 1, part(1, 3))
     for piece in [*first[came:], *part(0, 3, value=2.0)]:
-        kept.take(0, piece, STANDING, owes=False)
+        kept.take(0, piece, STATE, owes=False)
 
     (saved,) = store.saved
     assert [arrays.keys() for arrays in saved.arrays] == [{"weight", "trained"}] * 2
@@ -212,9 +212,9 @@ def test_a_stage_gets_its_own_part_of_a_checkpoint_or_nothing() -> None:
 
 
 def test_how_a_run_stood_comes_back_from_json() -> None:
-    about = json.loads(json.dumps(STANDING.to_json()))
+    about = json.loads(json.dumps(STATE.to_json()))
 
-    assert RunState.of(Checkpoint(13, [], [], about)) == STANDING
+    assert RunState.of(Checkpoint(13, [], [], about)) == STATE
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_how_a_run_stood_comes_back_from_json() -> None:
 )
 def test_a_checkpoint_that_does_not_say_how_its_run_stood_is_refused(change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     with pytest.raises(UsageError) as refused:
-        RunState.of(Checkpoint(13, [], [], change(STANDING.to_json())))
+        RunState.of(Checkpoint(13, [], [], change(STATE.to_json())))
 
     assert str(refused.value).startswith("The checkpoint after microbatch 13 does not say how its run stood: ")
     assert "\n" not in str(refused.value)

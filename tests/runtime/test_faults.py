@@ -29,12 +29,12 @@ def assigned(stage: int, *faults: Fault, **values: Any) -> Assignment:
 def struck(stage: int, faults: list[Fault], reached: list[int], generation: int = 0) -> list[list[int]]:
     """The microbatches of the faults that strike at each of those that the stage trains on."""
     strokes = list[int]()
-    doom, found = (
+    injector, found = (
         FaultInjector(replace(assigned(stage, *faults), generation=generation), lambda fault: strokes.append(fault.microbatch)),
         [],
     )
     for microbatch in reached:
-        doom.reached(microbatch)
+        injector.reached(microbatch)
         found.append(strokes[:])
         strokes.clear()
     return found

@@ -110,4 +110,4 @@ def test_dni_with_an_oracle_head_equals_backprop(activation: str, batch_norm: bo
     decoupled = {name: array for stage in pipeline.stages for name, array in stage.model_state().items()}
     for name, array in alone.network.arrays.items():
         np.testing.assert_allclose(decoupled[name], array, rtol=0, atol=1e-10, err_msg=name)
-    assert [performer.counters.updates for performer in pipeline.executors] == [30] * 4
+    assert [executor.counters.updates for executor in pipeline.executors] == [30] * 4

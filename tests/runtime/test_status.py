@@ -1,4 +1,4 @@
-"""Guests: what a coordinator tells who asks without a seat, how often, and what it never tells."""
+"""Status clients: what a coordinator tells a client that asks and has no stage, how often, and what it never tells."""
 
 from typing import Any
 
@@ -14,15 +14,15 @@ from tests.fuzz.originals import dataset, small
 from tests.runtime.test_hostile import stranger, training
 
 
-def asked(cluster: Cluster, guest: SimulatedTransport, times: int = 1) -> list[Message]:
-    """What the guest is told when it asks so many times."""
+def asked(cluster: Cluster, client: SimulatedTransport, times: int = 1) -> list[Message]:
+    """What the client is told when it asks so many times."""
     for _ in range(times):
-        guest.send("victim", Message(Kind.ASK))
+        client.send("victim", Message(Kind.ASK))
     cluster.coordinator.step(0)
-    return [arrival.message for arrival in guest.poll(0) if isinstance(arrival, Received)]
+    return [arrival.message for arrival in client.poll(0) if isinstance(arrival, Received)]
 
 
-def test_a_guest_is_told_how_things_stand_before_and_after_the_workers_have_come() -> None:
+def test_a_client_is_told_how_things_stand_before_and_after_the_workers_have_come() -> None:
     cluster = Cluster(small("dni"), dataset())
     (first,) = asked(cluster, stranger(cluster, "memory://coordinator", "early"))
     cluster.assemble()
@@ -36,7 +36,7 @@ def test_a_guest_is_told_how_things_stand_before_and_after_the_workers_have_come
     assert after.at_ns == round(cluster.network.now * 1e9)
 
 
-def test_an_answer_names_nothing_by_which_a_guest_could_take_part() -> None:
+def test_an_answer_names_nothing_by_which_a_client_could_take_part() -> None:
     cluster = training()
     (answer,) = asked(cluster, stranger(cluster, "memory://coordinator"))
     text = str(answer)
@@ -46,12 +46,12 @@ def test_an_answer_names_nothing_by_which_a_guest_could_take_part() -> None:
     assert not [worker for worker in cluster.coordinator.group.members.taken if worker.peer in text]
 
 
-def test_a_guest_that_asks_on_is_told_no_more_until_it_comes_anew() -> None:
+def test_a_client_that_asks_on_is_told_no_more_until_it_comes_anew() -> None:
     cluster = training()
-    guest = stranger(cluster, "memory://coordinator")
+    client = stranger(cluster, "memory://coordinator")
 
-    assert len(asked(cluster, guest, 1000)) == ANSWERS_MAX
-    assert asked(cluster, guest, 1000) == []
+    assert len(asked(cluster, client, 1000)) == ANSWERS_MAX
+    assert asked(cluster, client, 1000) == []
     cluster.network.crash("memory://stranger")
     cluster.coordinator.step(0)
     assert len(asked(cluster, stranger(cluster, "memory://coordinator", "another"))) == 1
@@ -59,12 +59,12 @@ def test_a_guest_that_asks_on_is_told_no_more_until_it_comes_anew() -> None:
     assert not cluster.coordinator.metrics.incidents
 
 
-def test_guests_change_nothing_about_a_run() -> None:
+def test_clients_change_nothing_about_a_run() -> None:
     alone, among = training(), training()
     for number in range(5):
-        asked(among, stranger(among, "memory://coordinator", f"guest-{number}"), 3)
+        asked(among, stranger(among, "memory://coordinator", f"client-{number}"), 3)
         alone.coordinator.step(0)
-        among.network.crash(f"memory://guest-{number}")
+        among.network.crash(f"memory://client-{number}")
     alone.run()
     among.run()
     expected, found = alone.coordinator.report().network.arrays, among.coordinator.report().network.arrays

@@ -1,4 +1,4 @@
-"""The rehearsal: it goes through everything, and leaves no trace in the run."""
+"""The warm-up: it goes through everything, and leaves no trace in the run."""
 
 import numpy as np
 import pytest
@@ -37,14 +37,14 @@ def assignments(dataset: Dataset, **values: object) -> list[Assignment]:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("head", ["readout", "linear", "linear-label", "mlp-label"])
 @pytest.mark.parametrize("loss", TARGETS)
-def test_every_head_loss_and_dtype_can_be_rehearsed(loss: str, head: str, dtype: str) -> None:
+def test_every_head_loss_and_dtype_can_be_warmed_up(loss: str, head: str, dtype: str) -> None:
     for assignment in assignments(DATA[loss], head=head, network={"dtype": dtype}):
         warm_up(assignment)
 
 
 @pytest.mark.parametrize("loss", TARGETS)
 @pytest.mark.parametrize("schedule", ["single", "lockstep", "gpipe", "1f1b"])
-def test_stages_without_heads_can_be_rehearsed_with_any_loss(loss: str, schedule: str) -> None:
+def test_stages_without_heads_can_be_warmed_up_with_any_loss(loss: str, schedule: str) -> None:
     for assignment in assignments(DATA[loss], schedule=schedule):
         warm_up(assignment)
 
@@ -60,7 +60,7 @@ def test_stages_without_heads_can_be_rehearsed_with_any_loss(loss: str, schedule
     ],
     ids=str,
 )
-def test_every_kind_of_stage_can_be_rehearsed(values: dict[str, object]) -> None:
+def test_every_kind_of_stage_can_be_warmed_up(values: dict[str, object]) -> None:
     for assignment in assignments(blobs(), **values):
         warm_up(assignment)
 
@@ -78,7 +78,7 @@ def trained(assignment: Assignment) -> tuple[dict[str, Array], Array]:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_rehearsal_does_not_change_what_comes_after_it(number: int) -> None:
+def test_a_warm_up_does_not_change_what_comes_after_it(number: int) -> None:
     assignment = assignments(blobs())[number]
     arrays, guess = trained(assignment)
 
@@ -89,7 +89,7 @@ def test_a_rehearsal_does_not_change_what_comes_after_it(number: int) -> None:
     assert (guess == guess_again).all()
 
 
-def test_a_rehearsal_changes_neither_the_assignment_nor_the_data() -> None:
+def test_a_warm_up_changes_neither_the_assignment_nor_the_data() -> None:
     dataset = blobs()
     assignment = assignments(dataset)[0]
     before = [array.copy() for array in (dataset.x_train, dataset.y_train, *assignment.scaling)]
@@ -107,7 +107,7 @@ def signature(*arrays: object) -> list[tuple[str, bool] | None]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stage", [0, 1, 2])
-def test_the_run_calls_no_kernel_for_types_that_were_not_rehearsed(
+def test_the_run_calls_no_kernel_for_types_that_were_not_warmed_up(
     stage: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or it would be compiled in the middle of the run, within what is timed."""
@@ -126,13 +126,13 @@ def test_the_run_calls_no_kernel_for_types_that_were_not_rehearsed(
         listen(name)
     assignment = assignments(blobs(), network={"dtype": dtype})[stage]
     warm_up(assignment)
-    rehearsed = set(met)
+    warmed = set(met)
     met.clear()
 
     run_once(dense_stage(assignment), assignment)
 
-    assert rehearsed
-    assert met <= rehearsed
+    assert warmed
+    assert met <= warmed
 
 
 def run_once(stage: DenseStage, assignment: Assignment) -> None:
@@ -156,7 +156,7 @@ def run_once(stage: DenseStage, assignment: Assignment) -> None:
 
 
 @pytest.mark.parametrize(("stage", "dtype"), [(0, "float32"), (1, "float64")])
-def test_a_stage_is_rehearsed_with_inputs_as_they_will_come(stage: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_is_warmed_up_with_inputs_as_they_will_come(stage: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first stage's in the type of the data, the others' in what the network computes in; each read-only and not."""
     kinds: set[tuple[str, bool]] = set()
     forward = DenseStage.forward

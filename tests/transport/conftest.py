@@ -1,4 +1,4 @@
-"""Sockets for the tests of this room."""
+"""Sockets for the tests of this package."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

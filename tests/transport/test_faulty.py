@@ -46,17 +46,17 @@ class Inner:
 
 
 class Link:
-    """A hindered transport with its clock."""
+    """A faulty transport with its clock."""
 
     def __init__(self, latency_s: float = 0.0, drop: float = 0.0, seed: int = 0, link_faults: Sequence[LinkFault] = ()) -> None:
         self.now, self.inner = 100.0, Inner()
-        self.hindered = FaultyTransport(self.inner, link_faults or [LinkFault(latency_s, drop)], seed, clock=lambda: self.now)
+        self.faulty = FaultyTransport(self.inner, link_faults or [LinkFault(latency_s, drop)], seed, clock=lambda: self.now)
 
     def arrive(self, *numbers: int, kind: Kind = Kind.ACTIVATION, peer: str = "peer") -> None:
         self.inner.arrived += [Received(peer, Message(kind, microbatch=m)) for m in numbers]
 
     def heard(self, timeout_s: float = 0.0) -> list[int]:
-        arrivals = self.hindered.poll(timeout_s)
+        arrivals = self.faulty.poll(timeout_s)
         return [arrival.message.microbatch for arrival in arrivals if isinstance(arrival, Received)]
 
 
@@ -104,10 +104,10 @@ def test_a_broken_link_is_told_after_what_came_before_it() -> None:
     link = Link(latency_s=1.0, drop=0.999)
     link.arrive(0)
     link.inner.arrived.append(Disconnected("peer"))
-    assert link.hindered.poll(0) == []
+    assert link.faulty.poll(0) == []
 
     link.now += 1.0
-    message, broken = link.hindered.poll(0)
+    message, broken = link.faulty.poll(0)
 
     assert isinstance(message, Received)
     assert broken == Disconnected("peer")
@@ -169,16 +169,16 @@ def test_everything_else_is_passed_on() -> None:
     link = Link(latency_s=1.0, drop=0.999)
     message, limits = Message(Kind.GRADIENT), Limits(high_water_mark=3)
 
-    link.hindered.limits = limits
-    link.hindered.connect("peer", "there", "me", "key")
-    link.hindered.admit(["other"])
-    link.hindered.send("peer", message)
-    link.hindered.close()
+    link.faulty.limits = limits
+    link.faulty.connect("peer", "there", "me", "key")
+    link.faulty.admit(["other"])
+    link.faulty.send("peer", message)
+    link.faulty.close()
 
     assert link.inner.limits is limits
-    assert link.hindered.limits is limits
-    assert link.hindered.bind("here") == "here-bound"
-    assert (link.hindered.bytes_sent, link.hindered.bytes_received) == (11, 22)
+    assert link.faulty.limits is limits
+    assert link.faulty.bind("here") == "here-bound"
+    assert (link.faulty.bytes_sent, link.faulty.bytes_received) == (11, 22)
     assert link.inner.asked == [
         ("connect", "peer", "there", "me", "key"),
         ("admit", "other"),
@@ -227,10 +227,10 @@ def test_who_comes_after_the_microbatch_is_spared() -> None:
     assert link.heard() == [6, 7]
 
 
-def test_hindrances_add_up() -> None:
+def test_link_faults_add_up() -> None:
     link = Link(link_faults=[LinkFault(latency_s=1), LinkFault(latency_s=2, peer="pee"), LinkFault(latency_s=4, peer="far")])
     link.arrive(0)
-    link.hindered.poll(0)
+    link.faulty.poll(0)
     link.now += 2.9
     assert link.heard() == []
 
@@ -241,11 +241,11 @@ def test_hindrances_add_up() -> None:
 def test_what_is_late_from_a_link_whose_name_is_taken_by_another_never_comes() -> None:
     link = Link(latency_s=1.0)
     link.arrive(0)
-    link.hindered.poll(0)
+    link.faulty.poll(0)
 
-    link.hindered.connect("peer", "elsewhere", "me")
+    link.faulty.connect("peer", "elsewhere", "me")
     link.arrive(1)
-    link.hindered.poll(0)
+    link.faulty.poll(0)
     link.now += 1
 
     assert link.heard() == [1]
@@ -256,29 +256,29 @@ def test_the_end_of_a_link_comes_after_all_that_was_held_of_it_and_once(link_fau
     """Also when another link to the same process has begun by then."""
     link = Link(link_faults=[link_fault])
     link.arrive(0, peer="down-1")
-    link.hindered.poll(0)
+    link.faulty.poll(0)
     link.arrive(1, peer="down-1")
     link.inner.arrived.append(Disconnected("down-1"))
     link.arrive(2, peer="down-2")
-    link.hindered.poll(0)
+    link.faulty.poll(0)
 
     link.now += 1.0
-    heard = link.hindered.poll(0)
+    heard = link.faulty.poll(0)
     link.now += 1.0
 
     of_the_first = [arrival for arrival in heard if arrival.peer == "down-1"]
     assert [type(arrival) for arrival in of_the_first][-1] is Disconnected
     assert heard.count(Disconnected("down-1")) == 1
-    assert link.hindered.poll(0) == []
+    assert link.faulty.poll(0) == []
 
 
 def test_what_is_late_from_a_peer_that_is_disconnected_never_comes() -> None:
     link = Link(latency_s=1.0)
     link.arrive(0)
     link.arrive(1, peer="other")
-    link.hindered.poll(0)
+    link.faulty.poll(0)
 
-    link.hindered.disconnect("peer")
+    link.faulty.disconnect("peer")
     link.now += 1
 
     assert link.heard() == [1]

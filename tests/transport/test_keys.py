@@ -110,7 +110,7 @@ def test_a_secret_that_others_can_reach_is_refused(mode: int, made: Path) -> Non
 
 
 GOOD = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"  # the public key of the example in libzmq's documentation
-ROOM = 'metadata\ncurve\n    public-key = "{}"\n    secret-key = "{}"\n'
+KEY_FILE = 'metadata\ncurve\n    public-key = "{}"\n    secret-key = "{}"\n'
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ ROOM = 'metadata\ncurve\n    public-key = "{}"\n    secret-key = "{}"\n'
         b"\0" * 100,
         b"\xff\xfe" * 50,
         b"public-key = short",
-        ROOM.format(GOOD, "").encode(),
-        ROOM.format("~" * 40, GOOD).encode(),
+        KEY_FILE.format(GOOD, "").encode(),
+        KEY_FILE.format("~" * 40, GOOD).encode(),
     ],
 )
 @pytest.mark.parametrize("name", ["worker-0.key_secret", "coordinator.key"])
@@ -137,7 +137,7 @@ def test_a_corrupt_file_is_one_sentence(content: bytes, name: str, made: Path) -
 
 def test_a_secret_that_does_not_belong_to_its_public_key_is_refused(made: Path) -> None:
     other = of_worker(made / "worker-1")
-    (made / "worker-0" / "worker-0.key_secret").write_text(ROOM.format(GOOD, other.secret))
+    (made / "worker-0" / "worker-0.key_secret").write_text(KEY_FILE.format(GOOD, other.secret))
 
     with pytest.raises(UsageError, match="holds no pair of keys"):
         of_worker(made / "worker-0")

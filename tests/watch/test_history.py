@@ -1,4 +1,4 @@
-"""The story of a run, as it is told to whoever comes late."""
+"""The history of a run, as it is told to a viewer that comes late."""
 
 import json
 from itertools import pairwise
@@ -11,7 +11,7 @@ from decoupled.watch.records import parse
 from tests.watch.moments import evaluation, lost, moment, values, worker
 
 
-def story(*seconds: float) -> RunHistory:
+def history(*seconds: float) -> RunHistory:
     made = RunHistory()
     for second in seconds:
         made.add(moment(second))
@@ -26,7 +26,7 @@ def test_before_the_first_record_there_is_nothing_to_tell() -> None:
 
 
 def test_the_last_moment_is_now_and_all_of_them_are_the_history() -> None:
-    told = story(0.25, 0.5, 0.75)
+    told = history(0.25, 0.5, 0.75)
 
     assert (told.now()["seconds"], told.number) == (0.75, 3)
     assert told.history()["seconds"] == [0.25, 0.5, 0.75]
@@ -35,7 +35,7 @@ def test_the_last_moment_is_now_and_all_of_them_are_the_history() -> None:
 
 
 def test_a_long_history_is_thinned_out_and_keeps_its_length() -> None:
-    told = story(*(number / 4 for number in range(1, 5 * POINTS_MAX)))
+    told = history(*(number / 4 for number in range(1, 5 * POINTS_MAX)))
 
     seconds = told.history()["seconds"]
     assert POINTS_MAX / 2 <= len(seconds) <= POINTS_MAX
@@ -135,7 +135,7 @@ def test_the_oldest_events_are_forgotten() -> None:
 
 
 def test_a_resumed_run_takes_back_what_came_after_its_checkpoint() -> None:
-    told = story(1.0, 2.0, 3.0)
+    told = history(1.0, 2.0, 3.0)
     told.add(moment(4.0, evaluations=[evaluation(1, 0.5), evaluation(2, 3.5)]))
 
     told.add(moment(2.5))
@@ -145,7 +145,7 @@ def test_a_resumed_run_takes_back_what_came_after_its_checkpoint() -> None:
 
 
 def test_a_run_that_is_resumed_over_other_workers_tells_of_those() -> None:
-    told = story(1.0, 2.0)
+    told = history(1.0, 2.0)
 
     told.add(moment(3.0, workers=[worker(0)], strips=["F9"]))
 

@@ -1,4 +1,4 @@
-// The connection: the story so far once, then each piece of news as it comes. Starts anew by itself after a loss.
+// The connection: the history so far once, then each piece of news as it comes. Connects again by itself.
 
 const AGAIN_MS = 3000;
 
