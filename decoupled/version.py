@@ -1,3 +1,3 @@
-"""The version, in a place that every floor can read."""
+"""The version, in a module that every package can import."""
 
 __version__ = "0.1.0"
