@@ -29,6 +29,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
         *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"),
     )
 }
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}  # a dtype takes long to tell its name
 
 Frame: TypeAlias = bytes | memoryview
 
@@ -97,9 +98,10 @@ def _bytes_of(array: Array) -> memoryview:
 
 
 def _name(array: Array) -> str:
-    if array.dtype.name not in DTYPES:
+    name = _NAMES.get(array.dtype)
+    if name is None:
         raise WireError(f"an array of {array.dtype}; only {', '.join(DTYPES)} travel.")
-    return array.dtype.name
+    return name
 
 
 def _header(frame: Frame) -> dict[str, Any]:
