@@ -13,14 +13,11 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeAlias
 
 from decoupled.errors import RunFailed
 from decoupled.transport.interface import Arrival, Disconnected, Limits, Received
 from decoupled.wire.codec import WireError, decode, encode
 from decoupled.wire.messages import Kind, Message
-
-Frames: TypeAlias = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class _InFlight:
     order: int
     sender: str = field(compare=False)  # its address
     name: str = field(compare=False)  # what the receiver calls the sender
-    frames: Frames | None = field(compare=False)  # None: the news that the connection is lost
+    frames: tuple[bytes, ...] | None = field(compare=False)  # None: the news that the connection is lost
     is_gradient: bool = field(compare=False, default=False)
 
 
@@ -128,8 +125,8 @@ class SimulatedNetwork:
         self._wires[address] = [message for message in wire if message.name != name] + kept
         heapq.heapify(self._wires[address])
 
-    def carry(self, sender: str, peer: str, message: Message, frames: Frames | None = None) -> None:
-        """Puts a message, which may be encoded already, on the wire, unless chance takes it; a hint may come late or twice."""
+    def carry(self, sender: str, peer: str, message: Message) -> None:
+        """Puts a message on the wire, unless chance takes it; a hint may be late or come twice."""
         address, name = self._peers.get((sender, peer), ("", ""))
         if not address or address in self._crashed:
             return
@@ -140,7 +137,7 @@ class SimulatedNetwork:
             if not is_caller:
                 return  # there is no connection to answer by
             leaves = refused_until
-        frames = frames or _encoded(message)
+        frames = tuple(memoryview(frame).tobytes() for frame in encode(message))  # what was sent is not written again
         for _ in range(self._copies(message)):
             jitter = self._random.random() * self._faults.jitter_s if message.kind is Kind.GRADIENT else 0.0
             due = max(leaves + self._faults.latency_s + jitter, self._last_due.get((address, name), 0.0))
@@ -206,7 +203,7 @@ class SimulatedTransport:
         self.limits = Limits()
         self.address = ""
         self._network = network
-        self._outbox: dict[str, deque[tuple[Message, Frames]]] = {}  # by peer: what its queue has no room for
+        self._outbox: dict[str, deque[Message]] = {}  # by peer: what its queue has no room for
 
     def bind(self, address: str) -> str:
         self.address = address
@@ -223,11 +220,10 @@ class SimulatedTransport:
         """Nobody comes in from outside."""
 
     def send(self, peer: str, message: Message) -> None:
-        frames = _encoded(message)
-        size = sum(map(len, frames))
+        size = sum(memoryview(frame).nbytes for frame in encode(message))
         if size > self.limits.message_bytes_max:
             raise RunFailed(f"A message of {size:,} bytes is over link.message_bytes_max, {self.limits.message_bytes_max:,}.")
-        self._outbox.setdefault(peer, deque()).append((message, frames))
+        self._outbox.setdefault(peer, deque()).append(message)
         self._flush()
 
     def poll(self, timeout_s: float) -> list[Arrival]:
@@ -248,9 +244,4 @@ class SimulatedTransport:
         """Sends what the queues have room for; the rest waits here, and nothing blocks."""
         for peer, waiting in self._outbox.items():
             while waiting and self._network.under_way(self.address, peer) < self.limits.high_water_mark:
-                self._network.carry(self.address, peer, *waiting.popleft())
-
-
-def _encoded(message: Message) -> Frames:
-    """Its frames as they are now: copies, for what was sent is not written again."""
-    return tuple(memoryview(frame).tobytes() for frame in encode(message))
+                self._network.carry(self.address, peer, waiting.popleft())
