@@ -23,7 +23,7 @@ class Follower:
     """The history of the run in a folder, which need not be there yet."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        self.folder, self.story = folder, RunHistory()
+        self.folder, self.history = folder, RunHistory()
         self._clock = clock
         self._facts: dict[str, Any] = {}
         self._facts_of: tuple[int, ...] = ()  # the very file that they are from
@@ -65,7 +65,7 @@ class Follower:
             parse(block)
         self._offset += len(lines) + len(newline)
         for line in filter(None, lines.split(b"\n")):
-            self.story.add(parse(line))
+            self.history.add(parse(line))
         has_more = len(block) >= READ_BYTES
         self._is_finished = has_report and not has_more
         return has_more
@@ -84,9 +84,9 @@ class Follower:
         """waiting, training, quiet, interrupted or finished."""
         if self._is_finished:
             return "finished"
-        if self.story.last is None:
+        if self.history.last is None:
             return "waiting"
-        if self.story.is_interrupted:
+        if self.history.is_interrupted:
             return "interrupted"
         return "quiet" if self.quiet_s > self._quiet_s else "training"
 
@@ -98,17 +98,17 @@ class Follower:
 
     def now(self) -> dict[str, Any]:
         """The run as it is: what it is, how it is going, the last moment, and what was new of late."""
-        return self._told(self.story.evaluations()[-1:], NOW_EVENTS, NOW_CELLS)
+        return self._told(self.history.evaluations()[-1:], NOW_EVENTS, NOW_CELLS)
 
     def since(self, epochs: Set[int], events_number: int, cells_end: int) -> dict[str, Any]:
         """The same for who knows the evaluations of these epochs, so many events, and the cells before that one."""
-        events, cells = self.story.events_number - events_number, self.story.cells_end - cells_end
-        return self._told(self.story.evaluations(epochs), events, max(cells, 0))
+        events, cells = self.history.events_number - events_number, self.history.cells_end - cells_end
+        return self._told(self.history.evaluations(epochs), events, max(cells, 0))
 
-    def story_so_far(self) -> dict[str, Any]:
+    def so_far(self) -> dict[str, Any]:
         """The same with all that led to it."""
-        told = self._told(self.story.evaluations(), len(self.story.events), None)
-        return told | {"history": self.story.history()}
+        told = self._told(self.history.evaluations(), len(self.history.events), None)
+        return told | {"history": self.history.points()}
 
     def _told(self, evaluations: list[dict[str, Any]], events: int, cells: int | None) -> dict[str, Any]:
         report = self._report()  # first: it may be damaged
@@ -117,12 +117,12 @@ class Follower:
             "state": self.state,
             "quiet_s": round(self.quiet_s, 1),
             "failure": self.failure,
-            "number": self.story.number,
-            "now": self.story.now(),
+            "number": self.history.number,
+            "now": self.history.now(),
             "evaluations": evaluations,
             "report": report,
-            "events": [event.model_dump() for event in self.story.events][-events:] if events else [],
-            "cells": self.story.cells() if cells is None else self.story.cells(cells),
+            "events": [event.model_dump() for event in self.history.events][-events:] if events else [],
+            "cells": self.history.cells() if cells is None else self.history.cells(cells),
         }
 
     def _report(self) -> dict[str, Any] | None:

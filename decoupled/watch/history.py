@@ -135,7 +135,7 @@ class RunHistory:
         """The last cells of every worker."""
         return {"ms": CELL_MS, "end": self.cells_end, "strips": [text[-2 * count :] if count else "" for text in self._strips]}
 
-    def history(self) -> dict[str, list[Any]]:
+    def points(self) -> dict[str, list[Any]]:
         """The points of the charts, a list for each quantity."""
         names = self._history[0] if self._history else ()
         return {name: [point[name] for point in self._history] for name in names}

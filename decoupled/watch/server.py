@@ -41,7 +41,7 @@ def application(follower: Follower, hosts: list[str], order: Order | None = None
     """The page, its data and /metrics, for browsers that ask for one of these hosts; with `order`, buttons to break things."""
     server = _Server(follower, order)
     routes = [
-        Route("/api/story", server.story),
+        Route("/api/run", server.run),
         Route("/api/now", server.now),
         Route("/api/events", server.events),
         Route("/api/workers/{stage}/{what}", server.fault, methods=["POST"]),
@@ -89,8 +89,8 @@ class _Server:
     def _whole(self, told: dict[str, Any]) -> dict[str, Any]:
         return told | {"allows_faults": self._order is not None}
 
-    async def story(self, request: Request) -> Response:
-        return JSONResponse(self._whole(self._follower.story_so_far()))
+    async def run(self, request: Request) -> Response:
+        return JSONResponse(self._whole(self._follower.so_far()))
 
     async def now(self, request: Request) -> Response:
         return JSONResponse(self._whole(self._follower.now()))
@@ -99,14 +99,14 @@ class _Server:
         """Server-sent events, each with all that is new. Who is slow misses moments in between, and nothing piles up."""
 
         async def updates() -> AsyncIterator[dict[str, str]]:
-            story = self._follower.story
+            history = self._follower.history
             seen: tuple[object, ...] = ()
-            known = story.epochs, story.events_number, story.cells_end
+            known = history.epochs, history.events_number, history.cells_end
             while True:
-                here = (story.number, story.events_number, self._follower.state, self._follower.failure)
+                here = (history.number, history.events_number, self._follower.state, self._follower.failure)
                 if here != seen:
                     update = self._whole(self._follower.since(*known))
-                    seen, known = here, (story.epochs, story.events_number, story.cells_end)
+                    seen, known = here, (history.epochs, history.events_number, history.cells_end)
                     yield {"event": "now", "data": json.dumps(update, allow_nan=False)}
                 await asyncio.sleep(LOOK_EVERY_S)
 
@@ -119,7 +119,7 @@ class _Server:
         is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
         if not is_ours or request.headers.get("content-type") != "application/json":
             return JSONResponse({"error": "Only the page itself may ask for that."}, 403)
-        last = self._follower.story.last
+        last = self._follower.history.last
         stages = {str(worker.stage): worker.stage for worker in last.workers} if last is not None else {}
         stage = stages.get(request.path_params["stage"])
         if self._follower.state == "finished" or stage is None:
@@ -134,7 +134,7 @@ class _Server:
         return JSONResponse({}, 202)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(exposition(self._follower.now(), self._follower.story.totals()), media_type=CONTENT_TYPE)
+        return Response(exposition(self._follower.now(), self._follower.history.totals()), media_type=CONTENT_TYPE)
 
     async def health(self, request: Request) -> Response:
         if self._follower.failure is not None:

@@ -73,7 +73,7 @@ class Demo:
         found: list[Any] = []
 
         def there() -> bool:
-            found[:] = [self.page("/api/story")]
+            found[:] = [self.page("/api/run")]
             return bool(found[0] and holds(found[0]))
 
         until(what, there, 90.0, every_s=0.1)

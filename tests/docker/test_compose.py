@@ -14,50 +14,50 @@ from tests.docker.compose import Demo, comparison
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
-def happened(story: Any, what: str) -> list[int]:
+def happened(history: Any, what: str) -> list[int]:
     """The stages of which the page tells that."""
-    return [event["stage"] for event in story["events"] if event["what"] == what]
+    return [event["stage"] for event in history["events"] if event["what"] == what]
 
 
 def test_it_goes_on_whatever_is_done_to_its_containers(demo: Callable[..., Demo]) -> None:
     four = demo(EPOCHS="500")
     four.compose("up", "--detach")
-    training = four.until_page("dni to train", lambda story: bool(story["now"]) and story["now"]["samples"] > 0)
+    training = four.until_page("dni to train", lambda history: bool(history["now"]) and history["now"]["samples"] > 0)
     assert training["run"]["schedule"] == "dni"
     assert [worker["stage"] for worker in training["now"]["workers"]] == [0, 1, 2, 3]
 
     # A worker is killed and taken away; training goes on without it until another is added.
     lost = four.containers("worker")[1]
     four.docker("rm", "--force", lost)
-    without = four.until_page("the loss to be known", lambda story: happened(story, "lost"))
+    without = four.until_page("the loss to be known", lambda history: happened(history, "lost"))
     four.compose("up", "--detach", "--no-recreate", "--scale", "worker=4")
-    added = four.until_page("another to take the stage", lambda story: happened(story, "rejoined"))
+    added = four.until_page("another to take the stage", lambda history: happened(history, "rejoined"))
     assert happened(added, "lost") == happened(without, "lost") == happened(added, "rejoined")
-    four.until_page("training to go on", lambda story: story["now"]["samples"] > added["now"]["samples"])
+    four.until_page("training to go on", lambda history: history["now"]["samples"] > added["now"]["samples"])
 
     # One whose process dies is started again by the engine.
     died = next(one for one in four.containers("worker") if four.inspect(one, ".State.Running") == "true")
     os.kill(int(four.inspect(died, ".State.Pid")), signal.SIGKILL)
-    four.until_page("it to be back", lambda story: len(happened(story, "rejoined")) == 2)
+    four.until_page("it to be back", lambda history: len(happened(history, "rejoined")) == 2)
     assert four.inspect(died, ".RestartCount") == "1"
 
     # So is the coordinator, which goes on with its run.
-    four.until_page("a checkpoint", lambda story: story["now"]["checkpoint"] is not None)
+    four.until_page("a checkpoint", lambda history: history["now"]["checkpoint"] is not None)
     os.kill(int(four.inspect(four.containers("coordinator")[0], ".State.Pid")), signal.SIGKILL)
-    four.until_page("it to be resumed", lambda story: happened(story, "resumed"))
+    four.until_page("it to be resumed", lambda history: happened(history, "resumed"))
 
     # One is cut off for longer than links may be silent, in the run whose stages must all go back then.
-    four.until_page("lockstep to train", lambda story: story["run"].get("schedule") == "lockstep" and story["now"])
+    four.until_page("lockstep to train", lambda history: history["run"].get("schedule") == "lockstep" and history["now"])
     cut, network = four.containers("worker")[0], f"{four.name}_layers"
     four.docker("network", "disconnect", network, cut)
-    four.until_page("the cut to be known", lambda story: happened(story, "lost"))
+    four.until_page("the cut to be known", lambda history: happened(history, "lost"))
     four.docker("network", "connect", network, cut)
-    four.until_page("all to go back", lambda story: happened(story, "rolled back"))
+    four.until_page("all to go back", lambda history: happened(history, "rolled back"))
 
     # And a coordinator that was told to end leaves workers that the engine starts again, for the run is not over.
-    four.until_page("a checkpoint of its own", lambda story: story["now"]["checkpoint"] is not None)
+    four.until_page("a checkpoint of its own", lambda history: history["now"]["checkpoint"] is not None)
     four.compose("restart", "coordinator")
-    four.until_page("lockstep to be resumed", lambda story: happened(story, "resumed"))
+    four.until_page("lockstep to be resumed", lambda history: happened(history, "resumed"))
 
     coordinator = four.containers("coordinator")[0]
     until("the end", lambda: four.inspect(coordinator, ".State.Status") == "exited", 200.0)
@@ -70,7 +70,7 @@ def test_it_goes_on_whatever_is_done_to_its_containers(demo: Callable[..., Demo]
 def test_containers_have_no_rights_and_keep_to_themselves(demo: Callable[..., Demo]) -> None:
     private = demo(EPOCHS="100000")
     private.compose("up", "--detach")
-    private.until_page("training", lambda story: bool(story["now"]) and story["now"]["samples"] > 0)
+    private.until_page("training", lambda history: bool(history["now"]) and history["now"]["samples"] > 0)
     coordinator, worker = private.containers("coordinator")[0], private.containers("worker")[0]
 
     def refused(container: str, command: str) -> bool:

@@ -193,7 +193,7 @@ def test_a_page_opened_late_shows_the_run_so_far(training: str, visit: Open) -> 
     assert float(reach[1]) < 1
     assert float(reach[2]) > 4
     assert events(page)[-1].endswith("4 workers")
-    with page.expect_response("**/api/story"):  # as when a tab comes back from the background
+    with page.expect_response("**/api/run"):  # as when a tab comes back from the background
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 

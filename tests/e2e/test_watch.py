@@ -85,7 +85,7 @@ def test_buttons_kill_a_worker_which_is_replaced_and_pause_one_which_is_not(watc
     assert post(url, "/api/workers/2/pause") == 202
     until("it to be back", lambda: "back" in [event["what"] for event in get(url)["events"]])
 
-    events = [(event["what"], event["stage"]) for event in get(url, "/api/story")["events"]]
+    events = [(event["what"], event["stage"]) for event in get(url, "/api/run")["events"]]
     assert {("lost", 1), ("rejoined", 1), ("silent", 2), ("back", 2)} <= set(events)
     assert ("lost", 2) not in events
 
@@ -156,8 +156,8 @@ def test_a_finished_run_is_shown_until_it_is_interrupted(address: str, finished:
     page = started("dashboard", finished.name, "--address", address, cwd=finished.parent)
     url = address_in(read_until(page, "http://"))
 
-    until("the end of the story", lambda: get(url, "/api/story")["state"] == "finished")
-    story = get(url, "/api/story")
+    until("the end of the history", lambda: get(url, "/api/run")["state"] == "finished")
+    history = get(url, "/api/run")
     shown, asked = (decoupled("top", run, cwd=finished.parent) for run in (finished.name, url))
     with urllib.request.urlopen(f"{url}/api/events", timeout=5) as stream:
         assert stream.readline() == b"event: now\r\n"
@@ -165,8 +165,8 @@ def test_a_finished_run_is_shown_until_it_is_interrupted(address: str, finished:
         _, said = page.communicate(timeout=10)
 
     report = json.loads((finished / "report.json").read_text())
-    assert story["report"]["test_accuracy"] == report["test_accuracy"]
-    assert story["now"]["samples"] == story["now"]["samples_total"]
+    assert history["report"]["test_accuracy"] == report["test_accuracy"]
+    assert history["now"]["samples"] == history["now"]["samples_total"]
     assert f"test {report['test_accuracy']:.2%}" in shown.stdout
     assert asked.stdout == shown.stdout
     assert (page.returncode, said) == (0, "")

@@ -44,7 +44,7 @@ def test_half_a_line_waits_for_its_other_half(tmp_path: Path) -> None:
     for part in (line[:100], line[100:], line):
         with (folder / "metrics.jsonl").open("a") as file:
             file.write(part)
-        numbers.append(read(follower).story.number)
+        numbers.append(read(follower).history.number)
 
     assert numbers == [0, 1, 2]
 
@@ -56,9 +56,9 @@ def test_a_long_run_is_read_in_parts_and_wholly(tmp_path: Path) -> None:
     follower = Follower(folder)
 
     assert follower.refresh()
-    assert 0 < follower.story.number < 400
+    assert 0 < follower.history.number < 400
 
-    assert read(follower).story.number == 400
+    assert read(follower).history.number == 400
 
 
 def test_a_run_that_says_nothing_for_a_while_is_quiet_and_not_finished(tmp_path: Path) -> None:
@@ -86,10 +86,10 @@ def test_a_run_that_says_it_was_interrupted_is_until_it_goes_on(tmp_path: Path) 
 def test_who_asks_for_what_is_new_gets_that_alone(tmp_path: Path) -> None:
     folder, follower = begin(tmp_path), Follower(tmp_path)
     go_on(folder, values(1.0, incidents=[lost(0.9)]))
-    story = read(follower).story
-    events, cells = story.events_number, story.cells_end
+    history = read(follower).history
+    events, cells = history.events_number, history.cells_end
 
-    nothing = follower.since(story.epochs, events, cells)
+    nothing = follower.since(history.epochs, events, cells)
     go_on(folder, values(1.25, incidents=[lost(1.2)], evaluations=[evaluation(1, 1.1), evaluation(2, 1.2)], cell="B9"))
     news = read(follower).since(set(), events, cells)
 
@@ -99,11 +99,11 @@ def test_who_asks_for_what_is_new_gets_that_alone(tmp_path: Path) -> None:
     assert news["cells"] == {"ms": 5, "end": 250, "strips": ["B9" * 50] * 2}
 
 
-def test_who_comes_late_gets_the_story_so_far(tmp_path: Path) -> None:
+def test_who_comes_late_gets_the_hiso_far(tmp_path: Path) -> None:
     folder = begin(tmp_path)
     go_on(folder, *(values(number / 4, evaluations=[evaluation(number, number / 4)]) for number in range(1, 21)))
 
-    told = read(Follower(folder)).story_so_far()
+    told = read(Follower(folder)).so_far()
 
     assert len(told["history"]["seconds"]) == len(told["evaluations"]) == 20
     assert told["report"] is None
@@ -133,7 +133,7 @@ def test_what_cannot_be_read_for_a_while_is_read_later(tmp_path: Path) -> None:
     go_on(folder, values(0.25))
 
     assert "Is a directory" in (failure or "")
-    assert (read(follower).story.number, follower.failure) == (1, None)
+    assert (read(follower).history.number, follower.failure) == (1, None)
 
 
 def test_blank_lines_and_a_line_that_was_taken_back_are_passed_over(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_blank_lines_and_a_line_that_was_taken_back_are_passed_over(tmp_path: Pa
     (folder / "metrics.jsonl").write_bytes(whole + b"\n")
     go_on(folder, values(0.5))
 
-    assert (read(follower).story.number, follower.failure) == (2, None)
+    assert (read(follower).history.number, follower.failure) == (2, None)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[" * 100_000, json.dumps({"test_accuracy": "<b>"})])
@@ -156,7 +156,7 @@ def test_a_damaged_report_is_told(content: str, tmp_path: Path) -> None:
     (folder / "report.json").write_text(content)
     follower = read(Follower(folder))
 
-    told = follower.story_so_far()
+    told = follower.so_far()
 
     assert told["report"] is None
     assert "report" in told["failure"]
@@ -195,7 +195,7 @@ def test_a_run_is_not_finished_before_its_last_record_has_been_read(tmp_path: Pa
     states = [follower.state, read(follower).state]
 
     assert states == ["training", "finished"]
-    assert follower.story.number == 2
+    assert follower.history.number == 2
 
 
 def test_reading_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
@@ -203,6 +203,6 @@ def test_reading_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     go_on(folder, values())
     before = {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder)}
 
-    read(Follower(folder)).story_so_far()
+    read(Follower(folder)).so_far()
 
     assert {entry.name: entry.stat().st_mtime_ns for entry in os.scandir(folder)} == before

@@ -21,7 +21,7 @@ def history(*seconds: float) -> RunHistory:
 def test_before_the_first_record_there_is_nothing_to_tell() -> None:
     empty = RunHistory()
 
-    assert (empty.now(), empty.history(), empty.evaluations(), empty.totals()) == ({}, {}, [], [])
+    assert (empty.now(), empty.points(), empty.evaluations(), empty.totals()) == ({}, {}, [], [])
     assert empty.cells() == {"ms": 5, "end": 0, "strips": []}
 
 
@@ -29,15 +29,15 @@ def test_the_last_moment_is_now_and_all_of_them_are_the_history() -> None:
     told = history(0.25, 0.5, 0.75)
 
     assert (told.now()["seconds"], told.number) == (0.75, 3)
-    assert told.history()["seconds"] == [0.25, 0.5, 0.75]
-    assert told.history()["busy"] == [[0.75, 0.75]] * 3
-    json.dumps([told.now(), told.history(), told.cells()], allow_nan=False)
+    assert told.points()["seconds"] == [0.25, 0.5, 0.75]
+    assert told.points()["busy"] == [[0.75, 0.75]] * 3
+    json.dumps([told.now(), told.points(), told.cells()], allow_nan=False)
 
 
 def test_a_long_history_is_thinned_out_and_keeps_its_length() -> None:
     told = history(*(number / 4 for number in range(1, 5 * POINTS_MAX)))
 
-    seconds = told.history()["seconds"]
+    seconds = told.points()["seconds"]
     assert POINTS_MAX / 2 <= len(seconds) <= POINTS_MAX
     assert seconds[0] < 5
     assert seconds[-1] > 5 * POINTS_MAX / 4 - 5
@@ -140,7 +140,7 @@ def test_a_resumed_run_takes_back_what_came_after_its_checkpoint() -> None:
 
     told.add(moment(2.5))
 
-    assert told.history()["seconds"] == [1.0, 2.0, 2.5]
+    assert told.points()["seconds"] == [1.0, 2.0, 2.5]
     assert [one["epoch"] for one in told.evaluations()] == [1]
 
 
@@ -149,7 +149,7 @@ def test_a_run_that_is_resumed_over_other_workers_tells_of_those() -> None:
 
     told.add(moment(3.0, workers=[worker(0)], strips=["F9"]))
 
-    assert told.history()["busy"] == [[0.75]]
+    assert told.points()["busy"] == [[0.75]]
     assert told.cells()["strips"] == ["F9"]
 
 

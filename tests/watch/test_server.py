@@ -41,20 +41,20 @@ def told(browser: TestClient, path: str = "/api/now", number: int = 2) -> Any:
     return browser.get(path).json()
 
 
-def test_now_and_the_story_are_told_and_followed(folder: Path) -> None:
+def test_now_and_the_history_are_told_and_followed(folder: Path) -> None:
     with client(folder) as browser:
-        now, story = told(browser), told(browser, "/api/story")
+        now, history = told(browser), told(browser, "/api/run")
         go_on(folder, values(0.75))
         later = told(browser, number=3)
 
     assert (now["state"], now["now"]["seconds"], now["allows_faults"], now["failure"]) == ("training", 0.5, False, None)
-    assert story["history"]["seconds"] == [0.25, 0.5]
+    assert history["history"]["seconds"] == [0.25, 0.5]
     assert later["now"]["seconds"] == 0.75
 
 
 def test_a_run_that_has_not_begun_is_waited_for(tmp_path: Path) -> None:
     with client(tmp_path / "run") as browser:
-        assert browser.get("/api/story").json()["state"] == "waiting"
+        assert browser.get("/api/run").json()["state"] == "waiting"
         assert browser.get("/healthz").text == "waiting\n"
         assert 'state="waiting"} 1.0' in browser.get("/metrics").text
 

@@ -13,7 +13,7 @@ export class Events {
   #list = document.getElementById("events");
   #known = new Set();
 
-  /** Starts anew with the events of a story. */
+  /** Starts anew with the events of a run. */
   replace(events) {
     this.#list.replaceChildren();
     this.#known.clear();

@@ -2,25 +2,25 @@
 
 const AGAIN_MS = 3000;
 
-/** Tells `hears` of the story, of news, and of a lost connection. Gives what asks for the story anew, and what ends all. */
+/** Tells `hears` of the history so far, of news, and of a lost connection. Gives what asks for it anew, and what ends all. */
 export function follow(hears) {
   let source = null;
-  let missed = []; // news that came while the story was on its way
+  let missed = []; // news that came while the history was on its way
   let [isAsking, asked, isOver] = [false, 0, false];
 
   async function ask() {
     const mine = ++asked;
     isAsking = true;
-    const story = await answer();
+    const whole = await answer();
     if (mine !== asked) return; // it was asked anew, or the connection was lost
-    if (story === null) {
+    if (whole === null) {
       setTimeout(() => mine === asked && ask(), AGAIN_MS);
       return;
     }
     const later = missed;
     [missed, isAsking] = [[], false];
-    hears.story(story);
-    if (story.state !== "finished") later.forEach(hears.news); // or older news would follow the end
+    hears.whole(whole);
+    if (whole.state !== "finished") later.forEach(hears.news); // or older news would follow the end
   }
 
   function connect() {
@@ -53,7 +53,7 @@ export function follow(hears) {
 
 async function answer() {
   try {
-    const response = await fetch("api/story");
+    const response = await fetch("api/run");
     return response.ok ? await response.json() : null;
   } catch {
     return null;

@@ -6,13 +6,13 @@ export class History {
   #number = 0; // of the record of the last point
   #names = ["samples_per_s", "loss", "busy", "staleness", "head_cosine"];
 
-  constructor(story) {
-    this.#number = story.number;
+  constructor(whole) {
+    this.#number = whole.number;
     this.seconds = [];
     for (const name of this.#names) this[name] = [];
-    Object.assign(this, story.history);
-    this.evaluations = story.evaluations;
-    this.hasHeads = story.run.head !== null; // not known before the run begins
+    Object.assign(this, whole.history);
+    this.evaluations = whole.evaluations;
+    this.hasHeads = whole.run.head !== null; // not known before the run begins
   }
 
   /** Adds the last moment, if it is another. False when it does not fit what came before. */

@@ -17,12 +17,12 @@ let [told, history, isConnected] = [null, null, true];
 let toldAt = 0; // ms
 
 const hears = {
-  story(story) {
+  whole(whole) {
     isConnected = true;
-    history = new History(story);
-    events.replace(story.events);
-    show(story);
-    if (story.state === "finished") feed.end();
+    history = new History(whole);
+    events.replace(whole.events);
+    show(whole);
+    if (whole.state === "finished") feed.end();
   },
   news(news) {
     if (history === null || !history.take(news)) return void feed.again();
