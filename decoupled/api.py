@@ -196,11 +196,11 @@ def _train_in(
     folders.begin(folder, resolved.run)
     folders.record_data(folder, resolved.dataset)
     with MetricsFile(folder / "metrics.jsonl", callbacks.warning) as metrics:
-        news, last = MetricsRecorder(), list[Progress]()
+        recorder, last = MetricsRecorder(), list[Progress]()
 
         def tell(progress: Progress) -> None:
-            if metrics.write(news.record(progress)):
-                news.told(progress)
+            if metrics.write(recorder.record(progress)):
+                recorder.told(progress)
             last[:] = [progress]
             callbacks.progress(progress)
 
@@ -209,7 +209,7 @@ def _train_in(
             return folders.keep(_perform(folder, resolved, checkpoint, whole, launcher), folder)
         except BaseException as error:
             for progress in last:  # so that whoever watches knows
-                metrics.write(news.record(progress.ended_by(error)))
+                metrics.write(recorder.record(progress.ended_by(error)))
             raise
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 from tests.conftest import until
-from tests.e2e.browsing import DESK, PHONE, WATCHED, chromium, served
+from tests.e2e.browsing import DESKTOP, PHONE, WATCHED, chromium, served
 
 RUN = ["--hidden", "256,256,256", "--epochs", "2000", "--overflow", "drop-oldest", "--set", "runtime.evaluate_every=150"]
 TALL = 1270  # what of the phone's long page is in its picture
@@ -21,7 +21,7 @@ def take(folder: Path) -> None:
         served("train", *RUN, *WATCHED, "--allow-faults", "--out", "digits", cwd=Path(place)) as url,
         chromium() as browser,
     ):
-        page = browser.new_page(viewport=DESK)
+        page = browser.new_page(viewport=DESKTOP)
         page.goto(url)
         page.wait_for_selector(".worker", timeout=60_000)
         until("two evaluations", lambda: evaluated(page, url) >= 300, seconds=60)  # the next one is some seconds away

@@ -48,7 +48,7 @@ def refusal(folder: Path, run: Run | None = None, **more: Any) -> str:
     return sentence
 
 
-class Conducted:
+class Started:
     """What would have been carried out by worker processes."""
 
     def __init__(self) -> None:
@@ -61,8 +61,8 @@ class Conducted:
 
 
 @pytest.fixture
-def conducted(monkeypatch: pytest.MonkeyPatch) -> Conducted:
-    made = Conducted()
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    made = Started()
     monkeypatch.setattr(api, "run_coordinator", made.run_coordinator)
     return made
 
@@ -103,9 +103,7 @@ def source(**changed: Any) -> Source:
 
 
 @pytest.mark.parametrize("given", [arrays, source])
-def test_a_run_on_data_in_memory_goes_on_with_the_same_again(
-    tmp_path: Path, conducted: Conducted, given: Callable[..., Any]
-) -> None:
+def test_a_run_on_data_in_memory_goes_on_with_the_same_again(tmp_path: Path, started: Started, given: Callable[..., Any]) -> None:
     folder = begun(tmp_path / "run", 3, data=given())
 
     with pytest.raises(RunFailed):
@@ -113,13 +111,13 @@ def test_a_run_on_data_in_memory_goes_on_with_the_same_again(
     with pytest.raises(RunFailed):
         api.resume(folder, Run(**USUAL, data=given()))
 
-    assert conducted.checkpoint is not None
-    assert conducted.checkpoint.microbatch == 2
+    assert started.checkpoint is not None
+    assert started.checkpoint.microbatch == 2
     assert "data" in refusal(folder, data=given(**OTHER))
     assert "decoupled.resume" in refusal(folder)
 
 
-def test_data_that_have_changed_in_their_file_are_refused(tmp_path: Path, conducted: Conducted) -> None:
+def test_data_that_have_changed_in_their_file_are_refused(tmp_path: Path, started: Started) -> None:
     path = tmp_path / "mine.npz"
     np.savez(path, **arrays())
     folder = begun(tmp_path / "run", 3, data=str(path))
@@ -130,10 +128,10 @@ def test_data_that_have_changed_in_their_file_are_refused(tmp_path: Path, conduc
     np.savez_compressed(path, **arrays())  # the same arrays in another file
     with pytest.raises(RunFailed):
         api.resume(folder)
-    assert conducted.checkpoint is not None
+    assert started.checkpoint is not None
 
 
-def test_a_folder_that_does_not_say_what_its_data_were_is_gone_on_with(tmp_path: Path, conducted: Conducted) -> None:
+def test_a_folder_that_does_not_say_what_its_data_were_is_gone_on_with(tmp_path: Path, started: Started) -> None:
     """Those of earlier versions do not."""
     folder = begun(tmp_path / "run", 40)
     (folder / "data.json").unlink()
@@ -141,7 +139,7 @@ def test_a_folder_that_does_not_say_what_its_data_were_is_gone_on_with(tmp_path:
     with pytest.raises(RunFailed):
         api.resume(folder)
 
-    assert conducted.checkpoint is not None
+    assert started.checkpoint is not None
 
 
 @pytest.mark.parametrize("text", ["", "3", "{}", "[" * 100_000, '{"fingerprint": 3}'])
@@ -200,14 +198,14 @@ def test_fewer_epochs_than_were_trained_already_are_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("position", [2 * 23, 2 * 23 - 1])
-def test_as_many_epochs_as_were_trained_already_are_taken(tmp_path: Path, conducted: Conducted, position: int) -> None:
+def test_as_many_epochs_as_were_trained_already_are_taken(tmp_path: Path, started: Started, position: int) -> None:
     folder = begun(tmp_path / "run", position)
 
     with pytest.raises(RunFailed):
         api.resume(folder, Run(**USUAL | {"epochs": 2}))
 
-    assert conducted.checkpoint is not None
-    assert conducted.checkpoint.microbatch == position - 1
+    assert started.checkpoint is not None
+    assert started.checkpoint.microbatch == position - 1
 
 
 @pytest.mark.parametrize(
@@ -224,29 +222,27 @@ def test_as_many_epochs_as_were_trained_already_are_taken(tmp_path: Path, conduc
     ],
     ids=str,
 )
-def test_how_a_run_is_carried_out_may_be_another(tmp_path: Path, conducted: Conducted, values: dict[str, Any]) -> None:
+def test_how_a_run_is_carried_out_may_be_another(tmp_path: Path, started: Started, values: dict[str, Any]) -> None:
     folder, run = begun(tmp_path / "run", 40, 50), Run(**USUAL | values)
 
     with pytest.raises(RunFailed):
         api.resume(folder, run)
 
-    assert conducted.resolved is not None
-    assert all(getattr(conducted.resolved.run, name) == getattr(run, name) for name in values)
-    assert conducted.checkpoint is not None
-    assert conducted.checkpoint.microbatch == 49
+    assert started.resolved is not None
+    assert all(getattr(started.resolved.run, name) == getattr(run, name) for name in values)
+    assert started.checkpoint is not None
+    assert started.checkpoint.microbatch == 49
 
 
-def test_without_a_checkpoint_it_begins_anew(tmp_path: Path, conducted: Conducted) -> None:
+def test_without_a_checkpoint_it_begins_anew(tmp_path: Path, started: Started) -> None:
     with pytest.raises(RunFailed), pytest.warns(RuntimeWarning, match="begins anew"):
         api.resume(begun(tmp_path / "run"))
 
-    assert conducted.resolved is not None
-    assert conducted.checkpoint is None
+    assert started.resolved is not None
+    assert started.checkpoint is None
 
 
-def test_data_in_a_file_is_the_same_by_whatever_path(
-    tmp_path: Path, conducted: Conducted, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_in_a_file_is_the_same_by_whatever_path(tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.ones((60, 4)), np.arange(60) % 3
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     folder = begun(tmp_path / "run", data=str(tmp_path / "mine.npz"))
@@ -255,7 +251,7 @@ def test_data_in_a_file_is_the_same_by_whatever_path(
     with pytest.raises(RunFailed), pytest.warns(RuntimeWarning, match="begins anew"):
         api.resume(folder, Run(**USUAL, data="mine.npz"))
 
-    assert conducted.resolved is not None
+    assert started.resolved is not None
 
 
 def damaged(folder: Path) -> str:
@@ -264,7 +260,7 @@ def damaged(folder: Path) -> str:
     return str(path)
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path: Path, conducted: Conducted) -> None:
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path: Path, started: Started) -> None:
     folder, said = begun(tmp_path / "run", 40, 50), list[str]()
     path = damaged(folder)
 
@@ -272,18 +268,18 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_used(tmp_path: Path,
         api.resume(folder, on_warning=said.append)
 
     assert [sentence.split(" ")[0] for sentence in said] == [path]
-    assert conducted.checkpoint is not None
-    assert conducted.checkpoint.microbatch == 39
+    assert started.checkpoint is not None
+    assert started.checkpoint.microbatch == 39
 
 
-def test_a_script_that_listens_to_nothing_is_warned_all_the_same(tmp_path: Path, conducted: Conducted) -> None:
+def test_a_script_that_listens_to_nothing_is_warned_all_the_same(tmp_path: Path, started: Started) -> None:
     folder = begun(tmp_path / "run", 40, 50)
     path = damaged(folder)
 
     with pytest.warns(RuntimeWarning, match=path), pytest.raises(RunFailed):
         api.resume(folder)
 
-    assert conducted.checkpoint is not None
+    assert started.checkpoint is not None
 
 
 @pytest.mark.parametrize("change", [lambda about: {}, lambda about: about | {"fed": 3}])
@@ -298,7 +294,7 @@ def test_a_checkpoint_that_does_not_say_how_the_run_stood_is_refused(
     assert refusal(folder).startswith("The checkpoint after microbatch 5 does not say how its run stood: ")
 
 
-def test_a_run_that_was_interrupted_again_can_still_be_gone_on_with(tmp_path: Path, conducted: Conducted) -> None:
+def test_a_run_that_was_interrupted_again_can_still_be_gone_on_with(tmp_path: Path, started: Started) -> None:
     folder = begun(tmp_path / "run", 50)
     before = sorted(folder.rglob("*"))
 
@@ -306,7 +302,7 @@ def test_a_run_that_was_interrupted_again_can_still_be_gone_on_with(tmp_path: Pa
         with pytest.raises(RunFailed):
             api.resume(folder)
 
-    assert conducted.checkpoint is not None
+    assert started.checkpoint is not None
     (folder / "metrics.jsonl").unlink()
     assert sorted(folder.rglob("*")) == before
 

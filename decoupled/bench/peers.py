@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from decoupled.bench.choice import Choice, choose
+from decoupled.bench.short_runs import TIMED_UPDATES
 from decoupled.bench.trial import Outcome, child, seconds_to
-from decoupled.bench.tries import TIMED_UPDATES
 from decoupled.errors import RunFailed
 from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun

@@ -7,7 +7,7 @@ from typing import Any
 from decoupled.bench.choice import Choice, choose
 from decoupled.bench.conditions import changed
 from decoupled.bench.plan import Plan
-from decoupled.bench.tries import shortened, trying
+from decoupled.bench.short_runs import shortened, trying
 from decoupled.config import PIPELINES, Run
 from decoupled.data.source import DataSource
 from decoupled.resources import cores

@@ -9,7 +9,7 @@ import typer
 
 from decoupled import api, folders
 from decoupled.cli.app import JsonFile, Out, Resume, can_be_written, command, keys, write_json
-from decoupled.cli.watching import NOBODY, Watching, watching_options
+from decoupled.cli.watch_options import NOBODY, WatchOptions, watch_options
 from decoupled.config import Run
 from decoupled.console import Display, say, summary
 from decoupled.errors import UsageError
@@ -17,7 +17,7 @@ from decoupled.launch.by_hand import by_hand
 from decoupled.launch.interface import Launcher
 from decoupled.launch.local import here
 from decoupled.launch.on_ray import on_ray
-from decoupled.launch.work import end_with_stdin, work
+from decoupled.launch.worker_process import end_with_stdin, work
 from decoupled.options import ADDRESS, Code, Host, Insecure, KeysFolder, takes, takes_run
 from decoupled.telemetry.metrics import Progress
 from decoupled.transport.address import listening
@@ -34,13 +34,13 @@ class LauncherName(StrEnum):
 
 
 @command
-@takes("watching", watching_options)
+@takes("watching", watch_options)
 @takes_run
 def train(
     run: Run,
     out: Out = None,
     resume: Resume = None,
-    watching: Watching = NOBODY,
+    watching: WatchOptions = NOBODY,
     json_file: JsonFile = None,
     launcher: Annotated[
         LauncherName, typer.Option(help="Who starts the workers: local (on this machine), or ray (on the nodes of its cluster).")
@@ -58,7 +58,7 @@ def train(
 
 
 @command
-@takes("watching", watching_options)
+@takes("watching", watch_options)
 @takes_run
 def coordinator(
     run: Run,
@@ -68,7 +68,7 @@ def coordinator(
     keep_workers: Annotated[bool, typer.Option("--keep-workers", help="Then have the workers wait for another run.")] = False,
     out: Out = None,
     resume: Resume = None,
-    watching: Watching = NOBODY,
+    watching: WatchOptions = NOBODY,
     json_file: JsonFile = None,
 ) -> None:
     """The same by hand: wait for workers that are started with `decoupled worker`."""
@@ -83,7 +83,7 @@ def _train(
     out: Path | None,
     resume: Path | None,
     json_file: Path | None,
-    watching: Watching,
+    watching: WatchOptions,
     launcher: Launcher,
 ) -> None:
     can_be_written(json_file)
@@ -93,13 +93,13 @@ def _train(
     if resume is None:
         folders.refuse_used(folder)  # before anybody is told where to watch
     try:
-        with Display(run) as display, watching.watch(run, folder, display.warn) as watched:
+        with Display(run) as display, watching.watch(run, folder, display.warn) as observers:
 
             def progress(now: Progress) -> None:
                 display.progress(now)
-                watched.progress(now)
+                observers.progress(now)
 
-            rest = (progress, launcher, display.waiting, display.warn, watched.take_faults)
+            rest = (progress, launcher, display.waiting, display.warn, observers.take_faults)
             begin = functools.partial(api.train, run, folder) if resume is None else functools.partial(api.resume, folder, run)
             report = begin(*rest, on_start=display.start)
     except folders.NotKept as error:

@@ -9,9 +9,9 @@ import typer
 
 from decoupled import folders
 from decoupled.cli.app import Terminated, command
-from decoupled.cli.watching import OpenPage, warn_of
+from decoupled.cli.watch_options import OpenPage, warn_of
 from decoupled.console import say
-from decoupled.launch.work import end_with_stdin
+from decoupled.launch.worker_process import end_with_stdin
 from decoupled.watch.address import ADDRESS
 
 

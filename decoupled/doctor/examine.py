@@ -12,11 +12,11 @@ from pathlib import Path
 import zmq
 
 from decoupled import resources
-from decoupled.doctor import machine, ports, probes, status_client, way
+from decoupled.doctor import machine, ports, probes, reachability, status_client
 from decoupled.doctor.finding import Finding
 from decoupled.errors import DecoupledError, UsageError
 from decoupled.launch.plan import BLAS_VARIABLES
-from decoupled.launch.work import inbox_of
+from decoupled.launch.worker_process import inbox_of
 from decoupled.runtime.versions import versions
 from decoupled.transport.address import host_and_port
 from decoupled.transport.keys import Keys, of_worker
@@ -74,30 +74,30 @@ def _steps(coordinator: str, name: str, port: str, host: str, folder: Path | Non
         began = time.monotonic()
         found = probes.numbers(name, socket.AF_INET6 if "[" in coordinator else socket.AF_INET)  # as the link will
         if found != [name]:
-            yield way.named(name, found, time.monotonic() - began)
+            yield reachability.named(name, found, time.monotonic() - began)
         if not found:
             return
         number = found[0]
     yield _inbox(coordinator, host, keys, insecure, probes.outward(number) if number else "")
     talk = status_client.ask(coordinator, keys)
     if talk.answer is None:
-        yield way.met(coordinator, talk, probes.reach(f"tcp://{number}:{port}" if name else coordinator))
+        yield reachability.met(coordinator, talk, probes.reach(f"tcp://{number}:{port}" if name else coordinator))
         return
-    yield way.met(coordinator, talk, "open")
-    yield way.versions(versions(), talk.answer)
-    yield way.clocks(talk.ahead_ns, talk.trip_ns)
+    yield reachability.met(coordinator, talk, "open")
+    yield reachability.versions(versions(), talk.answer)
+    yield reachability.clocks(talk.ahead_ns, talk.trip_ns)
     scheme = coordinator.partition(":")[0]
     is_far = number != "" and not ipaddress.ip_address(number).is_loopback
     workers = [worker for worker in talk.answer.workers if worker.address.startswith(f"{scheme}:")]
     with ThreadPoolExecutor(LOOKS) as looks:
         reaches = list(looks.map(lambda worker: probes.reach(worker.address), workers))
-    yield way.inboxes(list(zip(workers, reaches, strict=True)), is_far)
+    yield reachability.inboxes(list(zip(workers, reaches, strict=True)), is_far)
 
 
 def _inbox(coordinator: str, host: str, keys: Keys | None, insecure: bool, outward: str) -> Finding:
     """Tries what a worker does first."""
     try:
         where = inbox_of("doctor", coordinator, host, insecure, keys is not None)
-        return way.inbox(status_client.can_listen(where, keys), "", "")
+        return reachability.inbox(status_client.can_listen(where, keys), "", "")
     except DecoupledError as error:
-        return way.inbox("", str(error), "" if outward in probes.numbers(host) else outward)
+        return reachability.inbox("", str(error), "" if outward in probes.numbers(host) else outward)

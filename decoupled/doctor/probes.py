@@ -11,7 +11,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-from decoupled.doctor.way import Reach
+from decoupled.doctor.reachability import Reach
 from decoupled.transport.address import host_and_port
 
 CONNECT_S = 2.0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from decoupled.doctor.way import Talk
+from decoupled.doctor.reachability import Talk
 from decoupled.errors import DecoupledError
 from decoupled.runtime.executor import COORDINATOR
 from decoupled.runtime.status import Answer

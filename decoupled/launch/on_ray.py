@@ -203,7 +203,7 @@ def _worker() -> type:
                 if own != version:
                     return host, pid, f"{host} has decoupled {own}, and this is {version}; install the same"
                 from decoupled.errors import DecoupledError
-                from decoupled.launch.work import work
+                from decoupled.launch.worker_process import work
                 from decoupled.transport.keys import Keys
                 from decoupled.user_code import allow_all
             except ImportError as error:

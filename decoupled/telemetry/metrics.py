@@ -69,7 +69,7 @@ class RunMetrics:
         self.evaluations = Evaluations(test_samples)
         self._epochs = epochs
         self._overlap = Overlap(len(stages))
-        self._strips = ActivityTimeline(len(stages))
+        self._activity = ActivityTimeline(len(stages))
         self._busy_ns = [0] * len(stages)
         self._spans: list[list[Rows]] = [[] for _ in stages]
         self._kept = [0] * len(stages)
@@ -92,7 +92,7 @@ class RunMetrics:
         spans = training(rows)
         self._busy_ns[stage] += int((spans[:, 3] - spans[:, 2]).sum())
         self._overlap.add(stage, rows, at_ns)
-        self._strips.add(stage, rows, at_ns, at_ns if arrived_ns is None else arrived_ns)
+        self._activity.add(stage, rows, at_ns, at_ns if arrived_ns is None else arrived_ns)
         past = self._past[stage]
         if past and counters.samples < past[-1][1]:  # it went back to a checkpoint
             past.clear()
@@ -114,7 +114,7 @@ class RunMetrics:
             self._absent_since[stage] = at_ns
         self._past[stage].clear()
         self._overlap.leave_out(stage)
-        self._strips.leave(stage, at_ns)
+        self._activity.leave(stage, at_ns)
 
     def rejoined(self, stage: int, at_ns: int) -> float:
         """The stage has a worker again; gives the seconds without one, 0 if it always had."""
@@ -122,7 +122,7 @@ class RunMetrics:
         if since_ns is None:
             return 0.0
         self._overlap.take_back(stage, at_ns)
-        self._strips.come_back(stage, at_ns)
+        self._activity.come_back(stage, at_ns)
         self._spans[stage].append(np.array([[KINDS.index("absent"), -1, since_ns, at_ns]], np.int64))
         return (at_ns - since_ns) / 1e9
 
@@ -172,12 +172,12 @@ class RunMetrics:
             evaluations=self.evaluations.done,
             incidents=self.incidents,
             checkpoint=checkpoint,
-            cells=self._strips.view(),
+            cells=self._activity.view(),
         )
 
     def views(self) -> tuple[WorkerView, ...]:
         """Every worker of late."""
-        cells = self._strips.view()
+        cells = self._activity.view()
         return tuple(self._view(stage, self._state(stage, cells)) for stage in range(len(self.stages)))
 
     def busy(self, stage: int) -> float:

@@ -9,8 +9,8 @@ import uvicorn
 
 from decoupled.errors import UsageError
 from decoupled.watch.address import is_private
+from decoupled.watch.application import Order, application
 from decoupled.watch.follow import Follower
-from decoupled.watch.server import Order, application
 
 
 def serve(folder: Path, address: str, order: Order | None, say: Callable[[str], None]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from decoupled.bench import peers
 from decoupled.bench.peers import Settings
-from decoupled.bench.tries import TIMED_UPDATES
+from decoupled.bench.short_runs import TIMED_UPDATES
 from decoupled.errors import RunFailed
 from decoupled.runtime.resolve import ResolvedRun
 from tests.bench.cases import drawn

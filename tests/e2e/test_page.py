@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, ViewportSize
 
 from tests.conftest import leaving_nothing, until
-from tests.e2e.browsing import CHROMIUM, DESK, PHONE, WATCHED, chromium, served
+from tests.e2e.browsing import CHROMIUM, DESKTOP, PHONE, WATCHED, chromium, served
 from tests.e2e.commands import ENDLESS, SMALL
 from tests.e2e.looking import colours, events, figures, get, has_colour, is_wider_than_its_window, nameless, text
 
@@ -52,7 +52,7 @@ def visit(browser: Browser) -> Iterator[Open]:
     complaints: list[str] = []
     pages: list[Page] = []
 
-    def visit(url: str, size: ViewportSize = DESK, **options: Any) -> Page:
+    def visit(url: str, size: ViewportSize = DESKTOP, **options: Any) -> Page:
         page = browser.new_page(viewport=size, **options)
         pages.append(page)
         listen(page, url, complaints)

@@ -8,8 +8,8 @@ import pytest
 from decoupled.checkpoint import Checkpoint, StageState
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster, MemoryStore
-from tests.runtime.test_hostile import says
-from tests.runtime.test_succession import EPOCHS, TRAIN, a_run, check_account, cluster_of, run_until
+from tests.runtime.small_runs import EPOCHS, TRAIN, a_run, check_account, cluster_of, run_until
+from tests.runtime.strangers import says
 
 FEED, FIRST, LAST = -1, 0, 1  # the stage from which the link goes to the next; the feed is before the first
 

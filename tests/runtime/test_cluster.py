@@ -283,7 +283,7 @@ def test_staleness_is_counted_where_a_returned_gradient_is_used(head: str) -> No
         {"pid": 1, "address": "file:a", "version": "1", "host": "h"},
     ],
 )
-def test_a_stranger_that_does_not_say_who_it_is_gets_no_seat(body: dict[str, object]) -> None:
+def test_a_stranger_that_does_not_say_who_it_is_gets_no_stage(body: dict[str, object]) -> None:
     cluster = Cluster(a_run(), blobs())
     stranger = cluster.network.endpoint()
     stranger.bind("memory://stranger")

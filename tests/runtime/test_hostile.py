@@ -10,33 +10,13 @@ from decoupled.errors import DecoupledError, RunFailed
 from decoupled.runtime.chunks import Chunks
 from decoupled.telemetry.counters import Counters
 from decoupled.transport.interface import Received
-from decoupled.transport.simulated import SimulatedTransport
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
 from tests.fuzz.originals import dataset, small
+from tests.runtime.strangers import says, stranger, training
 
 SPANS = np.zeros((0, 4), np.int64)
 GOOD = Message(Kind.REPORT, body={"counters": Counters(1).to_body(), "at_ns": 1}, tensors=(SPANS,))
-
-
-def training(schedule: str = "dni") -> Cluster:
-    """A cluster in the midst of its run."""
-    cluster = Cluster(small(schedule), dataset())
-    cluster.assemble()
-    for _ in range(4):
-        cluster.advance()
-    return cluster
-
-
-def says(cluster: Cluster, sender: str, peer: str, message: Message) -> None:
-    cluster.network.carry(sender, peer, replace(message, run=cluster.coordinator.group.attempt.attempt_id))
-
-
-def stranger(cluster: Cluster, target: str, name: str = "stranger") -> SimulatedTransport:
-    endpoint = cluster.network.endpoint()
-    endpoint.bind(f"memory://{name}")
-    endpoint.connect("victim", target, name)
-    return endpoint
 
 
 @pytest.mark.parametrize(
@@ -154,7 +134,7 @@ def test_a_stranger_is_refused_once_and_does_not_learn_the_name_of_the_run() -> 
 
 def test_greetings_of_strangers_do_not_push_out_that_of_the_upstream_stage() -> None:
     cluster = Cluster(small("dni"), dataset())
-    cluster.coordinator.step(0)  # all are seated, and their assignments on their way
+    cluster.coordinator.step(0)  # each has its stage, and the assignments are on their way
     cluster.workers[0].step()  # greets the second, which does not know its stage yet
     for number in range(100):
         name = f"upstream-mine-{number}"

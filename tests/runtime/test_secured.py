@@ -82,7 +82,7 @@ def test_a_run_trains_to_its_end_and_every_link_is_encrypted(stack: ExitStack) -
     assert {worker.key for worker in run.coordinator.group.members.taken} == {keys.public for keys in run.keys}
 
 
-def test_a_known_worker_that_claims_anothers_key_is_seated_with_its_own(stack: ExitStack) -> None:
+def test_a_known_worker_that_claims_anothers_key_is_known_by_its_own(stack: ExitStack) -> None:
     run = Secured(stack)
     liar = run.transport(run.keys[1])
     liar.connect("coordinator", run.address, "liar", run.public)

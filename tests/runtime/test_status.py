@@ -11,7 +11,7 @@ from decoupled.transport.simulated import SimulatedTransport
 from decoupled.wire.messages import MALFORMED, Kind, Message
 from tests.cluster import Cluster
 from tests.fuzz.originals import dataset, small
-from tests.runtime.test_hostile import stranger, training
+from tests.runtime.strangers import stranger, training
 
 
 def asked(cluster: Cluster, client: SimulatedTransport, times: int = 1) -> list[Message]:

@@ -16,7 +16,7 @@ def metrics() -> RunMetrics:
     return RunMetrics(((0, 1), (2,)), epochs=3, train_samples=100, test_samples=10)
 
 
-def test_a_new_board_shows_zeros() -> None:
+def test_new_metrics_are_zero() -> None:
     progress = metrics().progress(seconds=0.0, epoch=1)
 
     assert (progress.samples, progress.samples_total, progress.samples_per_s, progress.overlap) == (0, 300, 0, 0)

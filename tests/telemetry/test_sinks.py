@@ -68,16 +68,16 @@ def test_a_record_holds_the_run_its_workers_and_its_evaluations() -> None:
 
 
 def test_what_happened_once_is_in_one_record_and_in_the_next_if_that_was_lost() -> None:
-    run, news = metrics(), MetricsRecorder()
+    run, recorder = metrics(), MetricsRecorder()
     run.note(Incident(0.5, 1, "lost", "its process ended"))
-    first, unsaid = (news.record(run.progress(1.0, 1)) for _ in range(2))
+    first, unsaid = (recorder.record(run.progress(1.0, 1)) for _ in range(2))
 
-    news.told(run.progress(1.0, 1))
+    recorder.told(run.progress(1.0, 1))
     run.evaluations.add(Part(0.5, 9), 10, epoch=0, seconds=3.0)  # late
     run.note(Incident(0.9, 1, "rejoined", ""))
     run.report(Counters(0), spans((10 * CELL_NS, 12 * CELL_NS)), 12 * CELL_NS)
     run.report(Counters(1), spans(), 12 * CELL_NS)
-    second = news.record(run.progress(2.0, 1))
+    second = recorder.record(run.progress(2.0, 1))
 
     assert unsaid == first
     assert [[one["epoch"] for one in record["evaluations"]] for record in (first, second)] == [[1], [0]]

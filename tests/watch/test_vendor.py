@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from decoupled.watch.server import PAGE
+from decoupled.watch.application import PAGE
 
 
 def test_the_charting_library_is_the_one_that_was_published() -> None:

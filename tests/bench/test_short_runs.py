@@ -3,7 +3,7 @@
 import psutil
 import pytest
 
-from decoupled.bench.tries import TIMED_UPDATES, shortened, trying
+from decoupled.bench.short_runs import TIMED_UPDATES, shortened, trying
 from tests.bench.cases import drawn
 from tests.datasets import blobs
 

@@ -1,4 +1,4 @@
-"""A page beside a run that trains: its server is a child process, so that whoever watches slows nobody down."""
+"""The dashboard of a run that trains, as a child process, so that whoever watches slows nobody down."""
 
 import queue
 import selectors
@@ -21,7 +21,7 @@ LINGER_S = 0.5  # so that browsers hear of the end
 PATIENCE_S = 2.0  # for the server to end
 
 
-class Beside:
+class DashboardProcess:
     """A context in which a run's page is served. It ends with this process, however that ends."""
 
     def __init__(self, folder: Path, address: str, allow_faults: bool) -> None:
@@ -30,7 +30,7 @@ class Beside:
         self._wanted = queue.SimpleQueue[Fault]()
         self.url = ""
 
-    def __enter__(self) -> "Beside":
+    def __enter__(self) -> "DashboardProcess":
         """Raises UsageError when the page cannot be served."""
         pipe = subprocess.PIPE
         with tempfile.TemporaryFile("w+") as log:

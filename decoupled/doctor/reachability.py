@@ -1,4 +1,4 @@
-"""What to think of the way to a coordinator. Pure: what was tried and said comes in, a finding goes out."""
+"""How reachable a coordinator is. Pure: what was tried and said comes in, a finding goes out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

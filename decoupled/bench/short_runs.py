@@ -1,4 +1,4 @@
-"""Tries: short runs in this process that tell how fast a side is with some settings."""
+"""Short runs in this process that tell how fast a side is with some settings."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The page's server: what a browser, Prometheus and `decoupled top` on another host are told about one run.
+"""The web application of the dashboard: what a browser, Prometheus and `decoupled top` on another host are told about one run.
 
 It is a process of its own that reads the run's folder. A slow browser, or none, costs the workers nothing.
 """

@@ -1,4 +1,4 @@
-"""What makes a run be watched while it trains: the options for that, and who then hears of it."""
+"""The options that let a run be watched while it trains, and who then hears of it."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,22 +15,22 @@ from decoupled.errors import UsageError
 from decoupled.telemetry.metrics import Progress
 from decoupled.telemetry.tensorboard import EventFiles
 from decoupled.watch.address import ADDRESS, check
-from decoupled.watch.beside import Beside
+from decoupled.watch.dashboard_process import DashboardProcess
 
 OpenPage = Annotated[bool, typer.Option("--insecure", help="Let other hosts watch, where the address is open to them.")]
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """Who watches a run while it goes on."""
+class Observers:
+    """Who hears of a run while it goes on, and what they ask for."""
 
     progress: Callable[[Progress], None]
     take_faults: Callable[[], Sequence[Fault]]
 
 
 @dataclass(frozen=True, slots=True)
-class Watching:
-    """Who is to watch a run."""
+class WatchOptions:
+    """How a run is to be watched."""
 
     address: str | None  # of the page
     allow_faults: bool
@@ -38,7 +38,7 @@ class Watching:
     tensorboard: bool
 
     @contextmanager
-    def watch(self, run: Run, folder: Path, warn: Callable[[str], None]) -> Iterator[Watched]:
+    def watch(self, run: Run, folder: Path, warn: Callable[[str], None]) -> Iterator[Observers]:
         """Raises UsageError when the page cannot be served or the event files cannot be written."""
         if self.allow_faults and self.address is None:
             raise UsageError("--allow-faults puts buttons on the page of --dashboard, so give that as well.")
@@ -48,16 +48,20 @@ class Watching:
             warn_of(self.address, self.allow_faults, self.insecure)
         with ExitStack() as stack:
             files = stack.enter_context(EventFiles(folder / "tensorboard", warn)) if self.tensorboard else None
-            page = stack.enter_context(Beside(folder, self.address, self.allow_faults)) if self.address is not None else None
+            page = (
+                stack.enter_context(DashboardProcess(folder, self.address, self.allow_faults))
+                if self.address is not None
+                else None
+            )
             if page is not None:
                 say(f"Watch it at {page.url}")
-            yield Watched(files.write if files is not None else _ignore, page.take_faults if page is not None else tuple)
+            yield Observers(files.write if files is not None else _ignore, page.take_faults if page is not None else tuple)
 
 
-NOBODY = Watching(None, allow_faults=False, insecure=False, tensorboard=False)
+NOBODY = WatchOptions(None, allow_faults=False, insecure=False, tensorboard=False)
 
 
-def watching_options(
+def watch_options(
     dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve a page that shows the run live.")] = False,
     dashboard_address: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help=f"Serve it there (--dashboard alone: {ADDRESS}).")
@@ -67,9 +71,9 @@ def watching_options(
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write event files, to RUN/tensorboard.")] = False,
     insecure: OpenPage = False,
-) -> Watching:
-    """Who is to watch, as the options say."""
-    return Watching(dashboard_address or (ADDRESS if dashboard else None), allow_faults, insecure, tensorboard)
+) -> WatchOptions:
+    """How the run is to be watched, as the options say."""
+    return WatchOptions(dashboard_address or (ADDRESS if dashboard else None), allow_faults, insecure, tensorboard)
 
 
 def warn_of(address: str, allow_faults: bool, insecure: bool) -> None:

@@ -11,8 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from decoupled.config import Fault
+from decoupled.watch.application import application
 from decoupled.watch.follow import Follower
-from decoupled.watch.server import application
 from tests.conftest import until
 from tests.watch.moments import begin, go_on, lost, values
 
