@@ -20,6 +20,7 @@ from subprocess import Popen
 
 from decoupled.checkpoint import Store
 from decoupled.config import Run
+from decoupled.errors import DecoupledError
 from decoupled.runtime.coordinator import Coordinator
 from decoupled.runtime.feed_link import FEED
 from decoupled.runtime.process import limits
@@ -170,7 +171,7 @@ def check(report: Report, run: Run) -> None:
         assert len(report.account.trained[one.stage]) + one.missed == len(report.account.fed), f"stage {one.stage}"
 
 
-def carry_out(plan: Plan, folder: Path, seed: int, tell: Callable[[Cut, float], None] = lambda cut, after_s: None) -> Report:
+def carry_out(plan: Plan, folder: Path, seed: int, tell: Callable[[Cut, float], None] = lambda cut, after_s: None) -> None:
     """Makes all cuts of a plan in one run, in random order, and checks what it came to.
 
     `tell` hears of each cut, and of the seconds from the link's return to the next checkpoint.
@@ -183,7 +184,6 @@ def carry_out(plan: Plan, folder: Path, seed: int, tell: Callable[[Cut, float], 
         report = trial.finish()
         assert not trial.warnings
     check(report, run)
-    return report
 
 
 def main() -> None:
@@ -208,5 +208,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except AssertionError as error:
+    except (AssertionError, DecoupledError) as error:
         sys.exit(f"error: {error}")
