@@ -6,13 +6,14 @@ print(report.test_accuracy)
 answers = report.network.predict(images)
 """
 
-from decoupled.api import evaluate, resume, train
+from decoupled.api import resume, train
 from decoupled.config import Run
 from decoupled.errors import DecoupledError, Diverged, RunFailed, UsageError
 from decoupled.folders import load_network, load_report
 from decoupled.nn.network import Network
 from decoupled.runtime.report import Report
 from decoupled.telemetry.metrics import Progress
+from decoupled.trained import evaluate
 from decoupled.version import __version__
 
 __all__ = [

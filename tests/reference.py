@@ -9,8 +9,8 @@ import typer
 from pydantic import BaseModel
 
 from decoupled.cli.app import app
+from decoupled.cli.options import run_options
 from decoupled.config import Run
-from decoupled.options import run_options
 
 START = """\
 # Commands

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import decoupled
-from decoupled import api, folders
+from decoupled import api, folders, trained
 from decoupled.checkpoint import Store
 from decoupled.config import from_toml
 from decoupled.data.arrays import from_npz
@@ -78,7 +78,7 @@ def test_inputs_with_a_bomb_in_them_are_refused(content: Callable[[Path], bytes]
     inputs.write_bytes(content(mark))
 
     with pytest.raises(UsageError, match=r"is not an \.npy file of numbers"):
-        api.predict(run, inputs, tmp_path / "y.npy")
+        trained.predict(run, inputs, tmp_path / "y.npy")
 
 
 def safetensors(header: object) -> bytes:

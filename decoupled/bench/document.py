@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from decoupled import api, folders, plots
+from decoupled import folders, plots, trained
 from decoupled.bench import prediction
 from decoupled.bench.benchmark import Benchmark, Case, rate
 from decoupled.bench.conditions import AS_IS, LABELS, Axis
@@ -203,6 +203,6 @@ def keep(benchmark: Benchmark, folder: Path, report: dict[str, Any]) -> list[Pat
     write_whole(folder / "report.json", (json.dumps(report, indent=2) + "\n").encode())
     written = [folder / "report.json", folder / "report.md", folder / "table.md", *drawn]
     if runs := _with_spans([case for case in benchmark.cases if case.condition == benchmark.plan.conditions[0]]):
-        api.trace([case.outcomes[0].report["folder"] for case in runs], folder / "trace.json", TRACE_S)
+        trained.trace([case.outcomes[0].report["folder"] for case in runs], folder / "trace.json", TRACE_S)
         written.append(folder / "trace.json")
     return written

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from decoupled.cli.app import JsonFile, can_be_written, command, write_json
+from decoupled.cli.options import ADDRESS, DEFAULT, Host, Insecure, KeysFolder
 from decoupled.doctor.display import show
 from decoupled.doctor.examine import run_here, this_machine, way_to
-from decoupled.options import ADDRESS, DEFAULT, Host, Insecure, KeysFolder
 from decoupled.transport.address import host_and_port
 from decoupled.watch.address import ADDRESS as PAGE
 

@@ -15,10 +15,10 @@ from decoupled.bench.conditions import parse
 from decoupled.bench.display import Steps, figures
 from decoupled.bench.plan import SCHEDULES, plan
 from decoupled.cli.app import JsonFile, Out, can_be_written, command, write_json
+from decoupled.cli.options import takes_run
 from decoupled.config import PIPELINES, Run
 from decoupled.console import timeline
 from decoupled.errors import UsageError
-from decoupled.options import takes_run
 from decoupled.schedules.catalogue import NAMES, Settings, make
 from decoupled.schedules.dni import Feedback, Overflow, window_under
 from decoupled.schedules.simulator import Costs

@@ -9,6 +9,7 @@ import typer
 
 from decoupled import api, folders
 from decoupled.cli.app import JsonFile, Out, Resume, can_be_written, command, keys, write_json
+from decoupled.cli.options import ADDRESS, Code, Host, Insecure, KeysFolder, takes, takes_run
 from decoupled.cli.watch_options import NOBODY, WatchOptions, watch_options
 from decoupled.config import Run
 from decoupled.console import Display, say, summary
@@ -18,7 +19,6 @@ from decoupled.launch.interface import Launcher
 from decoupled.launch.local import here
 from decoupled.launch.on_ray import on_ray
 from decoupled.launch.worker_process import end_with_stdin, work
-from decoupled.options import ADDRESS, Code, Host, Insecure, KeysFolder, takes, takes_run
 from decoupled.telemetry.metrics import Progress
 from decoupled.transport.address import listening
 from decoupled.transport.keys import make as make_keys

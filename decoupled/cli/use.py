@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from decoupled import api, export, folders, plots
+from decoupled import export, folders, plots, trained
 from decoupled.cli.app import JsonFile, command, write_json
+from decoupled.cli.options import Code
 from decoupled.console import comparison, scored
 from decoupled.errors import UsageError
-from decoupled.options import Code
 from decoupled.user_code import allow_all
 
 PICTURES = ("", ".png", ".svg")
@@ -24,7 +24,7 @@ def eval_(
 ) -> None:
     """Evaluate a trained network on the whole test set, without workers."""
     allow_all(code)
-    found = api.evaluate(folder, data)
+    found = trained.evaluate(folder, data)
     if json_file is not None:
         figures = {"test_loss": found.loss, "test_accuracy": found.accuracy, "test_r2": found.r2, "test_mae": found.mae}
         write_json(json_file, figures | {"samples": found.samples})
@@ -41,7 +41,7 @@ def predict(
 ) -> None:
     """Write a trained network's answers for new inputs, without workers."""
     allow_all(code)
-    answers = api.predict(folder, input, output, proba)
+    answers = trained.predict(folder, input, output, proba)
     print(f"{output}: {len(answers):,} answers of shape {answers.shape[1:] or '()'}")
 
 
@@ -77,7 +77,7 @@ def trace(
     """Write what each worker did when as a trace for chrome://tracing or ui.perfetto.dev."""
     if picture is not None and picture.suffix not in PICTURES:
         raise UsageError(f"{picture} cannot be drawn: a picture is written as .png and .svg.")
-    events = api.trace(runs, output, seconds)
+    events = trained.trace(runs, output, seconds)
     print(f"{output}: {events:,} events. Open it at https://ui.perfetto.dev")
     if picture is not None:
         timed = [(folders.load_report(folder)["schedule"], folders.load_spans(folder)) for folder in runs]

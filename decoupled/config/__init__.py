@@ -4,14 +4,9 @@ May import: pydantic, the registries of nn and schedules, and limits of the wire
 Must not know: what is done with the values.
 """
 
-from decoupled.config.run import (
-    GIVEN,
-    PIPELINES,
-    CheckpointOptions,
-    Fault,
-    LinkOptions,
-    Run,
-)
+from decoupled.config.fault import Fault
+from decoupled.config.run import GIVEN, PIPELINES, Run
+from decoupled.config.sections import CheckpointOptions, LinkOptions
 from decoupled.config.text import assignments, fault, from_toml, merged, to_toml
 
 __all__ = [

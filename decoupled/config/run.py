@@ -6,165 +6,40 @@ The plain fields are those of the command line; the sections hold the rest. No b
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from decoupled import user_code
+from decoupled.config.fault import Fault
+from decoupled.config.sections import (
+    WHOLE_MAX,
+    Arguments,
+    CheckpointOptions,
+    DatasetOptions,
+    DniOptions,
+    EmulationOptions,
+    Frozen,
+    HeadOptions,
+    LinkOptions,
+    NetworkOptions,
+    OptimiserOptions,
+    RuntimeOptions,
+    SupervisionOptions,
+)
 from decoupled.errors import UsageError
 from decoupled.nn.dense_model import MODELS
 from decoupled.nn.heads import HEADS
-from decoupled.nn.layers import ACTIVATIONS
-from decoupled.nn.losses import LOSSES
-from decoupled.nn.optimisers import OPTIMISERS
 from decoupled.schedules.catalogue import SCHEDULES, SYNCHRONOUS, is_decoupled
-from decoupled.wire.codec import MESSAGE_BYTES_MAX
-
-WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
-QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
-
 
 PIPELINES = ("gpipe", "1f1b")
+GIVEN = ("arrays", "source")  # how a run folder calls data that were given in memory, and that it does not hold
 
 # Names, or references to a user's own. Nothing is loaded when a run is read.
-ActivationName: TypeAlias = Annotated[str, BeforeValidator(ACTIVATIONS.name)]
 ModelName: TypeAlias = Annotated[str, BeforeValidator(MODELS.name)]
 HeadName: TypeAlias = Annotated[str, BeforeValidator(HEADS.name)]
-LossName: TypeAlias = Annotated[str, BeforeValidator(LOSSES.name)]
-OptimiserName: TypeAlias = Annotated[str, BeforeValidator(OPTIMISERS.name)]
 ScheduleName: TypeAlias = Annotated[str, BeforeValidator(SCHEDULES.name)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class NetworkOptions(_Frozen):
-    """What the hidden layers are made of."""
-
-    activation: ActivationName = "relu"
-    batch_norm: bool = True
-    loss: LossName | None = None  # None: the one that suits the targets
-    dtype: Literal["float32", "float64"] = "float32"
-
-
-class OptimiserOptions(_Frozen):
-    """How weights move; the learning rate itself is `lr`."""
-
-    name: OptimiserName = "adam"
-    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
-    decay: Literal["constant", "linear", "cosine"] = "linear"  # of the learning rate, to 0 at the end of the run
-
-
-class HeadOptions(_Frozen):
-    """How the heads learn; which form they have is `head`."""
-
-    lr: float | None = Field(None, gt=0)  # None: the run's
-    width: int = Field(32, ge=0, le=65_536)  # of the readout's narrow ReLU layer; 0: none
-    hidden: int = Field(1024, ge=1, le=65_536)  # of mlp-label's ReLU layer
-    feedback_weight: float = Field(4.0, ge=0)  # of the returned gradient beside the readout's own loss
-
-
-class Arguments(_Frozen):
-    """Options of what the run names, as keyword arguments: a table for each kind. They go over those of the other sections."""
-
-    activation: dict[str, Any] = {}
-    data: dict[str, Any] = {}  # of a reference
-    head: dict[str, Any] = {}
-    loss: dict[str, Any] = {}
-    model: dict[str, Any] = {}  # of a reference
-    optimiser: dict[str, Any] = {}
-    schedule: dict[str, Any] = {}
-
-
-class DniOptions(_Frozen):
-    """What the decoupled schedule does with the gradients that come back, and what bounds it."""
-
-    feedback: Literal["chained", "bootstrapped"] | None = None  # None: the one that suits the head
-    stash_max: int = Field(8, ge=1, le=4096)  # microbatches whose gradient is still out
-    overflow: Literal["block", "drop-oldest", "latest"] = "block"  # when the downstream inbox is full
-    patience_s: float = Field(60.0, gt=0)  # of silence from the next stage, before its gradients are given up
-
-
-class LinkOptions(_Frozen):
-    """What the links between workers hold."""
-
-    window: int = Field(8, ge=1, le=4096)  # microbatches in a stage's inbox
-    high_water_mark: int = Field(64, ge=1, le=QUEUE_MAX)  # messages in a socket's queue
-    message_bytes_max: int = Field(MESSAGE_BYTES_MAX, ge=1 << 10, le=WHOLE_MAX)  # a batch between stages must fit
-    silence_s: float = Field(30.0, ge=0.1, le=86_400)  # before a silent host is taken for dead; not on socket files
-
-
-class RuntimeOptions(_Frozen):
-    """How the processes behave."""
-
-    threads: int = Field(1, ge=1, le=1024)  # BLAS threads of each worker
-    evaluate_every: int = Field(0, ge=0, le=WHOLE_MAX)  # epochs; 0: only at the end, outside the time that is measured
-    report_every_s: float = Field(0.25, gt=0)
-
-
-class EmulationOptions(_Frozen):
-    """Hardware that is not there, by waiting: slower links and devices than this machine has."""
-
-    latency_ms: float = Field(0.0, ge=0, le=60_000)  # of every message to a worker, each way
-    drop: float = Field(0.0, ge=0, lt=1)  # probability that a gradient gets lost on its way
-    straggler: int | None = Field(None, ge=0)  # the stage that is slow
-    straggler_factor: float = Field(1.0, ge=1, le=10_000)  # how many times as long everything takes there
-    device_ms: float | None = Field(None, gt=0, le=60_000)  # a layer's three products for a batch, not computed but waited for
-
-
-class CheckpointOptions(_Frozen):
-    """How often the whole run is saved, so that it can go on from there."""
-
-    every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # microbatches; None: by time
-    every_s: float = Field(10.0, ge=0, le=1e9)  # seconds; 0: only after a worker was replaced
-    keep: int = Field(3, ge=1, le=10_000)  # the newest so many
-
-
-class SupervisionOptions(_Frozen):
-    """What happens when a worker is lost."""
-
-    on_failure: Literal["continue", "rollback"] | None = None  # None: continue under dni; the others can only roll back
-    restarts_max: int = Field(5, ge=0, le=1_000_000)  # of a stage's worker within ten minutes; then the run ends
-    backoff_s: float = Field(0.1, ge=0, le=3600)  # before the first restart; twice as long before each further one
-    stall_timeout_s: float = Field(30.0, gt=0, le=1e9)  # of silence before a worker is replaced
-
-
-class Fault(_Frozen):
-    """Something that goes wrong on purpose, when `stage` gets to `microbatch`."""
-
-    kind: Literal["kill", "stop", "drop", "delay", "partition"]
-    stage: int = Field(ge=0)
-    microbatch: int = Field(0, ge=0, le=WHOLE_MAX)
-    seconds: float | None = Field(None, gt=0, le=1e9)  # that it lasts; None: to the end
-    share: float | None = Field(None, gt=0, lt=1)  # drop: of the gradients that come to the stage
-    ms: float | None = Field(None, gt=0, le=60_000)  # delay: of every message that comes to the stage
-
-    @model_validator(mode="after")
-    def _has_what_it_needs(self) -> "Fault":
-        needed = {"drop": "share", "delay": "ms", "partition": "seconds"}.get(self.kind)
-        if needed is not None and getattr(self, needed) is None:
-            raise ValueError(f"{self.kind} needs {needed}, as in {self.kind}:stage={self.stage},{needed}=...")
-        for name, kinds in {"share": ("drop",), "ms": ("delay",), "seconds": ("stop", "drop", "delay", "partition")}.items():
-            if getattr(self, name) is not None and self.kind not in kinds:
-                raise ValueError(f"{self.kind} has no {name}")
-        return self
-
-    def __str__(self) -> str:
-        """As the command line takes it."""
-        given = {name: value for name, value in self.model_dump(exclude={"kind"}).items() if value is not None}
-        return f"{self.kind}:{','.join(f'{name}={value}' for name, value in given.items())}"
-
-
-class DatasetOptions(_Frozen):
-    """Where a dataset is, or how it is made."""
-
-    directory: str | None = None  # of mnist's files; None: $DECOUPLED_DATA, or a download
-    bits: int = Field(8, ge=2, le=16)  # of addition
-
-
-GIVEN = ("arrays", "source")  # how a run folder calls data that were given in memory, and that it does not hold
-
-
-class Run(_Frozen):
+class Run(Frozen):
     """All that decides a training run.
 
     `data` is a name, an .npz path, a mapping of four arrays, or a source of batches (see `decoupled.data.source`).

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decoupled import Run, UsageError, api, folders
+from decoupled import Run, UsageError, api, folders, trained
 from decoupled.tensors import Array
 from tests.e2e.commands import in_process
 
@@ -24,7 +24,7 @@ def saved(folder: Path, y: Array) -> None:
     np.save(folder / "x.npy", X[300:])
 
 
-def trained(folder: Path, *options: str) -> str:
+def training_says(folder: Path, *options: str) -> str:
     """What training says."""
     done = in_process("train", "--data", "mine.npz", "--out", "run", *SINGLE, *options, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -35,7 +35,7 @@ def test_labels_of_texts_come_back_and_so_do_their_probabilities(tmp_path: Path)
     labels = np.where(X[:, 0] > 0, "up", "down")
     saved(tmp_path, labels)
 
-    assert "classification, 2 classes, as its targets look" in trained(tmp_path)
+    assert "classification, 2 classes, as its targets look" in training_says(tmp_path)
     for options in ((), ("--proba",)):
         done = in_process("predict", "run", "--input", "x.npy", "--output", f"{len(options)}.npy", *options, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -49,10 +49,10 @@ def test_labels_of_texts_come_back_and_so_do_their_probabilities(tmp_path: Path)
 def test_values_are_answered_in_their_units_and_shape(tmp_path: Path, shape: tuple[int, ...]) -> None:
     saved(tmp_path, PRICES.reshape(shape))
 
-    assert "regression, 1 value, as" in trained(tmp_path)
+    assert "regression, 1 value, as" in training_says(tmp_path)
     report = folders.load_report(tmp_path / "run")
     found = in_process("eval", "run", "--json", "eval.json", cwd=tmp_path)
-    answers = api.predict(tmp_path / "run", tmp_path / "x.npy", tmp_path / "answers.npy")
+    answers = trained.predict(tmp_path / "run", tmp_path / "x.npy", tmp_path / "answers.npy")
 
     apart = answers - PRICES[300:].reshape(100, *shape[1:])
     assert apart.shape == (100, *shape[1:])
@@ -67,7 +67,7 @@ def test_the_task_can_be_said(tmp_path: Path) -> None:
     saved(tmp_path, rng.integers(0, 200, 400))
 
     done = in_process("train", "--data", "mine.npz", "--out", "guessed", *SINGLE, cwd=tmp_path)
-    said = trained(tmp_path, "--task", "regression")
+    said = training_says(tmp_path, "--task", "regression")
 
     assert "say task=regression" in done.stdout
     assert "regression, 1 value\n" in said
@@ -78,22 +78,22 @@ def test_the_task_can_be_said(tmp_path: Path) -> None:
 def test_other_data_is_evaluated_by_the_labels_that_were_trained_on(tmp_path: Path) -> None:
     labels = np.array([3, 5, 9])[(X[:, 0] > 0) + (X[:, 0] > 1).astype(int)]
     saved(tmp_path, labels)
-    trained(tmp_path)
+    training_says(tmp_path)
 
     def other(y: Array) -> dict[str, Any]:
         return {"x_train": X[:300], "y_train": y[:300], "x_test": X[300:], "y_test": y[300:]}
 
-    answers = api.predict(tmp_path / "run", tmp_path / "x.npy", tmp_path / "answers.npy")
+    answers = trained.predict(tmp_path / "run", tmp_path / "x.npy", tmp_path / "answers.npy")
     only = np.full(400, 9)
-    assert api.evaluate(tmp_path / "run", other(only)).accuracy == pytest.approx(np.mean(answers == 9))
+    assert trained.evaluate(tmp_path / "run", other(only)).accuracy == pytest.approx(np.mean(answers == 9))
     with pytest.raises(UsageError, match="label 4"):
-        api.evaluate(tmp_path / "run", other(np.full(400, 4)))
+        trained.evaluate(tmp_path / "run", other(np.full(400, 4)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_inputs_that_are_not_finite_are_not_answered(tmp_path: Path, value: float) -> None:
     saved(tmp_path, PRICES)
-    trained(tmp_path)
+    training_says(tmp_path)
     x = X.copy()
     x[3, 1] = value
     np.save(tmp_path / "x.npy", x)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from decoupled import Run, RunFailed, UsageError, load_network, train, user_code
-from decoupled.config.run import Arguments
+from decoupled.config.sections import Arguments
 from decoupled.data.arrays import from_mapping
 from decoupled.data.source import DataSource
 from decoupled.nn.model import Model

@@ -1,0 +1,120 @@
+"""The sections of a run: its options by what they are about, each frozen and checked."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from decoupled.nn.layers import ACTIVATIONS
+from decoupled.nn.losses import LOSSES
+from decoupled.nn.optimisers import OPTIMISERS
+from decoupled.wire.codec import MESSAGE_BYTES_MAX
+
+WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
+QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
+
+# Names, or references to a user's own. Nothing is loaded when a run is read.
+ActivationName: TypeAlias = Annotated[str, BeforeValidator(ACTIVATIONS.name)]
+LossName: TypeAlias = Annotated[str, BeforeValidator(LOSSES.name)]
+OptimiserName: TypeAlias = Annotated[str, BeforeValidator(OPTIMISERS.name)]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class NetworkOptions(Frozen):
+    """What the hidden layers are made of."""
+
+    activation: ActivationName = "relu"
+    batch_norm: bool = True
+    loss: LossName | None = None  # None: the one that suits the targets
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class OptimiserOptions(Frozen):
+    """How weights move; the learning rate itself is `lr`."""
+
+    name: OptimiserName = "adam"
+    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
+    decay: Literal["constant", "linear", "cosine"] = "linear"  # of the learning rate, to 0 at the end of the run
+
+
+class HeadOptions(Frozen):
+    """How the heads learn; which form they have is `head`."""
+
+    lr: float | None = Field(None, gt=0)  # None: the run's
+    width: int = Field(32, ge=0, le=65_536)  # of the readout's narrow ReLU layer; 0: none
+    hidden: int = Field(1024, ge=1, le=65_536)  # of mlp-label's ReLU layer
+    feedback_weight: float = Field(4.0, ge=0)  # of the returned gradient beside the readout's own loss
+
+
+class Arguments(Frozen):
+    """Options of what the run names, as keyword arguments: a table for each kind. They go over those of the other sections."""
+
+    activation: dict[str, Any] = {}
+    data: dict[str, Any] = {}  # of a reference
+    head: dict[str, Any] = {}
+    loss: dict[str, Any] = {}
+    model: dict[str, Any] = {}  # of a reference
+    optimiser: dict[str, Any] = {}
+    schedule: dict[str, Any] = {}
+
+
+class DniOptions(Frozen):
+    """What the decoupled schedule does with the gradients that come back, and what bounds it."""
+
+    feedback: Literal["chained", "bootstrapped"] | None = None  # None: the one that suits the head
+    stash_max: int = Field(8, ge=1, le=4096)  # microbatches whose gradient is still out
+    overflow: Literal["block", "drop-oldest", "latest"] = "block"  # when the downstream inbox is full
+    patience_s: float = Field(60.0, gt=0)  # of silence from the next stage, before its gradients are given up
+
+
+class LinkOptions(Frozen):
+    """What the links between workers hold."""
+
+    window: int = Field(8, ge=1, le=4096)  # microbatches in a stage's inbox
+    high_water_mark: int = Field(64, ge=1, le=QUEUE_MAX)  # messages in a socket's queue
+    message_bytes_max: int = Field(MESSAGE_BYTES_MAX, ge=1 << 10, le=WHOLE_MAX)  # a batch between stages must fit
+    silence_s: float = Field(30.0, ge=0.1, le=86_400)  # before a silent host is taken for dead; not on socket files
+
+
+class RuntimeOptions(Frozen):
+    """How the processes behave."""
+
+    threads: int = Field(1, ge=1, le=1024)  # BLAS threads of each worker
+    evaluate_every: int = Field(0, ge=0, le=WHOLE_MAX)  # epochs; 0: only at the end, outside the time that is measured
+    report_every_s: float = Field(0.25, gt=0)
+
+
+class EmulationOptions(Frozen):
+    """Hardware that is not there, by waiting: slower links and devices than this machine has."""
+
+    latency_ms: float = Field(0.0, ge=0, le=60_000)  # of every message to a worker, each way
+    drop: float = Field(0.0, ge=0, lt=1)  # probability that a gradient gets lost on its way
+    straggler: int | None = Field(None, ge=0)  # the stage that is slow
+    straggler_factor: float = Field(1.0, ge=1, le=10_000)  # how many times as long everything takes there
+    device_ms: float | None = Field(None, gt=0, le=60_000)  # a layer's three products for a batch, not computed but waited for
+
+
+class CheckpointOptions(Frozen):
+    """How often the whole run is saved, so that it can go on from there."""
+
+    every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # microbatches; None: by time
+    every_s: float = Field(10.0, ge=0, le=1e9)  # seconds; 0: only after a worker was replaced
+    keep: int = Field(3, ge=1, le=10_000)  # the newest so many
+
+
+class SupervisionOptions(Frozen):
+    """What happens when a worker is lost."""
+
+    on_failure: Literal["continue", "rollback"] | None = None  # None: continue under dni; the others can only roll back
+    restarts_max: int = Field(5, ge=0, le=1_000_000)  # of a stage's worker within ten minutes; then the run ends
+    backoff_s: float = Field(0.1, ge=0, le=3600)  # before the first restart; twice as long before each further one
+    stall_timeout_s: float = Field(30.0, gt=0, le=1e9)  # of silence before a worker is replaced
+
+
+class DatasetOptions(Frozen):
+    """Where a dataset is, or how it is made."""
+
+    directory: str | None = None  # of mnist's files; None: $DECOUPLED_DATA, or a download
+    bits: int = Field(8, ge=2, le=16)  # of addition

@@ -1,0 +1,52 @@
+"""The identity of a run: what it trains, as against how that is carried out. Checkpoints fit runs of the same identity alone."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from decoupled.config import Run
+from decoupled.errors import UsageError
+from decoupled.nn.targets import REGRESSION
+
+# What may be another when a run is resumed: all that changes neither the network nor which batches come in which order.
+CHANGEABLE: dict[str, Any] = {
+    **dict.fromkeys(("epochs", "lr", "link", "emulation", "checkpoint", "supervision", "faults"), True),
+    "runtime": {"threads", "report_every_s"},
+    "dataset": {"directory"},
+}
+
+# What earlier versions had no setting for, as it was with them: their checkpoints do not name it.
+NEWER = {"model": "mlp"}
+
+
+def digest(run: Run) -> str:
+    """The same for all runs that train the same."""
+    return hashlib.sha256(json.dumps(_trained(run), sort_keys=True).encode()).hexdigest()
+
+
+def refuse_another(folder: Path, before: Run, now: Run) -> None:
+    """Raises UsageError with the first difference that a checkpoint cannot bear."""
+    then, there = _trained(before), _trained(now)
+    for name in then:
+        if then[name] != there.get(name):
+            raise UsageError(
+                f"{folder} was trained with {name} {then[name]}, not {there.get(name)}. Resume it as it was, or train anew."
+            )
+
+
+def _trained(run: Run) -> dict[str, Any]:
+    """What is trained, by dotted names."""
+    free = CHANGEABLE | {"data": True, "task": True}  # data may be arrays, of any size; most tasks follow from the loss
+    values = {"task": run.task} if run.task == REGRESSION else {}  # which were not standardised when there was no task
+    whole = _flat({"data": run.data_name} | values | run.model_dump(mode="json", exclude=free))
+    return {name: value for name, value in whole.items() if (name, value) not in NEWER.items()}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found

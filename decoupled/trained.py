@@ -1,0 +1,95 @@
+"""What a finished run is good for: its network's score and answers, and the timeline of its workers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from decoupled.api import load_data
+from decoupled.config import GIVEN
+from decoupled.data.arrays import first_sentence
+from decoupled.errors import UsageError
+from decoupled.folders import load_network, load_report, load_run, load_spans
+from decoupled.nn.network import Network
+from decoupled.nn.parameters import Array
+from decoupled.nn.scores import Score, Tally
+from decoupled.telemetry.trace import middle, trace_file
+
+
+def trace(folders: Sequence[str | Path], target: str | Path, seconds: float = 5.0) -> int:
+    """Writes the timelines of finished runs, one below the other, for chrome://tracing or ui.perfetto.dev.
+
+    Only a stretch of so many seconds from the middle of each is written. Gives the number of events. Raises UsageError when a
+    folder holds no finished run or the file cannot be written.
+    """
+    runs = []
+    for folder in folders:
+        report, spans = load_report(folder), load_spans(folder)
+        runs.append((report["schedule"], middle(spans, seconds), [worker["layers"] for worker in report["workers_detail"]]))
+    whole = trace_file(runs)
+    try:
+        Path(target).write_text(json.dumps(whole), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
+    return len(whole["traceEvents"])
+
+
+def predict(folder: str | Path, source: str | Path, target: str | Path, proba: bool = False) -> Array:
+    """Reads raw inputs from an .npy file, writes the network's answers to another, and gives them.
+
+    With `proba` they are the probabilities of each class or bit. Raises UsageError for what the caller can mend.
+    """
+    if Path(target).suffix not in ("", ".npy"):
+        raise UsageError(f"{target} cannot hold the answers, which are written as .npy.")
+    network, inputs = load_network(folder), _inputs(source)
+    try:
+        answers = network.predict_proba(inputs) if proba else network.predict(inputs)
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}") from None
+    try:
+        with open(target, "wb") as file:
+            np.save(file, answers, allow_pickle=False)
+    except OSError as error:
+        raise UsageError(f"{target} cannot be written: {error.strerror}.") from None
+    return answers
+
+
+def _inputs(source: str | Path) -> Array:
+    """The array in an .npy file. Raises UsageError when it holds no samples of numbers."""
+    try:
+        inputs = np.load(source, allow_pickle=False)
+    except FileNotFoundError:
+        raise UsageError(f"There is no file {source}.") from None
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise UsageError(f"{source} is not an .npy file of numbers: {first_sentence(error)}.") from None
+    if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "buif" or inputs.ndim < 2:
+        raise UsageError(f"{source} must hold numbers of shape (samples, features).")
+    return inputs
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated(Score):
+    """A network's score, and on how many samples."""
+
+    samples: int = 0
+
+
+def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = None) -> Evaluated:
+    """The score of a run's network on its test set, or that of `data_source`. Raises UsageError when that does not fit it."""
+    network = load_network(folder)
+    run = load_run(folder).model_copy(update={"task": network.targets.task})
+    if data_source is not None:
+        run = run.model_copy(update={"data": data_source})
+    elif run.data in GIVEN:
+        raise UsageError(f"{folder} was trained on {run.data} that it does not hold. Give the data to evaluate on.")
+    dataset = load_data(run)
+    tally = Tally(network.targets.unit(dataset.outputs))
+    try:
+        for x, y in dataset.test_batches(Network.BATCH, 0):
+            network.tally(tally, x, dataset.targets.restored(y))
+    except ValueError as error:
+        raise UsageError(f"{dataset.name} cannot be evaluated on: {error}") from None
+    return Evaluated(**asdict(tally.score), samples=tally.samples)
