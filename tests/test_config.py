@@ -22,12 +22,6 @@ def refusal(**values: Any) -> str:
     return sentence
 
 
-def test_the_defaults_are_a_decoupled_run_on_data_that_needs_no_download() -> None:
-    run = Run()
-
-    assert (run.data, run.schedule, run.hidden, run.network.activation) == ("digits", "dni", (256, 256, 256), "relu")
-
-
 def test_sections_may_be_given_in_part() -> None:
     run = Run(network={"batch_norm": False}, dni={"stash_max": 3})
 
@@ -87,24 +81,16 @@ def test_arrays_are_named_in_toml_and_not_written() -> None:
     [
         ({"epochs": 0}, "epochs: Input should be greater than or equal to 1, not 0."),
         ({"epochs": "many"}, "epochs: "),
-        ({"epochs": 1.5}, "epochs: "),
         ({"epochs": 2**64}, "epochs: "),
-        ({"batch": -1}, "batch: "),
-        ({"batch": 2**64}, "batch: "),
         ({"lr": 0}, "lr: "),
-        ({"lr": float("nan")}, "lr: "),
         ({"lr": float("inf")}, "lr: "),
-        ({"seed": -1}, "seed: "),
         ({"seed": 2**64}, "seed: "),
         ({"data": 3}, "data"),
         ({"schedule": "gossip"}, "There is no schedule 'gossip'; choose dni, lockstep, gpipe, 1f1b, single, or a reference"),
         ({"head": "oracle"}, "There is no head 'oracle'; choose readout, "),
-        ({"feedback_every": 0}, "feedback_every: "),
         ({"hidden": [256, 0]}, "Every hidden layer is 1 to 65536 wide, not (256, 0)."),
         ({"hidden": [10**9]}, "Every hidden layer is 1 to 65536 wide"),
         ({"hidden": "256"}, "hidden: "),
-        ({"hidden": ["wide"]}, "hidden.0: "),
-        ({"workers": 0}, "workers: "),
         ({"workers": 9}, "9 workers cannot share 4 layers."),
         ({"stages": [[0, 1], [3]]}, "Stages must hold the layers 0 to 3 in order"),
         ({"stages": [[1, 0], [2, 3]]}, "Stages must hold the layers 0 to 3 in order"),
@@ -118,31 +104,22 @@ def test_arrays_are_named_in_toml_and_not_written() -> None:
         ({"optimiser": {"momentum": 1.0}}, "optimiser.momentum: "),
         ({"heads": {"width": -1}}, "heads.width: "),
         ({"dni": {"stash_max": 0}}, "dni.stash_max: "),
-        ({"dni": {"patience_s": 0}}, "dni.patience_s: "),
         ({"link": {"window": 0}}, "link.window: "),
-        ({"link": {"high_water_mark": 0}}, "link.high_water_mark: "),
         ({"link": {"high_water_mark": 2**31}}, "link.high_water_mark: "),
         ({"link": {"message_bytes_max": 2**63}}, "link.message_bytes_max: "),
-        ({"link": {"silence_s": 0}}, "link.silence_s: "),
         ({"link": {"silence_s": 1e9}}, "link.silence_s: "),
         ({"runtime": {"threads": 0}}, "runtime.threads: "),
         ({"dataset": {"bits": 1}}, "dataset.bits: "),
-        ({"microbatches": 0}, "microbatches: "),
         ({"microbatches": 2}, "Dni takes a batch whole; only gpipe and 1f1b cut it into microbatches"),
         ({"schedule": "lockstep", "microbatches": 2}, "Lockstep takes a batch whole"),
         ({"schedule": "single", "microbatches": 2}, "Single takes a batch whole"),
         ({"schedule": "gpipe", "batch": 7, "microbatches": 4}, "Batch norm needs microbatches of at least 2; 7 samples"),
         ({"dni": {"overflow": "newest"}}, "dni.overflow: "),
         ({"schedule": "lockstep", "dni": {"overflow": "latest"}}, "Lockstep needs every microbatch's gradient"),
-        ({"schedule": "gpipe", "dni": {"overflow": "drop-oldest"}}, "Gpipe needs every microbatch's gradient"),
         ({"schedule": "1f1b", "dni": {"overflow": "latest"}}, "1f1b needs every microbatch's gradient"),
         ({"schedule": "lockstep", "emulation": {"drop": 0.1}}, "Lockstep would wait for ever for a lost gradient"),
-        ({"schedule": "1f1b", "emulation": {"drop": 0.1}}, "1f1b would wait for ever for a lost gradient"),
         ({"emulation": {"drop": 1.0}}, "emulation.drop: "),
-        ({"emulation": {"latency_ms": -1}}, "emulation.latency_ms: "),
         ({"emulation": {"straggler": -1}}, "emulation.straggler: "),
-        ({"emulation": {"straggler_factor": 0.5}}, "emulation.straggler_factor: "),
-        ({"emulation": {"device_ms": 0}}, "emulation.device_ms: "),
         ({"learning_rate": 0.1}, "There is no setting learning_rate."),
         ({"link": {"hwm": 3}}, "There is no setting link.hwm."),
     ],

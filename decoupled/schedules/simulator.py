@@ -78,7 +78,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a one run came to."""
+    """What a simulated run came to."""
 
     slots: tuple[Slot, ...]
     stages: int

@@ -1,5 +1,6 @@
 """Checkpoints to save, each with its microbatch in every part, and stores that must have nothing to complain about."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +41,7 @@ def saved(folder: Path, *microbatches: int, keep: int = 3) -> None:
     for microbatch in microbatches:
         store.save(checkpoint(microbatch))
     store.finish()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))

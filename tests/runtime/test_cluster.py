@@ -12,7 +12,6 @@ from decoupled.errors import Diverged, RunFailed
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import resolve
 from decoupled.runtime.single import train_single
-from decoupled.transport.interface import Received
 from decoupled.transport.simulated import Faults
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
@@ -78,16 +77,6 @@ def test_a_pipeline_makes_one_update_for_each_batch_and_trains_on_every_sample(s
     assert [detail.staleness_max for detail in report.workers_detail] == [0] * 4
     assert report.test_accuracy is not None
     assert report.test_accuracy >= 0.9
-
-
-@pytest.mark.parametrize(("schedule", "microbatches"), [("gpipe", 4), ("1f1b", 4), ("lockstep", 1), ("dni", 1), ("single", 1)])
-def test_a_batch_is_cut_into_four_where_a_schedule_can_use_it(schedule: str, microbatches: int) -> None:
-    assert resolve(a_run(schedule=schedule), blobs()).run.microbatches == microbatches
-
-
-@pytest.mark.parametrize(("batch", "microbatches"), [(2, 1), (3, 1), (4, 2), (7, 3), (8, 4), (100, 4)])
-def test_a_small_batch_is_cut_into_fewer_so_that_none_is_alone(batch: int, microbatches: int) -> None:
-    assert resolve(a_run(schedule="gpipe", batch=batch), blobs()).run.microbatches == microbatches
 
 
 @pytest.mark.parametrize("overflow", ["latest", "drop-oldest"])
@@ -273,26 +262,6 @@ def test_staleness_is_counted_where_a_returned_gradient_is_used(head: str) -> No
 
     assert all(detail.staleness_mean > 0 for detail in report.workers_detail[:3])
     assert report.workers_detail[3].staleness_max == 0
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"pid": "x", "address": "ipc://a", "version": "1", "host": "h"},
-        {"pid": 1, "address": "file:a", "version": "1", "host": "h"},
-    ],
-)
-def test_a_stranger_that_does_not_say_who_it_is_gets_no_stage(body: dict[str, object]) -> None:
-    cluster = Cluster(a_run(), blobs())
-    stranger = cluster.network.endpoint()
-    stranger.bind("memory://stranger")
-    stranger.connect("coordinator", "memory://coordinator", "stranger")
-    stranger.send("coordinator", Message(Kind.JOIN, body=body))
-    cluster.coordinator.step(0)
-
-    assert [arrival.message.kind for arrival in stranger.poll(0) if isinstance(arrival, Received)] == [Kind.REFUSE]
-    cluster.run()
 
 
 @pytest.mark.parametrize("targets", ["bits", "values"])

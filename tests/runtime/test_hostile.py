@@ -183,3 +183,21 @@ def test_a_worker_that_sends_more_than_a_stage_can_have_is_dismissed(kind: Kind)
 
     (incident,) = cluster.coordinator.metrics.incidents
     assert "1,099,511,627,776 bytes" in incident.detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"pid": "x", "address": "ipc://a", "version": "1", "host": "h"},
+        {"pid": 1, "address": "file:a", "version": "1", "host": "h"},
+    ],
+)
+def test_a_stranger_that_does_not_say_who_it_is_gets_no_stage(body: dict[str, object]) -> None:
+    cluster = Cluster(small("dni"), dataset())
+    asking = stranger(cluster, "memory://coordinator")
+    asking.send("victim", Message(Kind.JOIN, body=body))
+    cluster.coordinator.step(0)
+
+    assert [arrival.message.kind for arrival in asking.poll(0) if isinstance(arrival, Received)] == [Kind.REFUSE]
+    cluster.run()

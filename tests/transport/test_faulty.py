@@ -93,13 +93,6 @@ def test_messages_keep_their_order_and_their_distance() -> None:
     assert heard == [[], [0, 1], [2, 3], [4, 5]]
 
 
-def test_without_latency_messages_are_handed_over_at_once() -> None:
-    link = Link()
-    link.arrive(0, 1)
-
-    assert link.heard() == [0, 1]
-
-
 def test_a_broken_link_is_told_after_what_came_before_it() -> None:
     link = Link(latency_s=1.0, drop=0.999)
     link.arrive(0)

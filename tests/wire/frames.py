@@ -3,9 +3,22 @@
 from typing import Any
 
 import msgpack
+import numpy as np
 
 from decoupled.wire.codec import Frame, encode
 from decoupled.wire.messages import Kind, Message
+
+FULL = Message(
+    Kind.ACTIVATION,
+    run="run-7",
+    generation=2,
+    stage=1,
+    microbatch=42,
+    weight_version=17,
+    cause="Forward(42)",
+    body={"training": True, "counts": [1, 2], "name": "ü", "rate": 0.5, "none": None},
+    tensors=(np.arange(6, dtype=np.float32).reshape(2, 3), np.array([1, 2, 3])),
+)
 
 
 def as_sent(message: Message) -> list[Frame]:
