@@ -16,7 +16,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-QUICK_SEEDS, ALL_SEEDS, FRESH_SEEDS = 20, 100, 400
+QUICK_SEEDS, ALL_SEEDS, FRESH_SEEDS = 20, 100, 200
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
