@@ -17,7 +17,7 @@ from decoupled.folders import CHECKPOINTS, load_run
 from decoupled.identity import digest, refuse_another
 from decoupled.launch.interface import Launcher
 from decoupled.launch.local import here
-from decoupled.launch.run_coordinator import Callbacks, run_coordinator
+from decoupled.launch.run_coordinator import Callbacks, ignore, run_coordinator
 from decoupled.nn.targets import REGRESSION
 from decoupled.runtime.checkpoints import RunState
 from decoupled.runtime.faults import beyond_the_end, not_struck
@@ -68,7 +68,7 @@ def train(
     run = _found_from_anywhere(run)
     user_code.allow_all(run.code)  # the caller has named it
     resolved, callbacks = resolve(run, load_data(run)), _callbacks(on_progress, on_waiting, on_warning, take_faults)
-    (on_start or _ignore)(resolved)
+    (on_start or ignore)(resolved)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="decoupled-run-") as passing:
             return _perform(Path(passing), resolved, None, callbacks, launcher)
@@ -123,7 +123,7 @@ def resume(
             on_warning(f"{folder} holds no checkpoint that can be used, so the run begins anew.")
         elif RunState.of(checkpoint).fed.position > resolved.feed.end_of_training:
             raise UsageError(f"{folder} was trained for longer than epochs={run.epochs} already. Resume it with more epochs.")
-        (on_start or _ignore)(resolved)
+        (on_start or ignore)(resolved)
         return _train_in(folder, resolved, checkpoint, _callbacks(on_progress, on_waiting, on_warning, take_faults), launcher)
 
 
@@ -138,11 +138,7 @@ def _found_from_anywhere(run: Run) -> Run:
 def _callbacks(
     on_progress: OnProgress | None, on_waiting: OnWaiting | None, on_warning: OnWarning, take_faults: TakeFaults
 ) -> Callbacks:
-    return Callbacks(on_progress or _ignore, on_waiting or _ignore, on_warning, take_faults)
-
-
-def _ignore(*heard: object) -> None:
-    """For a run that nobody watches."""
+    return Callbacks(on_progress or ignore, on_waiting or ignore, on_warning, take_faults)
 
 
 def _train_in(

@@ -91,3 +91,8 @@ def no_leaks() -> Iterator[None]:
 def environment() -> dict[str, str]:
     """The environment for command lines under test: wide, without colours, and loud about warnings."""
     return {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "PYTHONWARNINGS": "error", "TERM": "dumb"}
+
+
+def silent(sentence: str) -> None:
+    """Hears what must not be said."""
+    raise AssertionError(f"nothing is wrong, and yet: {sentence}")

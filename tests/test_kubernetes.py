@@ -8,23 +8,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import typer
-import yaml
 
 from decoupled.cli import train
 from decoupled.cli.app import app
 from decoupled.watch.address import ADDRESS
+from tests.manifests import MANIFESTS, PODS
 
 ROOT = Path(__file__).parents[1]
-MANIFESTS: dict[str, Any] = {
-    f"{manifest['kind']} {manifest['metadata']['name']}": manifest
-    for path in sorted((ROOT / "docs" / "kubernetes").glob("*.yml"))
-    for manifest in yaml.safe_load_all(path.read_text())
-}
-PODS = {
-    name: manifest if manifest["kind"] == "Pod" else manifest["spec"]["template"]
-    for name, manifest in MANIFESTS.items()
-    if manifest["kind"] in ("Job", "Pod")
-}
 CONTAINERS = [one for pod in PODS.values() for one in (*pod["spec"].get("initContainers", []), *pod["spec"]["containers"])]
 WRITABLE = {"/work/runs", "/kernels", "/tmp"}
 

@@ -14,7 +14,7 @@ from decoupled.data import batches
 from decoupled.data.dataset import Dataset
 from decoupled.data.source import DataSource
 from decoupled.launch.local import KeptWorkers
-from decoupled.launch.run_coordinator import Callbacks, run_coordinator
+from decoupled.launch.run_coordinator import Callbacks, ignore, run_coordinator
 from decoupled.runtime.resolve import ResolvedRun
 from decoupled.runtime.single import train_single
 
@@ -51,13 +51,9 @@ def trying(threads: int, warm_up: int, code: Sequence[str] = ()) -> Iterator[Cal
 
 def _rate(resolved: ResolvedRun, folder: Path, workers: KeptWorkers, warm_up: int) -> float:
     if resolved.run.schedule == "single":
-        report = train_single(resolved, _ignore)
+        report = train_single(resolved, ignore)
     else:
-        callbacks, store = Callbacks(_ignore, _ignore, _ignore), api.store_of(folder, resolved.run, _ignore)
-        report = run_coordinator(resolved, store, None, callbacks, workers.for_a_run())
+        store = api.store_of(folder, resolved.run, ignore)
+        report = run_coordinator(resolved, store, None, Callbacks(), workers.for_a_run())
     rate = steady.samples_per_s(report.spans, update_sizes(resolved), stretches(resolved), warm_up)
     return rate or report.samples_per_s
-
-
-def _ignore(*heard: object) -> None:
-    """Nobody watches a try."""

@@ -12,6 +12,7 @@ import typer
 from decoupled.config import Fault, Run
 from decoupled.console import say
 from decoupled.errors import UsageError
+from decoupled.launch.run_coordinator import ignore
 from decoupled.telemetry.metrics import Progress
 from decoupled.telemetry.tensorboard import EventFiles
 from decoupled.watch.address import ADDRESS, check
@@ -48,14 +49,12 @@ class WatchOptions:
             warn_of(self.address, self.allow_faults, self.insecure)
         with ExitStack() as stack:
             files = stack.enter_context(EventFiles(folder / "tensorboard", warn)) if self.tensorboard else None
-            page = (
-                stack.enter_context(DashboardProcess(folder, self.address, self.allow_faults))
-                if self.address is not None
-                else None
-            )
-            if page is not None:
-                say(f"Watch it at {page.url}")
-            yield Observers(files.write if files is not None else _ignore, page.take_faults if page is not None else tuple)
+            take_faults: Callable[[], Sequence[Fault]] = tuple
+            if self.address is not None:
+                dashboard = stack.enter_context(DashboardProcess(folder, self.address, self.allow_faults))
+                take_faults = dashboard.take_faults
+                say(f"Watch it at {dashboard.url}")
+            yield Observers(files.write if files is not None else ignore, take_faults)
 
 
 NOBODY = WatchOptions(None, allow_faults=False, insecure=False, tensorboard=False)
@@ -80,7 +79,3 @@ def warn_of(address: str, allow_faults: bool, insecure: bool) -> None:
     """Says what to beware of when a page is served there, or raises UsageError."""
     if warning := check(address, allow_faults, insecure):
         print(f"warning: {warning}", file=sys.stderr)
-
-
-def _ignore(progress: Progress) -> None:
-    """For a run of which no event files are written."""

@@ -24,13 +24,17 @@ TEND_EVERY_S = 0.05
 LOG = logging.getLogger(__name__)  # goes to stderr unless the caller has other plans
 
 
+def ignore(*heard: object) -> None:
+    """Hears of a run that nobody watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Callbacks:
     """Who hears of a run while it goes on."""
 
-    progress: Callable[[Progress], None]
-    waiting: Callable[[str, int, int], None]  # where workers are awaited, how many have come, and of how many
-    warning: Callable[[str], None]
+    progress: Callable[[Progress], None] = ignore
+    waiting: Callable[[str, int, int], None] = ignore  # where workers are awaited, how many have come, and of how many
+    warning: Callable[[str], None] = ignore
     faults: Callable[[], Sequence[Fault]] = tuple  # asked what it would like to see happen
 
 

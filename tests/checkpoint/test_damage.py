@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from decoupled.checkpoint import Checkpoint, Store
-from tests.checkpoint.saved import FILES, NEW, OLD, checkpoint, is_as_saved, saved, silent
+from tests.checkpoint.saved import FILES, NEW, OLD, checkpoint, is_as_saved, saved
+from tests.conftest import silent
 
 
 def refusal(folder: Path) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from decoupled.checkpoint import Store, store, write_whole
-from tests.checkpoint.saved import FILES, NEW, OLD, checkpoint, is_as_saved, names, saved, silent
-from tests.conftest import until
+from tests.checkpoint.saved import FILES, NEW, OLD, checkpoint, is_as_saved, names, saved
+from tests.conftest import silent, until
 
 
 def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:

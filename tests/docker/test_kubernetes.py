@@ -12,7 +12,7 @@ from decoupled.transport.keys import make
 from tests.conftest import until
 from tests.docker.compose import IMAGE
 from tests.docker.kubelet import Kubelet, docker
-from tests.test_kubernetes import MANIFESTS, PODS
+from tests.manifests import MANIFESTS, PODS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 UID = PODS["Job worker"]["spec"]["securityContext"]["runAsUser"]

@@ -10,7 +10,7 @@ from decoupled.nn.losses import LOSSES, Loss
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Quality
 from tests.nn.gradients import numeric
-from tests.nn.test_losses import TARGETS
+from tests.nn.targets import TARGETS
 
 B, H, C = 64, 12, 4
 LOSS = LOSSES["softmax"]()

@@ -4,15 +4,10 @@ import numpy as np
 import pytest
 
 from decoupled.nn.losses import LOSSES
-from decoupled.nn.parameters import Array
 from tests.nn.gradients import numeric
+from tests.nn.targets import TARGETS
 
 rng = np.random.default_rng(1)
-TARGETS: dict[str, Array] = {
-    "softmax": rng.integers(0, 4, 6),
-    "sigmoid": rng.integers(0, 2, (6, 4)).astype(np.uint8),
-    "squared": rng.standard_normal((6, 4)),
-}
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -18,14 +18,10 @@ from decoupled.schedules.events import (
     PeerLost,
 )
 from decoupled.schedules.interface import Place
-from tests.schedules.driving import drain, tell
+from tests.schedules.driving import arrivals, drain, tell
 
 FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)
 NEIGHBOUR = PeerJoined(window=4)
-
-
-def arrivals(*microbatches: int) -> list[Event]:
-    return [ActivationArrived(m) for m in microbatches]
 
 
 def test_a_stage_updates_at_once_and_refines_when_the_gradient_comes() -> None:

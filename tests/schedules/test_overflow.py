@@ -7,7 +7,6 @@ from decoupled.schedules.dni import Dni, Feedback, Overflow
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
-    Event,
     FeedEnded,
     GradientArrived,
     MarkerArrived,
@@ -15,14 +14,10 @@ from decoupled.schedules.events import (
     PeerLost,
 )
 from decoupled.schedules.interface import Place, Schedule
-from tests.schedules.driving import drain, tell
+from tests.schedules.driving import arrivals, drain, tell
 
 FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)
 NEIGHBOUR = PeerJoined(window=4)
-
-
-def arrivals(*microbatches: int) -> list[Event]:
-    return [ActivationArrived(m) for m in microbatches]
 
 
 def overflowing(overflow: Overflow, window: int = 2, stash_max: int = 8, feedback: Feedback = "bootstrapped") -> Schedule:

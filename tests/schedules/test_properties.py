@@ -37,13 +37,10 @@ from decoupled.schedules.events import (
     PeerJoined,
 )
 from decoupled.schedules.interface import Place, Schedule
+from tests.schedules.driving import named
 
 STASH_MAX, WINDOW = 3, 2
 EVALUATE_EVERY = 5  # the last of so many microbatches is evaluated, so four or fewer make a minibatch
-
-
-def named(name: str) -> Callable[[Place], Schedule]:
-    return lambda place: make(name, place, Settings())
 
 
 def dni(feedback: Feedback, overflow: Overflow = "block") -> Callable[[Place], Schedule]:

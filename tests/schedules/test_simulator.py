@@ -1,18 +1,12 @@
 """The simulator agrees with theory."""
 
-from collections.abc import Callable
-
 import pytest
 
 from decoupled.schedules.actions import Drop, EndFeed, Forward, Send, Update
-from decoupled.schedules.catalogue import Settings, make
 from decoupled.schedules.dni import Dni, Overflow
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.schedules.simulator import Costs, Deadlock, Forecast, simulate
-
-
-def named(name: str) -> Callable[[Place], Schedule]:
-    return lambda place: make(name, place, Settings())
+from tests.schedules.driving import named
 
 
 @pytest.mark.parametrize("stages", [1, 2, 4, 7])

@@ -12,9 +12,9 @@ from decoupled.telemetry.activity import CELL_NS
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.evaluations import Part
 from decoupled.telemetry.incidents import Incident
-from decoupled.telemetry.metrics import RunMetrics
 from decoupled.telemetry.sinks import MetricsFile, MetricsRecorder
-from tests.telemetry.spans import spans
+from tests.conftest import silent
+from tests.telemetry.spans import metrics, spans
 
 
 def lines(path: Path) -> list[Any]:
@@ -26,16 +26,6 @@ def lines(path: Path) -> list[Any]:
     text = path.read_text(encoding="utf-8")
     assert text == "" or text.endswith("\n")
     return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
-
-
-def metrics() -> RunMetrics:
-    made = RunMetrics(((0,), (1,)), epochs=2, train_samples=100, test_samples=10)
-    last = Counters(1, samples=50, updates=5)
-    last.loss.add(0.5)
-    made.report(Counters(0, samples=60, dropped=3), spans((0, 600)), 1000)
-    made.report(last, spans((400, 1000)), 1000)
-    made.evaluations.add(Part(0.25, 9), 10, epoch=1, seconds=2.0)
-    return made
 
 
 @pytest.mark.parametrize("text", ["ü", "ü\n" * 10_000], ids=["short", "long"])
@@ -146,7 +136,3 @@ def test_a_full_disk_costs_records_and_a_warning_but_never_half_a_line(tmp_path:
     assert lines(path) == [{"number": 0}, {"number": 3}]
     (warning,) = warnings
     assert warning.startswith(f"{path} cannot be written: ")
-
-
-def silent(sentence: str) -> None:
-    raise AssertionError(f"nothing is wrong, and yet: {sentence}")

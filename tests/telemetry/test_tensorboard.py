@@ -10,7 +10,8 @@ from tensorboardX.proto.event_pb2 import Event
 
 from decoupled.errors import UsageError
 from decoupled.telemetry.tensorboard import EventFiles
-from tests.telemetry.test_sinks import metrics, silent
+from tests.conftest import silent
+from tests.telemetry.spans import metrics
 
 
 def scalars(folder: Path) -> list[tuple[str, float, int]]:
