@@ -101,11 +101,10 @@ def test_a_short_run_with_evaluations_everywhere_is_shown_all_the_same() -> None
     assert len(seen)
 
 
-@pytest.mark.parametrize("log_x", [False, True])
-def test_curves_name_their_series_and_mark_their_points(tmp_path: Path, log_x: bool) -> None:
+def test_curves_name_their_series_and_mark_their_points(tmp_path: Path) -> None:
     series = {"dni": [Point(4, 3.5, 3.4, 3.6), Point(1, 1, 1, 1)], "torch gpipe": [Point(2, 1.5, 1.2, 1.6)]}
     stem = tmp_path / "c"
-    written = texts(curves(stem, "Speed-up", "workers", "times", series, ideal=[(1, 1), (4, 4)], log_x=log_x), stem)
+    written = texts(curves(stem, "Speed-up", "workers", "times", series, ideal=[(1, 1), (4, 4)]), stem)
 
     assert {"Speed-up", "workers", "times", "dni", "torch gpipe", "ideal"} <= set(written)
     assert written[:3] == ["1", "2", "4"]

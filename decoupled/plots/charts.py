@@ -70,7 +70,6 @@ def curves(
     y_label: str,
     series: Mapping[str, Sequence[Point]],
     ideal: Sequence[tuple[float, float]] | None = None,
-    log_x: bool = False,
 ) -> Files:
     """A line through the medians of each series, its spread shaded; `ideal` is a dashed line through its (x, y)."""
     with drawing():
@@ -80,11 +79,8 @@ def curves(
         if ideal is not None:
             axes.plot(*zip(*ideal, strict=True), label="ideal", **REFERENCE)
         axes.set(title=title, xlabel=x_label, ylabel=y_label)
-        if log_x:
-            axes.set_xscale("log", base=2)
         ticks = sorted({point.x for points in series.values() for point in points})
         axes.set_xticks(ticks, [number(x) for x in ticks])
-        axes.set_xticks([], minor=True)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
         axes.legend()

@@ -126,7 +126,7 @@ class WorkerGroup:
         """A worker has reported; its longest computation since the last time took so long."""
         self._carry_out(self.recovery.heard(stage, longest_s, self._clock()))
 
-    def failed(self, stage: int, reason: str, has_diverged: bool = False) -> None:
+    def failed(self, stage: int, reason: str, has_diverged: bool) -> None:
         """A worker cannot go on, and says why. One that could not even begin would fail again, so the run ends."""
         if has_diverged:  # and would again
             raise Diverged(reason)

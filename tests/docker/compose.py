@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.conftest import until
 from tests.docker.kubelet import docker
-from tests.e2e.test_by_hand import free_address
+from tests.e2e.commands import free_address
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "decoupled"

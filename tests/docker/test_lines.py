@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docker.compose import COMPOSE, ROOT, Demo, comparison
-from tests.e2e.test_by_hand import free_address
+from tests.e2e.commands import free_address
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

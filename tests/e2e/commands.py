@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -72,3 +73,10 @@ def is_one_sentence(text: str, starts: str = "error: ") -> bool:
 def gone(processes: Sequence[psutil.Process]) -> bool:
     """Whether all of these processes have ended."""
     return not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def free_address() -> str:
+    """One of loopback where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"

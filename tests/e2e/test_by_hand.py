@@ -12,15 +12,19 @@ import psutil
 import pytest
 
 from tests.conftest import until
-from tests.e2e.commands import ENDLESS, SMALL, decoupled, environment, in_process, is_one_sentence, read_until, started
+from tests.e2e.commands import (
+    ENDLESS,
+    SMALL,
+    decoupled,
+    environment,
+    free_address,
+    in_process,
+    is_one_sentence,
+    read_until,
+    started,
+)
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("first", ["coordinator", pytest.param("workers", marks=pytest.mark.slow)])

@@ -21,8 +21,7 @@ from decoupled.folders import load_network
 from decoupled.telemetry.clock import now_ns
 from decoupled.transport import zeromq
 from decoupled.transport.keys import make
-from tests.e2e.commands import ENDLESS, decoupled, environment, in_process, is_one_sentence, read_until, started
-from tests.e2e.test_by_hand import free_address
+from tests.e2e.commands import ENDLESS, decoupled, environment, free_address, in_process, is_one_sentence, read_until, started
 
 
 def examined(*arguments: str, cwd: Path) -> tuple[int, dict[str, dict[str, Any]], str]:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from decoupled.config import Run
-from tests.e2e.commands import decoupled, environment, in_process, started
-from tests.e2e.test_by_hand import free_address
+from tests.e2e.commands import decoupled, environment, free_address, in_process, started
 from tests.reference import is_section, reference
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from tests.conftest import until
-from tests.e2e.commands import environment, read_until, started
-from tests.e2e.test_by_hand import free_address
+from tests.e2e.commands import environment, free_address, read_until, started
 
 ROOT = Path(__file__).parents[2]
 MESSAGES = int(os.environ.get("DECOUPLED_FLOOD", "20000"))

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import ENDLESS, SMALL, decoupled, in_process, is_one_sentence, read_until, started
-from tests.e2e.test_by_hand import free_address
+from tests.e2e.commands import ENDLESS, SMALL, decoupled, free_address, in_process, is_one_sentence, read_until, started
 from tests.tap import Tap
 
 

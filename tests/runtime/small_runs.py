@@ -20,10 +20,10 @@ def cluster_of(run: Run, seed: int = 0, store: MemoryStore | None = None, **faul
     return Cluster(run, blobs(train=TRAIN, test=TEST), seed, Faults(latency_s=0.01, **faults), store)
 
 
-def run_until(cluster: Cluster, samples: int, stage: int = 0) -> None:
-    """Lets the cluster work until that stage has trained on so many samples."""
+def run_until(cluster: Cluster, samples: int) -> None:
+    """Lets the cluster work until its first stage has trained on so many samples."""
     for _ in range(100_000):
-        counters = cluster.alive[stage].counters if stage < len(cluster.alive) else None
+        counters = cluster.alive[0].counters if cluster.alive else None
         if counters is not None and counters.samples >= samples:
             return
         cluster.advance()

@@ -38,9 +38,9 @@ class Busy(MemoryStore):
     is_busy = True
 
 
-def stream(taken: int, epochs: int = 2) -> DataStream:
+def stream(taken: int) -> DataStream:
     """One that has given so many items."""
-    made = DataStream(Feed(blobs(train=50, test=20), 10, epochs, 0, 1, 2))
+    made = DataStream(Feed(blobs(train=50, test=20), 10, 2, 0, 1, 2))
     for _ in range(taken):
         made.take()
     return made

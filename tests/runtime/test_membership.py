@@ -55,10 +55,10 @@ def test_a_stage_is_found_by_its_process_and_its_address() -> None:
     assert [members.address(stage) for stage in range(3)] == ["ipc:///a", "", None]
 
 
-def complete(stages: int = 3) -> Membership:
+def complete() -> Membership:
     """One in which every stage has a worker that is linked to the next."""
-    members = Membership(stages, "1")
-    for stage in range(stages):
+    members = Membership(3, "1")
+    for stage in range(3):
         members.join(worker(str(stage), pid=stage), "1")
         members.ready(stage, 0)
     return members

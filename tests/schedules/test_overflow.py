@@ -20,9 +20,9 @@ FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)
 NEIGHBOUR = PeerJoined(window=4)
 
 
-def overflowing(overflow: Overflow, window: int = 2, stash_max: int = 8, feedback: Feedback = "bootstrapped") -> Schedule:
+def overflowing(overflow: Overflow, window: int = 2) -> Schedule:
     """A first stage that only seldom has feedback, beside a neighbour with room for `window`."""
-    schedule = Dni(FIRST, 100, stash_max, feedback, overflow)
+    schedule = Dni(FIRST, 100, 8, "bootstrapped", overflow)
     return tell(schedule, PeerJoined(window))
 
 

@@ -60,10 +60,10 @@ class Link:
         return [arrival.message.microbatch for arrival in arrivals if isinstance(arrival, Received)]
 
 
-def survivors(drop: float, seed: int, count: int = 1000) -> list[int]:
-    """Which of so many gradients are not lost."""
+def survivors(drop: float, seed: int) -> list[int]:
+    """Which of a thousand gradients are not lost."""
     link = Link(drop=drop, seed=seed)
-    link.arrive(*range(count), kind=Kind.GRADIENT)
+    link.arrive(*range(1000), kind=Kind.GRADIENT)
     return link.heard()
 
 
