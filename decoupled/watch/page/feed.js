@@ -2,8 +2,8 @@
 
 const AGAIN_MS = 3000;
 
-/** Tells `hears` of the history so far, of news, and of a lost connection. Gives what asks for it anew, and what ends all. */
-export function follow(hears) {
+/** Tells `listener` of the history so far, of news, and of a lost connection. Gives what asks for it anew, and what ends all. */
+export function follow(listener) {
   let source = null;
   let missed = []; // news that came while the history was on its way
   let [isAsking, asked, isOver] = [false, 0, false];
@@ -19,8 +19,8 @@ export function follow(hears) {
     }
     const later = missed;
     [missed, isAsking] = [[], false];
-    hears.whole(whole);
-    if (whole.state !== "finished") later.forEach(hears.news); // or older news would follow the end
+    listener.whole(whole);
+    if (whole.state !== "finished") later.forEach(listener.news); // or older news would follow the end
   }
 
   function connect() {
@@ -32,12 +32,12 @@ export function follow(hears) {
     source.addEventListener("now", (event) => {
       const news = JSON.parse(event.data);
       if (isAsking) missed.push(news);
-      else hears.news(news);
+      else listener.news(news);
     });
     source.addEventListener("error", () => {
       asked += 1;
       const isRefused = source.readyState === EventSource.CLOSED; // else the browser tries again by itself
-      hears.lost();
+      listener.lost();
       if (isRefused && !isOver) setTimeout(connect, AGAIN_MS);
     });
   }

@@ -16,7 +16,7 @@ const [network, timeline, events, charts] = [new Network(order), new Timeline(),
 let [told, history, isConnected] = [null, null, true];
 let toldAt = 0; // ms
 
-const hears = {
+const listener = {
   whole(whole) {
     isConnected = true;
     history = new History(whole);
@@ -79,7 +79,7 @@ function legend() {
 
 title.begin();
 legend();
-const feed = follow(hears);
+const feed = follow(listener);
 byId("span").addEventListener("change", (event) => timeline.spread(Number(event.target.value)));
 document.addEventListener("visibilitychange", () => {
   showCharts();
