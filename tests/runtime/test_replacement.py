@@ -160,7 +160,8 @@ def test_a_run_resumed_from_any_checkpoint_makes_every_evaluation(seed: int) -> 
     cluster.kill(1 + seed % 2)
     cluster.run()
 
-    for checkpoint in random.Random(seed).sample(cluster.store.saved, 5):
+    saved = cluster.store.saved
+    for checkpoint in random.Random(seed).sample(saved, min(len(saved), 5)):
         store = MemoryStore()
         store.save(checkpoint)
         resumed = cluster_of(run, seed, store)
