@@ -13,6 +13,8 @@ from decoupled.runtime.supervision import JOIN_S, Policy, Supervision
 
 READY_S = 120.0  # for workers to build their stages and link to the next
 SLEPT_S = 1.0  # between two looks, which should be a few milliseconds
+LINK_S = 30.0  # for a broken link to be made anew, before it is said that it is not
+FEED = -1  # the stage from which the feed's link goes to the first
 BROKEN_S = 1.0  # for the end of a worker to become known, which would explain a broken link
 
 
@@ -83,6 +85,7 @@ class Recovery:
         self._watched_at = now
         self._has_begun = False  # every stage was assigned, at least once
         self._assigned_at: dict[int, float] = {}  # stages that have not been ready yet
+        self._down_at: dict[int, float] = {}  # since when a stage's link to the next is down, unless that was said
         self._broken_at: float | None = None  # when a link broke that only a new attempt can make up for
 
     def joined(self, stage: int) -> list[Decision]:
@@ -98,14 +101,16 @@ class Recovery:
     def attempt_begins(self) -> None:
         """What broke before does not matter any more."""
         self._broken_at = None
+        self._down_at.clear()
 
     def assigned(self, stage: int, now: float) -> None:
-        """A worker was told to become the stage."""
-        self._assigned_at[stage] = now
+        """A worker was told to become the stage; the stage before it is to link to it."""
+        self._assigned_at[stage] = self._down_at[stage - 1] = now
 
     def ready(self, stage: int, now: float) -> None:
         """A worker has become its stage and is linked to the next one."""
         self._assigned_at.pop(stage, None)
+        self.link_stands(stage)
         self.supervision.heard(stage, now)
 
     def heard(self, stage: int, longest_s: float, now: float) -> list[Decision]:
@@ -113,8 +118,13 @@ class Recovery:
         self.supervision.computes(stage, longest_s)
         return [Note(stage, "back", "it reports again")] if self.supervision.heard(stage, now) else []
 
-    def link_broke(self, now: float) -> list[Decision]:
+    def link_stands(self, stage: int) -> None:
+        """A stage, or the feed, is linked to the next stage."""
+        self._down_at.pop(stage, None)
+
+    def link_broke(self, stage: int, now: float) -> list[Decision]:
         """What was under way on a link is lost: under dni that may be a marker; otherwise a new attempt has to follow."""
+        self._down_at[stage] = now
         if not self._rolls_back:
             return [RenewSnapshot()]
         if self._broken_at is None:
@@ -138,6 +148,7 @@ class Recovery:
             *(Note(stage, "silent", silent) for stage in supervision.take_silent(now) if stage not in finished),
             *(StopWorker(stage, stalled) for stage in supervision.stalled(now)),
             *self._not_ready(now),
+            *self._still_down(now),
             *(self._not_joined(stage) for stage in supervision.take_unjoined(now)),
         ]
         is_broken = self._broken_at is not None and now - self._broken_at > BROKEN_S
@@ -152,6 +163,7 @@ class Recovery:
         if slept_s > SLEPT_S:
             self.supervision.slept(slept_s)
             self._assigned_at = {stage: at + slept_s for stage, at in self._assigned_at.items()}
+            self._down_at = {stage: at + slept_s for stage, at in self._down_at.items()}
 
     def _not_ready(self, now: float) -> list[Decision]:
         """Workers that take too long to become their stage; there is no hurry while the next stage is not there."""
@@ -160,6 +172,17 @@ class Recovery:
                 self._assigned_at[stage] = now
         late = [stage for stage, at in self._assigned_at.items() if now - at > READY_S]
         return [StopWorker(stage, f"it was not ready after {READY_S:g} s{self._hint(stage)}") for stage in late]
+
+    def _still_down(self, now: float) -> list[Decision]:
+        """Links that stay down, each once; while a worker is awaited or becomes its stage, none is late."""
+        if self._assigned_at or not self._members.is_complete:
+            self._down_at = dict.fromkeys(self._down_at, now)
+        late = [stage for stage, at in self._down_at.items() if now - at > LINK_S]
+        for stage in late:
+            del self._down_at[stage]
+        names = {stage: "the coordinator" if stage == FEED else f"stage {stage}" for stage in late}
+        said = "the link from {} to stage {} has been down for {:g} s"
+        return [Note(None, "link down", said.format(name, stage + 1, LINK_S)) for stage, name in names.items()]
 
     def _hint(self, stage: int) -> str:
         below = self._members.address(stage + 1)

@@ -14,6 +14,7 @@ from decoupled.runtime.chunks import Chunks
 from decoupled.runtime.faults import DEADLY, after_rollback
 from decoupled.runtime.membership import Membership, WorkerInfo
 from decoupled.runtime.recovery import (
+    FEED,
     AssignAll,
     Decision,
     EndRun,
@@ -111,14 +112,14 @@ class WorkerGroup:
     def link_broke(self, stage: int) -> None:
         """A stage's link to the next stage broke, and is being made anew."""
         self.members.link_broke(stage)
-        self._carry_out(self.recovery.link_broke(self._clock()))
+        self._carry_out(self.recovery.link_broke(stage, self._clock()))
 
     def feed_link_broke(self) -> None:
         """The same for the link to the first stage, which this side makes anew."""
         if self.members.workers[0] is None or self.attempt.results[0].is_whole:
             return
         self.attempt.feed_link.unlink()
-        self._carry_out(self.recovery.link_broke(self._clock()))
+        self._carry_out(self.recovery.link_broke(FEED, self._clock()))
         if not self._rolls_back:
             self._link_first()
 
@@ -154,6 +155,8 @@ class WorkerGroup:
     def watch(self) -> None:
         """Does what the passing of time asks for. Raises RunFailed when the run cannot go on."""
         finished = [stage for stage in self._stages if self.attempt.results[stage].is_whole]
+        if self.attempt.feed_link.state.is_there:
+            self.recovery.link_stands(FEED)
         self._carry_out(self.recovery.watch(self._clock(), finished))
         self._use_what_was_read()
         self.attempt.feed_link.may_mark = self.members.are_all_ready
@@ -184,15 +187,17 @@ class WorkerGroup:
     def stop_worker(self, stage: int, why: str) -> None:
         """Replaces a worker that may still be there."""
         worker = self.members.workers[stage]
-        if worker is not None and not self.attempt.results[stage].is_whole:
+        if worker is not None and not self.attempt.is_done:
             self._send(worker.peer, Message(Kind.STOP, body={"reason": why}))
             self.to_kill.append(worker)
         self.lose(stage, why)
 
     def lose(self, stage: int, why: str) -> None:
-        """A worker has gone. Raises RunFailed when it cannot be replaced."""
-        is_needed = not all(result.is_whole for result in self.attempt.results[: stage + 1])
-        if self.members.workers[stage] is not None and is_needed:
+        """A worker has gone. Raises RunFailed when it cannot be replaced.
+
+        One that has finished is replaced as well: what it said last to its neighbours may be lost with it.
+        """
+        if self.members.workers[stage] is not None and not self.attempt.is_done:
             self.members.leave(stage)
             self.attempt.results[stage] = Chunks()  # its successor sends the whole of it
             self._replace(stage, why)

@@ -9,7 +9,7 @@ class Incident:
 
     seconds: float  # since training began
     stage: int | None  # None: the whole run
-    what: str  # lost, still waiting, silent, back, rejoined, rolled back, resumed
+    what: str  # lost, still waiting, silent, back, link down, rejoined, rolled back, resumed
     detail: str
 
     def __str__(self) -> str:

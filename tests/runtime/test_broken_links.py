@@ -190,3 +190,18 @@ def test_a_worker_that_joins_and_is_never_ready_is_replaced(monkeypatch: pytest.
     assert [(incident.stage, incident.what) for incident in report.incidents] == [(1, "lost"), (1, "lost"), (1, "rejoined")]
     assert "not ready" in report.incidents[1].detail
     check_account(report)
+
+
+@pytest.mark.parametrize("stage", [FEED, FIRST, LAST])
+def test_a_link_that_never_comes_back_is_an_incident_and_costs_no_worker(stage: int) -> None:
+    cluster = cluster_of(a_run(checkpoint={"every": 4}))
+    run_until(cluster, 60)
+    cluster.cut(stage, refuse_s=10_000)
+    for _ in range(200):
+        cluster.settle()
+        cluster.network.now += 0.5
+    name = "the coordinator" if stage == FEED else f"stage {stage}"
+
+    (incident,) = cluster.coordinator.metrics.incidents
+    assert incident.what == "link down"
+    assert f"from {name} to stage {stage + 1}" in incident.detail

@@ -92,6 +92,29 @@ def test_something_breaks_at_two_events(seed: int) -> None:
             raise AssertionError(f"{overflow}, {feedback}, {plan}, stash_max {stash_max}") from error
 
 
+class LostAtTheEnd(Disturbed):
+    """A run in which the host of a stage is lost when that has finished and the next one has not."""
+
+    def __init__(self, stage: int, overflow: str, feedback: str) -> None:
+        super().__init__(overflow, feedback, {}, seed=0)
+        self._stage, self.has_struck = stage, False
+
+    def _happen(self) -> None:
+        this, below = self.cluster.coordinator.group.attempt.results[self._stage : self._stage + 2]
+        if this.is_whole and not below.is_whole and not self.has_struck:
+            self.has_struck = True
+            self.cluster.cut(self._stage)
+            self.cluster.kill(self._stage)
+
+
+def test_a_replacement_tells_the_end_of_the_feed_when_that_was_lost_with_a_worker_that_had_finished() -> None:
+    runs = [LostAtTheEnd(stage, *kind) for stage in range(STAGES - 1) for kind in KINDS]
+    for run in runs:
+        run.run()
+
+    assert all(run.has_struck for run in runs)
+
+
 def test_the_strikes_really_strike() -> None:
     """A killed worker is replaced, and a link that is cut delays the run for as long as it is refused."""
     killed = Disturbed("block", "chained", {150: STRIKES["kill 1"]}, seed=0)

@@ -7,6 +7,8 @@ import pytest
 from decoupled.runtime.membership import Membership, WorkerInfo
 from decoupled.runtime.recovery import (
     BROKEN_S,
+    FEED,
+    LINK_S,
     READY_S,
     AssignAll,
     Decision,
@@ -41,6 +43,7 @@ class Run:
         return self.recovery.joined(stage)
 
     def ready(self, *stages: int) -> None:
+        self.recovery.link_stands(FEED)
         for stage in stages:
             self.members.ready(stage, 0)
             self.recovery.ready(stage, self.now)
@@ -117,14 +120,49 @@ def test_a_stage_that_is_lost_more_often_than_it_may_be_ends_the_run_and_says_wh
 def test_a_broken_link_under_dni_renews_the_snapshot_and_nothing_else() -> None:
     run = running()
 
-    assert run.recovery.link_broke(run.now) == [RenewSnapshot()]
+    assert run.recovery.link_broke(1, run.now) == [RenewSnapshot()]
     assert run.wait(10 * BROKEN_S) == []
+
+
+@pytest.mark.parametrize(("stage", "name"), [(FEED, "the coordinator"), (1, "stage 1")])
+def test_a_link_that_stays_down_is_told_of_once_for_each_break(stage: int, name: str) -> None:
+    run = running()
+    for _ in range(2):
+        run.recovery.link_broke(stage, run.now)
+
+        (told,) = run.wait(10 * LINK_S)
+
+        assert isinstance(told, Note)
+        assert f"from {name} to stage {stage + 1}" in told.detail
+
+
+def test_a_link_that_stands_again_soon_is_not_told_of() -> None:
+    run = running()
+    run.recovery.link_broke(1, run.now)
+
+    before = run.wait(LINK_S / 2)
+    run.ready(1)
+
+    assert [*before, *run.wait(10 * LINK_S)] == []
+
+
+def test_a_link_to_a_worker_that_has_just_become_its_stage_may_take_as_long_as_any() -> None:
+    run = running()
+    run.lose(2)
+    run.join()
+    run.recovery.assigned(2, run.now)
+
+    assert run.wait(2 * LINK_S) == []
+    run.ready(2)
+    (told,) = run.wait(2 * LINK_S)
+    assert isinstance(told, Note)
+    assert "from stage 1 to stage 2" in told.detail
 
 
 def test_a_broken_link_otherwise_leads_to_one_rollback_however_often_it_is_reported() -> None:
     run = running(rolls_back=True)
 
-    at_once = [run.recovery.link_broke(run.now) for _ in range(2)]
+    at_once = [run.recovery.link_broke(1, run.now) for _ in range(2)]
 
     assert at_once == [[], []], "the end of a worker may explain it"
     assert run.wait(10 * BROKEN_S) == [RollBack()]
@@ -132,7 +170,7 @@ def test_a_broken_link_otherwise_leads_to_one_rollback_however_often_it_is_repor
 
 def test_a_link_that_broke_in_the_attempt_before_leads_to_no_rollback() -> None:
     run = running(rolls_back=True)
-    run.recovery.link_broke(run.now)
+    run.recovery.link_broke(1, run.now)
 
     run.recovery.attempt_begins()
 
@@ -141,7 +179,7 @@ def test_a_link_that_broke_in_the_attempt_before_leads_to_no_rollback() -> None:
 
 def test_a_link_that_broke_with_its_worker_leads_to_no_rollback_before_that_is_replaced() -> None:
     run = running(rolls_back=True)
-    run.recovery.link_broke(run.now)
+    run.recovery.link_broke(1, run.now)
     run.lose(1)
 
     assert run.wait(10 * BROKEN_S) == []
