@@ -44,8 +44,9 @@ class MemoryStore:
     def load(self) -> Future[Checkpoint | None]:
         return _done(self.latest())
 
-    def load_stage(self, stage: int) -> Future[StageState | None]:
-        return _done(latest.stage(stage) if (latest := self.latest()) is not None else None)
+    def load_stage(self, stage: int, up_to: int) -> Future[StageState | None]:
+        newest = next((saved for saved in reversed(self.saved) if saved.microbatch <= up_to), None)
+        return _done(newest.stage(stage) if newest is not None else None)
 
     def pass_on_warnings(self) -> None:
         """Nothing goes wrong."""

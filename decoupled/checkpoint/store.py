@@ -6,6 +6,7 @@ there is never written over: a run that was taken back and gets to the same micr
 """
 
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -97,9 +98,12 @@ class Store:
         """Begins to read the newest checkpoint that is complete and sound, if any, after those that are being written."""
         return self._begin(lambda: self._newest(_whole))
 
-    def load_stage(self, stage: int) -> "Future[StageState | None]":
-        """Begins to read one stage's part of the newest checkpoint in which that is sound; no other part is looked at."""
-        return self._begin(lambda: self._newest(lambda folder, manifest: _read(folder, stage, manifest.files[stage])))
+    def load_stage(self, stage: int, up_to: int) -> "Future[StageState | None]":
+        """Begins to read one stage's part of the newest checkpoint up to a microbatch; no other part is looked at.
+
+        A resumed run can stand before the newest one, when another stage's part of that was damaged.
+        """
+        return self._begin(lambda: self._newest(lambda folder, manifest: _read(folder, stage, manifest.files[stage]), up_to))
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is complete and sound, if any. Waits for it."""
@@ -167,8 +171,8 @@ class Store:
         """Those of all checkpoints, the oldest first."""
         return sorted((path for path in self._folder.glob("*") if _NAME.fullmatch(path.name) and path.is_dir()), key=_age)
 
-    def _newest(self, read: "Callable[[Path, _Manifest], T]") -> T | None:
-        for folder in reversed(self._folders()):
+    def _newest(self, read: "Callable[[Path, _Manifest], T]", up_to: float = math.inf) -> T | None:
+        for folder in reversed([folder for folder in self._folders() if _age(folder)[0] <= up_to]):
             try:
                 return read(folder, _manifest(folder, self._trains))
             except UsageError as error:

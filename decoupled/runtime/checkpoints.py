@@ -25,7 +25,7 @@ class Storing(Protocol):
     def last_saved(self) -> int | None: ...
     def save(self, checkpoint: Checkpoint) -> None: ...
     def load(self) -> Future[Checkpoint | None]: ...
-    def load_stage(self, stage: int) -> Future[StageState | None]: ...
+    def load_stage(self, stage: int, up_to: int) -> Future[StageState | None]: ...
     def pass_on_warnings(self) -> None: ...
 
 
@@ -131,9 +131,9 @@ class CheckpointCoordinator:
         """Begins to read the checkpoint that all go on from; None: the beginning."""
         return self._store.load()
 
-    def load_stage(self, stage: int) -> Future[StageState | None]:
-        """Begins to read what one stage goes on from; None: the beginning."""
-        return self._store.load_stage(stage)
+    def load_stage(self, stage: int, up_to: int) -> Future[StageState | None]:
+        """Begins to read what one stage goes on from in a run that was fed up to a microbatch; None: the beginning."""
+        return self._store.load_stage(stage, up_to)
 
     def pass_on_warnings(self) -> None:
         """Has the store say what went wrong with checkpoints."""

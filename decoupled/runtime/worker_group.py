@@ -168,7 +168,8 @@ class WorkerGroup:
                     self._assign_all(self._resume)
                     self._resume = None
                 case Rejoin(stage):
-                    self._rejoining[stage] = self._checkpoints.load_stage(stage)
+                    fed = self.attempt.feed_link.stream.fed.number - 1
+                    self._rejoining[stage] = self._checkpoints.load_stage(stage, fed)
                 case RollBack():
                     self._stop_feeding()
                     self._rolling_back = self._rolling_back or self._checkpoints.load()

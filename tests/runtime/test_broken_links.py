@@ -95,8 +95,8 @@ class SlowStore(MemoryStore):
     def load(self) -> "Future[Checkpoint | None]":
         return self._begin(super().load())
 
-    def load_stage(self, stage: int) -> "Future[StageState | None]":
-        return self._begin(super().load_stage(stage))
+    def load_stage(self, stage: int, up_to: int) -> "Future[StageState | None]":
+        return self._begin(super().load_stage(stage, up_to))
 
     def _begin(self, read: "Future[Any]") -> "Future[Any]":
         future = Future[Any]()
