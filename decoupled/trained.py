@@ -47,7 +47,7 @@ def predict(folder: str | Path, source: str | Path, target: str | Path, proba: b
     network, inputs = load_network(folder), _inputs(source)
     try:
         answers = network.predict_proba(inputs) if proba else network.predict(inputs)
-    except ValueError as error:
+    except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
     try:
         with open(target, "wb") as file:
@@ -90,6 +90,6 @@ def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = N
     try:
         for x, y in dataset.test_batches(Network.BATCH, 0):
             network.tally(tally, x, dataset.targets.restored(y))
-    except ValueError as error:
+    except UsageError as error:
         raise UsageError(f"{dataset.name} cannot be evaluated on: {error}") from None
     return Evaluated(**asdict(tally.score), samples=tally.samples)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from decoupled.errors import UsageError
 from decoupled.nn.layers import ACTIVATIONS, BatchNorm, BatchNormReLU, Dense, Identity, Layer, ReLU, Standardize
 from decoupled.nn.losses import LOSSES, Loss
 from decoupled.nn.parameters import Array
@@ -128,7 +129,7 @@ class Network:
     def outputs(self, x: Array) -> Array:
         """Raw outputs, N x C: logits, or values in the user's units. `x` is N x D, raw; further dimensions are flattened.
 
-        Raises ValueError for inputs of another shape and for values that are not finite.
+        Raises UsageError for inputs of another shape and for values that are not finite.
         """
         return self.targets.in_units(self._outputs(x))
 
@@ -136,12 +137,12 @@ class Network:
         x = np.asarray(x)
         x = x.reshape(len(x), -1) if x.ndim > 2 else x
         if x.ndim != 2 or x.shape[1] != self.architecture.widths[0]:
-            raise ValueError(f"the network takes inputs of shape (N, {self.architecture.widths[0]}), not {x.shape}.")
+            raise UsageError(f"The network takes inputs of shape (N, {self.architecture.widths[0]}), not {x.shape}.")
         if x.dtype.kind not in "buif":
-            raise ValueError(f"the network takes numbers, not {x.dtype}.")
+            raise UsageError(f"The network takes numbers, not {x.dtype}.")
         if x.dtype.kind == "f" and not (finite := np.isfinite(x).all(axis=1)).all():
-            raise ValueError(
-                f"the inputs hold values that are not finite, first in row {int(finite.argmin())}. Mend or leave them out."
+            raise UsageError(
+                f"The inputs hold values that are not finite, first in row {int(finite.argmin())}. Mend or leave them out."
             )
         parts = [self._forward(x[start : start + self.BATCH]) for start in range(0, len(x), self.BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, self.architecture.widths[-1]), self.architecture.dtype)
@@ -152,28 +153,34 @@ class Network:
         return x
 
     def predict(self, x: Array) -> Array:
-        """The answers for raw inputs, in the form of the targets trained on: labels, bits, or values in their units."""
+        """The answers for raw inputs, in the form of the targets trained on: labels, bits, or values in their units.
+
+        Raises UsageError as `outputs` does.
+        """
         return self.targets.decode(self.loss.predict(self.outputs(x)))
 
     def predict_proba(self, x: Array) -> Array:
-        """The probability of each class (in the order of `labels`) or bit, N x C. Raises ValueError where there is none."""
+        """The probability of each class (in the order of `labels`) or bit, N x C. Raises UsageError where there is none."""
+        if self.targets.task == REGRESSION:
+            raise UsageError("Values have no probabilities; leave --proba out, or call predict.")
         ask = getattr(self.loss, "probabilities", lambda outputs: None)  # a user's own loss may do without
         found: Array | None = ask(self.outputs(x))
         if found is None:
-            raise ValueError("the network's loss gives its answers no probabilities.")
+            raise UsageError("The network's loss gives its answers no probabilities.")
         return found
 
     def evaluate(self, x: Array, y: Array) -> Score:
-        """How well the answers for raw inputs fit a user's targets. Raises ValueError for what cannot be this network's."""
+        """How well the answers for raw inputs fit a user's targets. Raises UsageError for what cannot be this network's."""
         tally = Tally(self.targets.unit(self.architecture.widths[-1]))
         self.tally(tally, x, y)
         return tally.score
 
     def tally(self, tally: Tally, x: Array, y: Array) -> None:
         """The same for a part of a set, which is added to the tally."""
-        outputs, targets = self._outputs(x), self.targets.encode(y, self.architecture.widths[-1])
-        if len(outputs) != len(targets) or not len(targets):
-            raise ValueError(f"there are {len(outputs)} inputs and {len(targets)} targets.")
+        outputs, y = self._outputs(x), np.asarray(y)
+        if y.shape[:1] != (len(outputs),) or not len(y):
+            raise UsageError(f"There are {len(outputs)} inputs and {len(y) if y.ndim else 1} targets.")
+        targets = self.targets.encode(y, self.architecture.widths[-1])
         loss, correct = self.loss.value_and_gradient(outputs, targets)[0], self.loss.correct(outputs, targets)
         tally.add(len(targets), loss, correct, sums(outputs, targets) if self.targets.task == REGRESSION else None)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from decoupled.errors import UsageError
 from decoupled.nn.parameters import Array
 
 CLASSIFICATION, MULTILABEL, REGRESSION = "classification", "multilabel", "regression"
@@ -37,15 +38,15 @@ class Targets:
         return replace(self, mean=arrays.get(MEAN), deviation=arrays.get(DEVIATION))
 
     def encode(self, y: Array, outputs: int) -> Array:
-        """A user's targets as the loss takes them. Raises ValueError when they cannot be this network's."""
+        """A user's targets as the loss takes them. Raises UsageError when they cannot be this network's."""
         y = np.asarray(y)
         if self.task == CLASSIFICATION:
             return self._numbers(y, outputs)
         columns = y.reshape(len(y), -1) if y.ndim in (1, 2) else y
         if columns.ndim != 2 or columns.shape[1] != outputs or columns.dtype.kind not in "buif":
-            raise ValueError(f"the targets must be numbers of shape (N, {outputs}), not {y.dtype} of shape {y.shape}.")
+            raise UsageError(f"The targets must be numbers of shape (N, {outputs}), not {y.dtype} of shape {y.shape}.")
         if not np.isfinite(columns).all():
-            raise ValueError("the targets hold values that are not finite.")
+            raise UsageError("The targets hold values that are not finite.")
         if self.task == MULTILABEL:
             return columns.astype(np.uint8 if np.isin(columns, (0, 1)).all() else np.float32)
         return self.standardised(columns)
@@ -75,14 +76,14 @@ class Targets:
         """Labels as class numbers."""
         flat = y.reshape(len(y), -1)
         if flat.shape[1] != 1:
-            raise ValueError(f"the targets must be one label a sample, not of shape {y.shape}.")
+            raise UsageError(f"The targets must be one label a sample, not of shape {y.shape}.")
         labels = np.arange(outputs) if self.labels is None else self.labels
         if (labels.dtype.kind == "U") != (y.dtype.kind in "UO"):
-            raise ValueError(f"the targets are {y.dtype}, but the network's labels are {labels.dtype}.")
+            raise UsageError(f"The targets are {y.dtype}, but the network's labels are {labels.dtype}.")
         y = flat[:, 0].astype(str) if labels.dtype.kind == "U" else flat[:, 0]
         numbers = np.searchsorted(labels, y).clip(max=len(labels) - 1)
         if (unknown := labels[numbers] != y).any():
-            raise ValueError(f"the targets hold the label {y[unknown][0].item()!r}, which the network was not trained for.")
+            raise UsageError(f"The targets hold the label {y[unknown][0].item()!r}, which the network was not trained for.")
         return numbers.astype(np.int64)
 
     def to_json(self) -> dict[str, Any]:

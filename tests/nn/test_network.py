@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from decoupled.errors import UsageError
 from decoupled.nn.layers import BatchNorm, BatchNormReLU, Dense, Identity, ReLU, Tanh
 from decoupled.nn.network import Architecture, Network, build_layer, partition
 from decoupled.nn.targets import CLASSIFICATION, REGRESSION, Targets
@@ -83,7 +84,7 @@ def test_a_network_refuses_arrays_and_inputs_that_do_not_fit() -> None:
         Network(SMALL, {name: value for name, value in good.items() if name != "layer2.bias"})
     with pytest.raises(ValueError, match=r"layer2.bias has shape \(9,\), but the network needs \(3,\)"):
         Network(SMALL, good | {"layer2.bias": np.zeros(9, np.float32)})
-    with pytest.raises(ValueError, match=r"takes inputs of shape \(N, 6\), not \(2, 5\)"):
+    with pytest.raises(UsageError, match=r"takes inputs of shape \(N, 6\), not \(2, 5\)"):
         Network(SMALL, good).outputs(np.zeros((2, 5)))
 
 
@@ -139,7 +140,7 @@ def test_probabilities_are_those_of_the_answers(loss: str) -> None:
 
 
 def test_values_have_no_probabilities() -> None:
-    with pytest.raises(ValueError, match="no probabilities"):
+    with pytest.raises(UsageError, match="no probabilities"):
         of(Targets(REGRESSION), "squared").predict_proba(X)
 
 
@@ -149,7 +150,7 @@ def test_inputs_that_are_not_finite_are_refused_with_the_first_row(value: float)
     x[7, 2] = value
 
     for ask in (Network(SMALL, arrays(SMALL)).predict, lambda x: Network(SMALL, arrays(SMALL)).evaluate(x, np.zeros(50, int))):
-        with pytest.raises(ValueError, match="not finite, first in row 7"):
+        with pytest.raises(UsageError, match="not finite, first in row 7"):
             ask(x)
 
 
@@ -162,8 +163,9 @@ def test_inputs_that_are_not_finite_are_refused_with_the_first_row(value: float)
         (Targets(CLASSIFICATION), np.full(50, np.nan), "label nan"),
         (Targets(CLASSIFICATION), np.zeros((50, 2), int), "one label a sample"),
         (Targets(CLASSIFICATION), np.zeros(49, int), "50 inputs and 49 targets"),
+        (Targets(CLASSIFICATION), np.array(1), "50 inputs and 1 targets"),
     ],
 )
 def test_targets_that_the_network_was_not_trained_for_are_refused(targets: Targets, y: np.ndarray, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(UsageError, match=said):
         of(targets, "softmax").evaluate(X, y)
