@@ -20,12 +20,21 @@ def from_npz(path: Path, task: str | None = None) -> Dataset:
     """The dataset in an .npz file. Raises UsageError when it is missing or is not one."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in NEEDED if name in archive}
+            arrays = {name: _read(archive, name, path) for name in NEEDED if name in archive}
     except FileNotFoundError:
         raise UsageError(f"There is no file {path}.") from None
     except (OSError, EOFError, AttributeError, *DAMAGE) as error:
         raise UsageError(f"{path} is not an .npz file of plain arrays: {first_sentence(error)}.") from None
     return from_mapping(arrays, str(path), task)
+
+
+def _read(archive: Mapping[str, Array], name: str, path: Path) -> Array:
+    try:
+        return archive[name]
+    except ValueError as error:
+        if not str(error).startswith("Object arrays"):
+            raise
+    raise UsageError(f"{path}: {name} holds Python objects; save it with .astype(str), or with .astype(float) for numbers.")
 
 
 def first_sentence(error: BaseException) -> str:
@@ -54,7 +63,7 @@ def from_mapping(arrays: Mapping[str, Any], name: str, task: str | None = None) 
     doubts = learnt.doubts
     if x_train.dtype != x_test.dtype:
         types = f"{given['x_train'].dtype} to train on and {given['x_test'].dtype} to test with"
-        doubts = (f"{name} has inputs of {types}. Are both in the same units?", *doubts)
+        doubts = (f"The inputs are {types}. Are both in the same units?", *doubts)
     mean, deviation = (whole_scale if x_train.dtype in (np.uint8, np.bool_) else feature_scale)(x_train)
     dtype = np.result_type(x_train, x_test)  # bytes for the one and floats for the other travel as floats
     x_train, x_test = x_train.astype(dtype, copy=False), x_test.astype(dtype, copy=False)
@@ -71,10 +80,21 @@ def _array(value: Any, key: str, name: str) -> Array:
     return array.astype(array.dtype.newbyteorder("="), copy=False)  # files may have another order of bytes
 
 
+def _first_not_finite(x: Array) -> int | None:
+    """The first row in which something is not finite, as a network takes it."""
+    rows = 0
+    for block in blocks(x) if x.dtype.kind == "f" else ():
+        if not (finite := np.isfinite(as_rows(block)).all(axis=1)).all():
+            return rows + int(finite.argmin())
+        rows += len(block)
+    return None
+
+
 def _inputs(x: Array, key: str, name: str) -> Array:
     if x.dtype.kind not in "buif" or x.ndim < 2:
         raise UsageError(f"{name}: {key} must be numbers of shape (samples, features), not {x.dtype} of shape {x.shape}.")
     with np.errstate(over="ignore"):
-        if x.dtype.kind == "f" and not all(np.isfinite(as_rows(block)).all() for block in blocks(x)):
-            raise UsageError(f"{name}: {key} holds values that are not finite.")
+        row = _first_not_finite(x)
+    if row is not None:
+        raise UsageError(f"{name}: {key} holds values that are not finite, first in row {row}. Mend or leave them out.")
     return x

@@ -9,8 +9,10 @@ from decoupled.nn.parameters import Array
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION, Targets, standardising
 
 CLASSES_MAX = 65_536
+FEW = 20  # whole values that floats have: rather classes than measurements
 MANY = 1000  # classes: fewer data sets have so many than have whole numbers for values
 LABEL_MAX = 256  # letters
+SAY = "task {0} (--task {0})"  # in Python and on the command line
 NUMBERS, TEXTS = "buif", "U"  # kinds of dtypes
 
 
@@ -35,7 +37,8 @@ def read(train: Array, test: Array, name: str, task: str | None = None) -> Learn
         raise UsageError(f"{name}: y_train is {train.dtype} and y_test {test.dtype}; both must be numbers, or both texts.")
     for y in (train, test):
         if y.dtype.kind == "f" and not np.isfinite(y).all():
-            raise UsageError(f"{name}: y holds values that are not finite.")
+            row = int(np.isfinite(y.reshape(len(y), -1)).all(axis=1).argmin())
+            raise UsageError(f"{name}: y holds values that are not finite, first in row {row}. Mend or leave them out.")
     return READERS[task or _guess(train, test)](train, test, name, task is None)
 
 
@@ -76,21 +79,23 @@ def _classes(train: Array, test: Array, name: str, is_guessed: bool) -> Learnt:
         raise UsageError(f"{name}: y holds {len(labels):,} different labels; {CLASSES_MAX:,} classes are the most there can be.")
     are_numbers = labels.dtype.kind in "ui" and np.array_equal(labels, np.arange(len(labels)))
     targets = Targets(CLASSIFICATION, None if are_numbers else labels, shape=train.shape[1:])
-    doubts = list[str]()
+    doubts = _doubts_about_classes(known, labels, train, is_guessed)
     if labels.dtype.kind in "ui" and not are_numbers:
-        doubts.append(
-            f"The labels of {name} are not 0 to {len(labels) - 1}, so they are mapped to that; predict gives them back."
-        )
-    if len(known) * 10 > len(train):
-        hint = " If they are values, say task=regression." if is_guessed and train.dtype.kind in "ui" else ""
-        doubts.append(f"{name} has {len(known):,} classes and only {len(train):,} samples to learn them from.{hint}")
-    elif is_guessed and train.dtype.kind in "ui" and len(known) > MANY:
-        doubts.append(
-            f"The whole numbers in y of {name} are taken for {len(known):,} classes. If they are values, say task=regression."
-        )
-    if len(new := np.setdiff1d(labels, known)):
-        doubts.append(f"{name} tests {len(new):,} classes that it never trains, such as {new[0].item()!r}.")
-    return Learnt(targets, len(labels), targets.encode(train, len(labels)), targets.encode(test, len(labels)), tuple(doubts))
+        doubts += (f"The labels are not 0 to {len(labels) - 1}, so they are mapped to that; predict gives them back.",)
+    return Learnt(targets, len(labels), targets.encode(train, len(labels)), targets.encode(test, len(labels)), doubts)
+
+
+def _doubts_about_classes(known: Array, labels: Array, train: Array, is_guessed: bool) -> tuple[str, ...]:
+    """Whole numbers of very many values may be no classes; and some classes may have few samples to learn them from, or none."""
+    is_scant, may_be_values = len(known) * 10 > len(train), is_guessed and train.dtype.kind in "ui"
+    new = np.setdiff1d(labels, known)
+    if not (is_scant or len(new) or (may_be_values and len(known) > MANY)):
+        return ()
+    advice = f"If y holds values, say {SAY.format(REGRESSION)}. " if may_be_values and (is_scant or len(known) > MANY) else ""
+    share = f"{len(known):,} of its {len(labels):,} classes" if len(new) else f"its {len(known):,} classes"
+    samples = f" with only {len(train):,} samples" if is_scant else ""
+    others = f", and is tested on others as well, such as {new[0].item()!r}" if len(new) else ""
+    return (f"{advice}The run trains on {share}{samples}{others}.",)
 
 
 def _labels(y: Array) -> Array:
@@ -116,7 +121,17 @@ def _values(train: Array, test: Array, name: str, is_guessed: bool) -> Learnt:
         learnt = [targets.standardised(values) for values in columns]
     if not all(np.isfinite(values).all() for values in (*targets.arrays.values(), *learnt)):
         raise UsageError(f"{name}: y holds values that are too large.")
-    return Learnt(targets, columns[0].shape[1], learnt[0], learnt[1])
+    return Learnt(targets, columns[0].shape[1], learnt[0], learnt[1], _doubts_about_values(train) if is_guessed else ())
+
+
+def _doubts_about_values(train: Array) -> tuple[str, ...]:
+    """Floats of few whole values may be the numbers of classes."""
+    if train.dtype.kind != "f" or train[0].size != 1:
+        return ()
+    values = np.unique(train)
+    if len(values) > FEW or len(values) * 10 >= len(train) or (values % 1).any():
+        return ()
+    return (f"y has only {len(values)} different values; if they are classes, say {SAY.format(CLASSIFICATION)}.",)
 
 
 READERS = {CLASSIFICATION: _classes, MULTILABEL: _bits, REGRESSION: _values}

@@ -114,10 +114,11 @@ def test_targets_that_are_not_for_the_task_are_refused(y: Array, task: str, said
 @pytest.mark.parametrize(
     ("arrays", "doubt"),
     [
-        ({"y_train": np.arange(30) % 4, "y_test": np.zeros(9, int)}, "4 classes and only 30 samples"),
-        ({"y_train": np.arange(30), "y_test": np.zeros(9, int)}, "say task=regression"),
+        ({"y_train": np.arange(30) % 4, "y_test": np.zeros(9, int)}, "its 4 classes with only 30 samples"),
+        ({"y_train": np.arange(30), "y_test": np.zeros(9, int)}, "--task regression"),
+        ({"y_train": np.arange(30), "y_test": np.arange(9) + 28}, "on 30 of its 37 classes with only 30 samples"),
         ({"y_train": np.arange(30) % 3 + 1, "y_test": np.ones(9, int)}, "not 0 to 2"),
-        ({"y_test": np.full(9, 3)}, "never trains, such as 3"),
+        ({"y_test": np.full(9, 3)}, "on 3 of its 4 classes, and is tested on others as well, such as 3"),
         ({"x_train": np.zeros((30, 4), np.uint8), "x_test": np.zeros((9, 4))}, "uint8 to train on and float64 to test with"),
     ],
 )
@@ -130,7 +131,29 @@ def test_very_many_whole_numbers_that_are_taken_for_classes_are_told() -> None:
 
     made = from_mapping({"x_train": x, "y_train": y, "x_test": x[:1500], "y_test": y[:1500]}, "mine")
 
-    assert "say task=regression" in " ".join(made.doubts)
+    assert "--task regression" in " ".join(made.doubts)
+
+
+@pytest.mark.parametrize(
+    ("values", "is_told"), [([0, 1], True), ([-1, 1], True), (range(20), True), (range(21), False), ([0.5, 1], False)]
+)
+def test_floats_that_may_be_classes_are_told(values: Any, is_told: bool) -> None:
+    y = np.resize(np.array(values, float), 600)
+    arrays = {"x_train": np.zeros((600, 1)), "y_train": y, "x_test": np.zeros((600, 1)), "y_test": y}
+
+    made = from_mapping(arrays, "mine")
+
+    assert made.targets.task == "regression"
+    assert ("--task classification" in " ".join(made.doubts)) == is_told
+    assert from_mapping(arrays, "mine", "regression").doubts == ()
+
+
+@pytest.mark.parametrize("name", ["x_train", "y_train"])
+def test_the_first_row_that_is_not_finite_is_named(name: str) -> None:
+    array = GOOD[name].astype(float)
+    array[7] = np.nan
+
+    assert "first in row 7" in refusal(**{name: array})
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "bool", "int8", "int32", "int64", "uint16", "float16", "float32", "float64"])

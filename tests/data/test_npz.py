@@ -63,7 +63,7 @@ def test_a_file_never_runs_code(tmp_path: Path, form: str) -> None:
 
     sentence = npz_refusal(path)
 
-    assert sentence.startswith(f"{path} is not an .npz file of plain arrays: ")
+    assert ("x_train holds Python objects" if form == "object array" else "is not an .npz file of plain arrays") in sentence
     assert not sprung.exists()
 
 

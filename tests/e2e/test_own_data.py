@@ -69,7 +69,7 @@ def test_the_task_can_be_said(tmp_path: Path) -> None:
     done = in_process("train", "--data", "mine.npz", "--out", "guessed", *SINGLE, cwd=tmp_path)
     said = training_says(tmp_path, "--task", "regression")
 
-    assert "say task=regression" in done.stdout
+    assert "--task regression" in done.stdout
     assert "regression, 1 value\n" in said
     assert "warning" not in said
     assert folders.load_run(tmp_path / "run").task == folders.load_report(tmp_path / "run")["task"] == "regression"
