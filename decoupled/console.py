@@ -162,7 +162,7 @@ def scored(loss: float, accuracy: float | None, r2: float | None, mae: float | N
         return f"test accuracy {accuracy:.2%}, test loss {loss:.4f}"
     if mae is None:
         return f"test loss {loss:.4f}"
-    return f"test R2 {_number(r2, '.4f')}, mean absolute error {mae:,.4g}, test loss {loss:.4f} (of values as they are learnt)"
+    return f"test R2 {_number(r2, '.4f')}, mean absolute error {mae:,.4g}, test loss {loss:.4f} (of standardised values)"
 
 
 def summary(report: Report) -> None:

@@ -65,7 +65,10 @@ def _inputs(source: str | Path) -> Array:
         raise UsageError(f"There is no file {source}.") from None
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise UsageError(f"{source} is not an .npy file of numbers: {first_sentence(error)}.") from None
-    if not isinstance(inputs, np.ndarray) or inputs.dtype.kind not in "buif" or inputs.ndim < 2:
+    if not isinstance(inputs, np.ndarray):
+        inputs.close()
+        raise UsageError(f"{source} is an archive of arrays. Give an .npy file, with the inputs alone.")
+    if inputs.dtype.kind not in "buif" or inputs.ndim < 2:
         raise UsageError(f"{source} must hold numbers of shape (samples, features).")
     return inputs
 

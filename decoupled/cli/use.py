@@ -1,5 +1,6 @@
 """Commands for what was trained: evaluate, predict, export, compare, and look at what happened when."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +43,8 @@ def predict(
     """Write a trained network's answers for new inputs, without workers."""
     allow_all(code)
     answers = trained.predict(folder, input, output, proba)
-    print(f"{output}: {len(answers):,} answers of shape {answers.shape[1:] or '()'}")
+    shape = f" of shape {answers.shape[1:]}" if math.prod(answers.shape[1:]) != 1 else ""
+    print(f"{output}: {len(answers):,} answers{shape}")
 
 
 @command

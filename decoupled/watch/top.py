@@ -157,7 +157,10 @@ def _strips(cells: Told, width: int) -> list[Text]:
     legend = Text(f"{count * column_ms / 1000:.1f} s, {column_ms} ms a column: ", "bright_black")
     for letter, name in NAMES.items():
         legend.append(f"{name} ", COLOURS[letter])
-    return [legend, *(_strip(stage, text[-2 * count * TOGETHER :]) for stage, text in enumerate(cells["strips"]))]
+    strips = [_strip(stage, text[-2 * count * TOGETHER :]) for stage, text in enumerate(cells["strips"])]
+    if any("?" in strip.plain for strip in strips):
+        legend.append("? not reported", "red")
+    return [legend, *strips]
 
 
 def _strip(stage: int, text: str) -> Text:

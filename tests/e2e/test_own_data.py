@@ -36,9 +36,10 @@ def test_labels_of_texts_come_back_and_so_do_their_probabilities(tmp_path: Path)
     saved(tmp_path, labels)
 
     assert "classification, 2 classes, as its targets look" in training_says(tmp_path)
-    for options in ((), ("--proba",)):
+    for options, said in (((), "0.npy: 100 answers\n"), (("--proba",), "1.npy: 100 answers of shape (2,)\n")):
         done = in_process("predict", "run", "--input", "x.npy", "--output", f"{len(options)}.npy", *options, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+        assert done.stdout == said
 
     answers, chances = (np.load(tmp_path / f"{n}.npy", allow_pickle=False) for n in (0, 1))
     assert np.mean(answers == labels[300:]) == pytest.approx(folders.load_report(tmp_path / "run")["test_accuracy"])
@@ -58,7 +59,7 @@ def test_values_are_answered_in_their_units_and_shape(tmp_path: Path, shape: tup
     assert apart.shape == (100, *shape[1:])
     assert report["test_mae"] == pytest.approx(np.abs(apart).mean(), rel=1e-4)
     assert report["test_r2"] == pytest.approx(1 - np.square(apart).mean() / PRICES[300:].var(), rel=1e-4)
-    assert "of values as they are learnt" in found.stdout
+    assert "of standardised values" in found.stdout
     assert json.loads((tmp_path / "eval.json").read_text())["test_r2"] == pytest.approx(report["test_r2"], abs=1e-5)
     assert "test R2" in in_process("compare", "run", cwd=tmp_path).stdout
 
@@ -88,6 +89,16 @@ def test_other_data_is_evaluated_by_the_labels_that_were_trained_on(tmp_path: Pa
     assert trained.evaluate(tmp_path / "run", other(only)).accuracy == pytest.approx(np.mean(answers == 9))
     with pytest.raises(UsageError, match="label 4"):
         trained.evaluate(tmp_path / "run", other(np.full(400, 4)))
+
+
+def test_an_archive_is_no_input(tmp_path: Path) -> None:
+    saved(tmp_path, PRICES)
+    training_says(tmp_path)
+
+    done = in_process("predict", "run", "--input", "mine.npz", "--output", "y.npy", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "Give an .npy file" in done.stderr
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -49,6 +49,14 @@ def test_it_shows_the_run_its_workers_their_time_and_what_happened(folder: Path)
         assert part in text
 
 
+@pytest.mark.parametrize(("strip", "is_explained"), [("?0" * 100, True), ("F9" * 100, False)])
+def test_time_of_which_nothing_was_reported_is_explained(strip: str, is_explained: bool, folder: Path) -> None:
+    now = told(folder)
+    now["cells"]["strips"] = [strip, "S5" * 100]
+
+    assert ("? not reported" in drawn(now)) == is_explained
+
+
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_no_line_is_wider_than_the_terminal(width: int, folder: Path) -> None:
     assert max(map(len, drawn(told(folder), width).splitlines())) <= width
