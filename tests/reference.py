@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
-from decoupled.cli.app import app
+from decoupled.cli.commands import app
 from decoupled.cli.options import run_options
 from decoupled.config import Run
 

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from decoupled.cli import train
-from decoupled.cli.app import app
+from decoupled.cli.commands import app
 from decoupled.watch.address import ADDRESS
 from tests.manifests import MANIFESTS, PODS
 

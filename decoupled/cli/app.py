@@ -38,8 +38,8 @@ class Terminated(BaseException):
     """SIGTERM came. It unwinds the stack as Ctrl-C does, so that everything is put away."""
 
 
-def main() -> None:
-    """The command `decoupled`."""
+def run() -> None:
+    """Runs the command that was given, and puts everything away when it is ended from outside."""
 
     def interrupt(number: int, frame: object) -> NoReturn:
         raise Interrupted
@@ -47,7 +47,7 @@ def main() -> None:
     def terminate(number: int, frame: object) -> NoReturn:
         raise Terminated
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is ignored where a shell has said so
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as it is where a shell has said so
         signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGHUP, terminate)  # the terminal was closed

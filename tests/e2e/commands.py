@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from typer.testing import CliRunner
 
-from decoupled.cli import app as cli
+from decoupled.cli.commands import app
 
 DECOUPLED = [sys.executable, "-m", "decoupled"]
 SMALL = ["--hidden", "32,32,32", "--epochs", "3"]  # four workers, done in a second
@@ -28,7 +28,7 @@ def decoupled(*arguments: str, cwd: Path, seconds: float = 60.0, where: Sequence
 def in_process(*arguments: str, cwd: Path, columns: int = 120) -> subprocess.CompletedProcess[str]:
     """The same within this process, which need not import everything again."""
     with contextlib.chdir(cwd):
-        ran = CliRunner().invoke(cli.app, arguments, env=environment() | {"COLUMNS": str(columns)})
+        ran = CliRunner().invoke(app, arguments, env=environment() | {"COLUMNS": str(columns)})
     if ran.exception is not None and not isinstance(ran.exception, SystemExit):
         raise ran.exception
     return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from decoupled import Progress, Run, train
 from tests.conftest import until
-from tests.e2e.commands import ENDLESS, gone, is_one_sentence, read_until, started, workers_of
+from tests.e2e.commands import ENDLESS, environment, gone, is_one_sentence, read_until, started, workers_of
 
 
 @pytest.fixture
@@ -44,6 +45,28 @@ def test_ctrl_c_and_termination_end_everything_but_what_was_recorded(
     assert (tmp_path / "run" / "run.toml").exists()
     assert all(json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert not (tmp_path / "run" / "report.json").exists()
+
+
+INTERRUPTED_WHILE_IMPORTING = """
+import os, runpy, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("decoupled", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "numpy", "decoupled.api", "decoupled.cli.measure"])
+def test_ctrl_c_while_the_command_is_being_loaded_is_one_sentence(module: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, module]
+
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 130
+    assert is_one_sentence(done.stderr, "Interrupted"), done.stderr
+    assert done.stdout == ""
 
 
 @pytest.mark.slow
