@@ -1,5 +1,7 @@
 """What a script or a notebook calls: train a run, coordinate one by hand, resume one."""
 
+import inspect
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -41,8 +43,10 @@ def load_data(run: Run) -> DataSource:
 
 
 def warn(sentence: str) -> None:
-    """What a script hears of where nobody else listens."""
-    warnings.warn(sentence, RuntimeWarning, stacklevel=2)
+    """What a script hears of where nobody else listens: a warning at the script's own line."""
+    own = str(Path(__file__).parent) + os.sep
+    depth = next((at for at, frame in enumerate(inspect.stack(0)) if not frame.filename.startswith(own)), 1)
+    warnings.warn(sentence, RuntimeWarning, stacklevel=depth + 1)
 
 
 def train(

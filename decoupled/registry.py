@@ -67,7 +67,7 @@ class Registry(Mapping[str, Factory]):
         except Exception as error:
             if name in self._factories:
                 raise
-            raise UsageError(f"The {self.kind} {name} cannot be made: {type(error).__name__}: {error}.") from error
+            raise UsageError(f"The {self.kind} {name} cannot be made: {user_code.describe(error)}.") from error
 
     def fitting(self, name: str, given: int, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as the factory takes them, behind so many arguments. Raises UsageError where one does not fit."""

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Source:
             except DecoupledError as error:
                 raise UsageError(f"{self.path} cannot be loaded: {error}") from error
             except Exception as error:
-                raise UsageError(f"{self.path} cannot be loaded: {type(error).__name__}: {error}.") from error
+                raise UsageError(f"{self.path} cannot be loaded: {describe(error)}.") from error
         return self.module
 
     def _run(self) -> ModuleType:
@@ -154,6 +155,14 @@ def reference_to(thing: Any) -> str:
     source = allow(where)
     source.module = source.module or module
     return f"{where}:{name}"
+
+
+def describe(error: BaseException) -> str:
+    """What kind of error, what it says, and the last line of the user's own that led to it, if any."""
+    paths = {source.path.resolve() for source in _named.values()}
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    lines = [f" at {path.name}:{line}" for path, line in frames if path.resolve() in paths]
+    return f"{type(error).__name__}: {error}{lines[-1] if lines else ''}"
 
 
 def fingerprints(references: Iterable[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from decoupled.errors import RunFailed, UsageError
 from decoupled.registry import Registry
 from decoupled.runtime.assignment import Assignment, assign
 from decoupled.runtime.resolve import resolve
+from decoupled.runtime.warmup import warm_up
 from tests.cluster import Cluster
 from tests.datasets import blobs
 
@@ -103,7 +104,7 @@ def test_what_runs_is_what_was_there_when_it_was_named(head: Path) -> None:
         ("gone.py", None, r"gone.py cannot be read: No such file"),
         ("no.such.module", None, r"no.such.module cannot be found"),
         ("surely_no_such_module", None, r"There is no module surely_no_such_module here"),
-        ("bad.py", "1 / 0", r"bad.py cannot be loaded: ZeroDivisionError: division by zero"),
+        ("bad.py", "1 / 0", r"bad.py cannot be loaded: ZeroDivisionError: division by zero at bad.py:1\."),
         ("bad.py", "def", r"bad.py cannot be loaded: SyntaxError"),
         ("bad.py", "Sillent = 1", r"bad.py has no Silent. Did you mean Sillent\?"),
         ("bad.py", "from decoupled import Run, train\ntrain(Run())", r"bad.py cannot be loaded: .*__main__"),
@@ -168,6 +169,22 @@ def test_options_come_as_what_they_are_annotated_with(head: Path) -> None:
     user_code.allow(str(head))
 
     assert heads().make(f"{head}:Silent", None, options={"size": "0.5"}).size == 0.5
+
+
+def test_an_error_of_the_users_own_names_its_line(head: Path) -> None:
+    head.write_text(HEAD.replace("return np.full_like(h, self.size)", "return 1 / 0"))
+    assignment = with_head(head)
+
+    with pytest.raises(RunFailed, match=r"division by zero at my_head\.py:11\."):
+        warm_up(assignment)
+
+
+def test_an_error_while_something_is_made_names_its_line(head: Path) -> None:
+    head.write_text("def fail(site):\n    return {}['gone']\n")
+    user_code.allow(str(head))
+
+    with pytest.raises(UsageError, match=r"KeyError: 'gone' at my_head\.py:2\."):
+        heads().make(f"{head}:fail", None, options={})
 
 
 def test_an_assignment_names_code_and_never_brings_it(head: Path) -> None:

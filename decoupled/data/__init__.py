@@ -10,7 +10,7 @@ from typing import Any
 
 from decoupled import user_code
 from decoupled.data.addition import addition
-from decoupled.data.arrays import from_mapping, from_npz
+from decoupled.data.arrays import NEEDED, from_mapping, from_npz
 from decoupled.data.digits import digits
 from decoupled.data.mnist import mnist
 from decoupled.data.source import DataSource, checked
@@ -45,4 +45,8 @@ def load(
         raise UsageError(f"There is no dataset {data!r}. {choices}.")
     usual: dict[str, dict[str, Any]] = {"addition": {"bits": bits}, "mnist": {"directory": directory}}
     made = DATA.make(data, options=usual.get(data, {}) | dict(options or {}))
-    return from_mapping(made, data, task) if isinstance(made, Mapping) else checked(made)
+    if isinstance(made, Mapping):
+        return from_mapping(made, data, task)
+    if not hasattr(made, "batches"):
+        raise UsageError(f"{data} gave a {type(made).__name__}; give a dictionary of {', '.join(NEEDED)}, or a data source.")
+    return checked(made)

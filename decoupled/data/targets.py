@@ -35,10 +35,10 @@ def read(train: Array, test: Array, name: str, task: str | None = None) -> Learn
     """
     if (train.dtype.kind in TEXTS) != (test.dtype.kind in TEXTS):
         raise UsageError(f"{name}: y_train is {train.dtype} and y_test {test.dtype}; both must be numbers, or both texts.")
-    for y in (train, test):
+    for key, y in (("y_train", train), ("y_test", test)):
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             row = int(np.isfinite(y.reshape(len(y), -1)).all(axis=1).argmin())
-            raise UsageError(f"{name}: y holds values that are not finite, first in row {row}. Mend or leave them out.")
+            raise UsageError(f"{name}: {key} holds values that are not finite, first in row {row}. Mend or leave them out.")
     return READERS[task or _guess(train, test)](train, test, name, task is None)
 
 

@@ -5,6 +5,7 @@ It has the kernels compiled or fetched from their cache, and the libraries' buff
 
 import numpy as np
 
+from decoupled import user_code
 from decoupled.errors import DecoupledError, RunFailed
 from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import Assignment, make_stage
@@ -25,7 +26,7 @@ def warm_up(assignment: Assignment) -> None:
     except DecoupledError:
         raise
     except Exception as error:
-        raise RunFailed(f"Stage {assignment.place.stage} cannot train: {type(error).__name__}: {error}.") from error
+        raise RunFailed(f"Stage {assignment.place.stage} cannot train: {user_code.describe(error)}.") from error
 
 
 def _train(stage: Stage, assignment: Assignment, is_received: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+from decoupled import user_code
 from decoupled.config import Fault, LinkOptions
 from decoupled.errors import DecoupledError, Diverged, RunFailed
 from decoupled.runtime.assignment import Assignment
@@ -104,7 +105,7 @@ class Worker:
     def fail(self, error: BaseException) -> None:
         """Tells the coordinator why this worker cannot go on."""
         if self._attempt_id:
-            reason = str(error) if isinstance(error, DecoupledError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, DecoupledError) else user_code.describe(error)
             body = {"reason": reason, "diverged": isinstance(error, Diverged)}
             self._transport.send(COORDINATOR, Message(Kind.FAILED, run=self._attempt_id, body=body))
 

@@ -217,7 +217,7 @@ def test_a_missing_array_is_named(name: str) -> None:
         ({"x_train": np.full((30, 4), np.nan)}, "x_train holds values that are not finite"),
         ({"x_test": np.full((9, 4), np.inf)}, "x_test holds values that are not finite"),
         ({"x_test": np.full((9, 4), 1e300)}, "x_test holds values that are not finite"),
-        ({"y_train": np.full(30, np.nan), "y_test": np.zeros(9)}, "y holds values that are not finite"),
+        ({"y_train": np.full(30, np.nan), "y_test": np.zeros(9)}, "y_train holds values that are not finite"),
         ({"y_train": np.linspace(0, 1e300, 30), "y_test": np.zeros(9)}, "y holds values that are too large"),
         ({"y_train": np.zeros(30), "y_test": np.full(9, 1e300)}, "y holds values that are too large"),
         ({"x_train": np.zeros(30)}, "x_train must be numbers of shape (samples, features)"),

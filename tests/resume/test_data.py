@@ -95,10 +95,11 @@ def test_data_in_a_file_is_the_same_by_whatever_path(tmp_path: Path, started: St
     folder = begun(tmp_path / "run", data=str(tmp_path / "mine.npz"))
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(RunFailed), pytest.warns(RuntimeWarning, match="begins anew"):
+    with pytest.raises(RunFailed), pytest.warns(RuntimeWarning, match="begins anew") as told:
         api.resume(folder, Run(**USUAL, data="mine.npz"))
 
     assert started.resolved is not None
+    assert told[0].filename == __file__, "a warning points at the line of the user's that called"
 
 
 @pytest.mark.parametrize("y", [np.linspace(0, 1e5, 40), np.arange(40) % 2 * 4], ids=["values", "labels with a gap"])

@@ -94,6 +94,9 @@ def arrays(samples: int = 30):
 class Nothing:
     pass
 
+def pair():
+    return 1, 2
+
 def own():
     from tests.runtime.test_sources import Own
     return Own()
@@ -120,7 +123,8 @@ def test_a_function_of_the_users_gives_arrays_or_a_source(code: Path) -> None:
     [
         ("arrays", {"samples": "many"}, "samples"),
         ("arrays", {"size": 3}, "no option size"),
-        ("Nothing", {}, "fingerprint"),
+        ("Nothing", {}, "dictionary of x_train.* or a data source"),
+        ("pair", {}, "pair gave a tuple; give a dictionary"),
         ("others", {}, "others"),
     ],
 )
