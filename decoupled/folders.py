@@ -19,6 +19,7 @@ from decoupled.runtime.report import ADDED, JSON_FIELDS, Report
 from decoupled.telemetry.spans import COLUMNS, Rows
 
 CHECKPOINTS = "checkpoints"
+RECORD_BYTES_MAX = 1 << 20  # of the last line of metrics.jsonl
 
 
 def refuse_used(folder: Path) -> None:
@@ -155,7 +156,7 @@ def load_network(folder: str | Path) -> Network:
     """The network that a run trained. Raises UsageError when the folder holds none."""
     path = Path(folder) / "model.safetensors"
     if not path.exists() and (Path(folder) / "run.toml").exists():
-        raise UsageError(f"{folder} holds no finished run. Go on with it: decoupled train --resume {folder}")
+        raise UsageError(f"{folder} holds no finished run. {_way_on(Path(folder))}")
     arrays, about = checkpoint.load_arrays(path)
     if "architecture" not in about and "model" in about:
         raise UsageError(f"{path} holds the arrays of {about['model']}, a model of your own, which only its own code can use.")
@@ -165,6 +166,27 @@ def load_network(folder: str | Path) -> Network:
         return Network(Architecture(**architecture | {"widths": tuple(architecture["widths"])}), arrays, targets)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UsageError(f"{path} is not a model that decoupled wrote: {error}") from None
+
+
+def _way_on(folder: Path) -> str:
+    """What can be done with a run that was not finished."""
+    can_go_on, has_diverged = as_it_was(folder).get("schedule") != "single", _has_diverged(folder)
+    if has_diverged and can_go_on:
+        return f"It diverged: go on with a lower lr (decoupled train --resume {folder} --lr ...), or train it anew with one."
+    if has_diverged:
+        return "It diverged: train it anew, with a lower lr."
+    return f"Go on with it: decoupled train --resume {folder}" if can_go_on else "Train it anew: single keeps no checkpoints."
+
+
+def _has_diverged(folder: Path) -> bool:
+    """Whether the run's last record says that it ended so; what cannot be read does not."""
+    try:
+        with (folder / "metrics.jsonl").open("rb") as file:
+            file.seek(max(file.seek(0, os.SEEK_END) - RECORD_BYTES_MAX, 0))
+            incident = json.loads(file.read().splitlines()[-1])["incidents"][-1]
+        return incident["what"] == "interrupted" and "diverged" in incident["detail"]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return False
 
 
 def load_report(folder: str | Path) -> dict[str, Any]:

@@ -197,6 +197,32 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path, read: Callable[[Path], 
     assert str(tmp_path) in found
 
 
+DIVERGED = json.dumps({"incidents": [{"what": "interrupted", "detail": "The run diverged: its loss was no number any more."}]})
+STOPPED = json.dumps({"incidents": [{"what": "interrupted", "detail": "by Ctrl-C"}]})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "records", "said"),
+    [
+        ("dni", [STOPPED], "--resume"),
+        ("dni", [], "--resume"),
+        ("dni", ["{", "[]"], "--resume"),
+        ("dni", [DIVERGED, STOPPED], "Go on with it"),
+        ("dni", [STOPPED, DIVERGED], "with a lower lr"),
+        ("single", [DIVERGED], "with a lower lr"),
+        ("single", [STOPPED], "Train it anew"),
+    ],
+)
+def test_an_unfinished_run_is_advised_by_how_it_ended(tmp_path: Path, schedule: str, records: list[str], said: str) -> None:
+    folders.begin(tmp_path, Run(schedule=schedule))
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{record}\n" for record in records))
+
+    found = refusal(folders.load_network, tmp_path)
+
+    assert said in found
+    assert ("--resume" in found) == (schedule != "single")
+
+
 @pytest.mark.parametrize(
     "change",
     [

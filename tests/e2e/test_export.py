@@ -64,7 +64,7 @@ def test_exported_arrays_are_those_of_the_run(folder: Path, tmp_path: Path) -> N
         ("run", "model.pt", "names no format to export to"),
         ("run", "missing/model.npz", "missing/model.npz cannot be written: No such file"),
         ("run", "taken.onnx", "taken.onnx cannot be written: Is a directory"),
-        ("unfinished", "model.onnx", "unfinished holds no finished run. Go on with it: decoupled train --resume unfinished"),
+        ("unfinished", "model.onnx", "unfinished holds no finished run. Train it anew"),
     ],
 )
 def test_what_cannot_be_exported_is_one_clear_sentence(run: str, target: str, said: str, folder: Path, tmp_path: Path) -> None:
