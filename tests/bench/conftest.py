@@ -1,9 +1,16 @@
 """Benchmarks without a real trial or try."""
 
+from pathlib import Path
+
 import pytest
 
 from decoupled.bench import floor, sides, trial
 from tests.bench.trials import Trials
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out the one file whose collection imports PyTorch, which takes seconds, unless its slow tests are wanted."""
+    return (collection_path.name == "test_torch_peer.py" and not config.option.all) or None
 
 
 @pytest.fixture

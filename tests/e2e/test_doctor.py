@@ -26,7 +26,7 @@ from tests.e2e.commands import ENDLESS, decoupled, environment, free_address, in
 
 def examined(*arguments: str, cwd: Path) -> tuple[int, dict[str, dict[str, Any]], str]:
     """The exit code, the findings by their titles, and what was printed."""
-    done = decoupled("doctor", *arguments, "--json", "findings.json", cwd=cwd)
+    done = in_process("doctor", *arguments, "--json", "findings.json", cwd=cwd)
     assert "Traceback" not in done.stderr, done.stderr
     found = json.loads((cwd / "findings.json").read_text())
     assert found["fails"] == (done.returncode == 1)

@@ -32,14 +32,16 @@ def samples(report: dict[str, Any], epochs: int = 100) -> None:
 
 @pytest.mark.parametrize("stage", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_dni_trains_through_the_death_of_a_worker(stage: int, tmp_path: Path) -> None:
-    done = decoupled("train", *LONG, "--fault", f"kill:stage={stage},microbatch=500", "--out", "run", cwd=tmp_path)
+    done = decoupled(
+        "train", *LONG, "--epochs", "40", "--fault", f"kill:stage={stage},microbatch=500", "--out", "run", cwd=tmp_path
+    )
 
     assert done.returncode == 0, done.stderr
     report = report_of(tmp_path / "run")
     assert happened(report) == [("lost", stage), ("rejoined", stage)]
     assert [one["generation"] for one in report["workers_detail"]] == [int(i == stage) for i in range(4)]
     assert report["test_accuracy"] >= 0.95
-    samples(report)
+    samples(report, epochs=40)
     account = json.loads((tmp_path / "run" / "account.json").read_text())
     assert [sum(last - first + 1 for first, last in one["missed"]) for one in account["stages"]] == [
         one["missed"] for one in report["workers_detail"]
@@ -86,7 +88,7 @@ def test_a_coordinator_that_is_killed_leaves_no_process_and_its_run_is_resumed_t
     assert happened(report) == [("resumed", None)]
     samples(report, epochs=30)
     same_networks(tmp_path / "quiet", tmp_path / "run")
-    again = decoupled("train", "--resume", "run", cwd=tmp_path)
+    again = in_process("train", "--resume", "run", cwd=tmp_path)
     assert (again.returncode, is_one_sentence(again.stderr)) == (2, True)
     assert "finished run" in again.stderr
 

@@ -65,7 +65,7 @@ def test_the_page_follows_the_run_and_ends_with_it(watched: "subprocess.Popen[st
     assert watched.returncode == 130
     assert is_one_sentence(said, "Interrupted"), said
     assert gone(family)
-    shown = decoupled("top", "run", cwd=tmp_path)
+    shown = in_process("top", "run", cwd=tmp_path)
     assert "interrupted: by Ctrl-C" in shown.stdout
 
 
@@ -158,7 +158,7 @@ def test_a_finished_run_is_shown_until_it_is_interrupted(address: str, finished:
 
     until("the end of the history", lambda: get(url, "/api/run")["state"] == "finished")
     history = get(url, "/api/run")
-    shown, asked = (decoupled("top", run, cwd=finished.parent) for run in (finished.name, url))
+    shown, asked = (in_process("top", run, cwd=finished.parent) for run in (finished.name, url))
     with urllib.request.urlopen(f"{url}/api/events", timeout=5) as stream:
         assert stream.readline() == b"event: now\r\n"
         page.send_signal(signal.SIGINT)

@@ -192,7 +192,7 @@ def test_arrows_pass_every_stage() -> None:
 
 def random_stage(rng: np.random.Generator) -> Rows:
     """Spans one after the other, of any kind and of microbatches that repeat and are missing."""
-    length = 300
+    length = 600
     edges = np.cumsum(rng.integers(1, 50_000, 2 * length)).reshape(-1, 2)
     labels = np.stack([rng.integers(0, KINDS.index("snapshot"), length), rng.integers(-1, 80, length)], axis=1)
     return np.concatenate([labels, edges], axis=1)
