@@ -91,7 +91,11 @@ def _doubts_about_classes(known: Array, labels: Array, train: Array, is_guessed:
     new = np.setdiff1d(labels, known)
     if not (is_scant or len(new) or (may_be_values and len(known) > MANY)):
         return ()
-    advice = f"If y holds values, say {SAY.format(REGRESSION)}. " if may_be_values and (is_scant or len(known) > MANY) else ""
+    advice = (
+        f"If the whole numbers in y are values, say {SAY.format(REGRESSION)}. "
+        if may_be_values and (is_scant or len(known) > MANY)
+        else ""
+    )
     share = f"{len(known):,} of its {len(labels):,} classes" if len(new) else f"its {len(known):,} classes"
     samples = f" with only {len(train):,} samples" if is_scant else ""
     others = f", and is tested on others as well, such as {new[0].item()!r}" if len(new) else ""

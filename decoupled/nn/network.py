@@ -161,12 +161,11 @@ class Network:
 
     def predict_proba(self, x: Array) -> Array:
         """The probability of each class (in the order of `labels`) or bit, N x C. Raises UsageError where there is none."""
-        if self.targets.task == REGRESSION:
-            raise UsageError("Values have no probabilities; leave --proba out, or call predict.")
         ask = getattr(self.loss, "probabilities", lambda outputs: None)  # a user's own loss may do without
         found: Array | None = ask(self.outputs(x))
         if found is None:
-            raise UsageError("The network's loss gives its answers no probabilities.")
+            answers = "Values have" if self.targets.task == REGRESSION else f"The loss {self.architecture.loss} gives"
+            raise UsageError(f"{answers} no probabilities; leave --proba out, or call predict.")
         return found
 
     def evaluate(self, x: Array, y: Array) -> Score:
