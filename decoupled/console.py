@@ -180,36 +180,38 @@ def summary(report: Report) -> None:
         print(f"The run is in {report.folder}")
 
 
-def comparison(reports: list[dict[str, Any]]) -> None:
-    """Finished runs side by side, from their report.json."""
+def comparison(runs: dict[str, dict[str, Any]]) -> None:
+    """Finished runs side by side, from their report.json, by name; names are shown where schedules do not tell runs apart."""
+    reports = list(runs.values())
     reference = next((report for report in reports if report["schedule"] == "lockstep"), reports[0])
+    is_named = len({report["schedule"] for report in reports}) < len(reports)
     has_values = any(report["test_r2"] is not None for report in reports)
-    table = Table(
-        "schedule",
-        "workers",
-        "samples/s",
-        "speed-up",
-        "overlap",
-        "test R2" if has_values else "test accuracy",
-        *(["error"] if has_values else []),
-        "seconds",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for report in reports:
-        score = [("test_r2", ".4f"), ("test_mae", ",.4g")] if has_values else [("test_accuracy", ".2%")]
-        table.add_row(
-            report["schedule"],
-            str(report["workers"]),
-            f"{report['samples_per_s']:,.0f}",
-            f"{report['samples_per_s'] / reference['samples_per_s']:.2f} x",
-            f"{report['overlap']:.2f}",
-            *(_number(report[name], form) for name, form in score),
-            f"{report['seconds']:.1f}",
-        )
+    is_mixed = has_values and any(report["test_accuracy"] is not None for report in reports)
+    table = Table(box=None, padding=(0, 1 if is_named else 2, 0, 0))
+    if is_named:
+        table.add_column("run", overflow="fold")
+    table.add_column("schedule", no_wrap=True)
+    accuracy = [("accuracy" if is_named or is_mixed else "test accuracy", "test_accuracy", ".2%")]
+    values = [("R2" if is_named or is_mixed else "test R2", "test_r2", ".4f"), ("error", "test_mae", ",.4g")]
+    scores = accuracy + values if is_mixed else values if has_values else accuracy
+    usual = [
+        ("workers", "workers", ""),
+        ("samples/s", "samples_per_s", ",.0f"),
+        ("speed-up", "", ""),
+        ("overlap", "overlap", ".2f"),
+    ]
+    columns = [*(usual[1:3] if is_mixed else usual), *scores, ("seconds", "seconds", ".1f")]  # all of them would not fit
+    for title, _, _ in columns:
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, report in runs.items():
+        cells = [_number(report[key], form) if key else _speed_up(report, reference) for _, key, form in columns]
+        table.add_row(*([Text(name)] if is_named else []), report["schedule"], *cells)
     Console().print(table)
+
+
+def _speed_up(report: dict[str, Any], reference: dict[str, Any]) -> str:
+    """Rates of different data say nothing about each other."""
+    return f"{report['samples_per_s'] / reference['samples_per_s']:.2f} x" if report["data"] == reference["data"] else "-"
 
 
 STYLES = {

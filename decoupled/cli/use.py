@@ -63,8 +63,10 @@ def export_(
 
 @command
 def compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")]) -> None:
-    """Print finished runs side by side; speed-up is against the lockstep run among them, or else the first."""
-    comparison([folders.load_report(folder) for folder in runs])
+    """Print finished runs side by side; speed-up is against the lockstep run among them, or else the first, on the same data."""
+    names = [folder.resolve().name for folder in runs]
+    has_twins = len(set(names)) < len(names)
+    comparison({str(run) if has_twins else name: folders.load_report(run) for run, name in zip(runs, names, strict=True)})
 
 
 @command

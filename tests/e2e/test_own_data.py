@@ -64,6 +64,24 @@ def test_values_are_answered_in_their_units_and_shape(tmp_path: Path, shape: tup
     assert "test R2" in in_process("compare", "run", cwd=tmp_path).stdout
 
 
+def test_runs_of_one_schedule_are_compared_by_name_whatever_they_learn_from(tmp_path: Path) -> None:
+    saved(tmp_path, PRICES)
+    training_says(tmp_path)
+    for name in ("digits", "digits-again"):
+        assert in_process("train", "--out", name, *SINGLE, cwd=tmp_path).returncode == 0
+
+    done = in_process("compare", "digits", "digits-again", "run", cwd=tmp_path, columns=80)
+
+    header, *rows = (line.split() for line in done.stdout.splitlines())
+    digits, again, values = (dict(zip(header, " ".join(row).replace(" x ", "x ").split(), strict=True)) for row in rows)
+    assert (digits["run"], again["run"], values["run"]) == ("digits", "digits-again", "run")
+    assert digits["speed-up"] == "1.00x"
+    assert again["speed-up"].endswith("x")
+    assert (values["speed-up"], values["accuracy"]) == ("-", "-")
+    assert (digits["R2"], digits["error"]) == ("-", "-")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_the_task_can_be_said(tmp_path: Path) -> None:
     saved(tmp_path, rng.integers(0, 200, 400))
 
