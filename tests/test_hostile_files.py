@@ -50,8 +50,8 @@ def test_the_bomb_goes_off_where_pickles_are_read(tmp_path: Path) -> None:
     assert there.exists()
 
 
-@pytest.mark.parametrize("form", ["npz", "npy", "pickle"])
-def test_a_dataset_with_a_bomb_in_it_is_refused(form: str, tmp_path: Path, mark: Path) -> None:
+@pytest.mark.parametrize(("form", "refusal"), [("npz", "holds Python objects"), ("npy", "is not an"), ("pickle", "is not an")])
+def test_a_dataset_with_a_bomb_in_it_is_refused(form: str, refusal: str, tmp_path: Path, mark: Path) -> None:
     path = tmp_path / "data.npz"
     if form == "npz":
         with zipfile.ZipFile(path, "w") as archive:
@@ -60,7 +60,7 @@ def test_a_dataset_with_a_bomb_in_it_is_refused(form: str, tmp_path: Path, mark:
     else:
         path.write_bytes(explosive_npy(mark) if form == "npy" else pickle.dumps(Bomb(mark)))
 
-    with pytest.raises(UsageError, match=r"is not an \.npz file of plain arrays"):
+    with pytest.raises(UsageError, match=refusal):
         from_npz(path)
 
 
