@@ -12,7 +12,7 @@ meanwhile tells the schedules apart:
 from collections import deque
 
 from decoupled.schedules.actions import Action, Backward, EndFeed, Evaluate, Forward, Snapshot, Source, Update
-from decoupled.schedules.events import ActivationArrived, Event, GradientArrived, MarkerArrived
+from decoupled.schedules.events import ActivationArrived, Event, FenceArrived, GradientArrived, MarkerArrived
 from decoupled.schedules.interface import Place
 from decoupled.schedules.links import DownstreamLink, UpstreamLink
 
@@ -38,6 +38,9 @@ class Synchronous:
         return self.upstream.exhausted and not self._out and not self._update_is_due and self.downstream.knows_end
 
     def receive(self, event: Event) -> None:
+        """Raises ValueError for a fence: every gradient comes back here, so no neighbour has reason to send one."""
+        if isinstance(event, FenceArrived):
+            raise ValueError("a fence came where every gradient is sent back")
         self.upstream.receive(event)
         self.downstream.receive(event)
         match event:
@@ -65,7 +68,7 @@ class Synchronous:
             return self._end()
         if isinstance(waiting, MarkerArrived):
             return self._snapshot(waiting.microbatch)
-        assert isinstance(waiting, ActivationArrived), "every gradient comes back here, so nobody sends a fence"
+        assert isinstance(waiting, ActivationArrived), "fences are refused when they arrive"
         is_far = self._ahead_max is not None and len(self._out) >= self._ahead_max
         if is_far or self._is_flushing or not self.downstream.has_room:
             return None

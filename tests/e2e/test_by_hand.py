@@ -146,7 +146,7 @@ def test_one_worker_too_many_is_refused_with_the_reason(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_worker_that_is_stopped_by_hand_is_replaced_by_the_next_to_come(tmp_path: Path) -> None:
     address = free_address()
-    main = started("coordinator", "--bind", address, "--hidden", "32,32,32", "--epochs", "200", "--out", "run", cwd=tmp_path)
+    main = started("coordinator", "--bind", address, "--hidden", "32,32,32", "--epochs", "600", "--out", "run", cwd=tmp_path)
     workers = [started("worker", "--join", address, cwd=tmp_path) for _ in range(4)]
     read_until(main, "loss")
 
@@ -154,7 +154,7 @@ def test_a_worker_that_is_stopped_by_hand_is_replaced_by_the_next_to_come(tmp_pa
     assert str(workers[2].pid) in read_until(main, "lost")
     workers.append(started("worker", "--join", address, cwd=tmp_path))
     read_until(main, "rejoined: generation 1")
-    _, said = main.communicate(timeout=60)
+    _, said = main.communicate(timeout=100)
 
     assert main.returncode == 0, said
     codes = [(worker.communicate(timeout=10), worker.returncode)[1] for worker in workers]

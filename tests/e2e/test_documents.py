@@ -104,6 +104,7 @@ BENCHES = [words for name in DOCUMENTS for words in commands(name) if words[0] =
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("words", BENCHES, ids=" ".join)
 def test_the_commands_to_measure_work(words: list[str], tmp_path: Path) -> None:
     """One round of two trials: two values of a list, or else two sides."""
@@ -113,7 +114,7 @@ def test_the_commands_to_measure_work(words: list[str], tmp_path: Path) -> None:
     short = ["--repeat", "1", "--schedule", "dni" if has_list else "lockstep,dni", "--batch", "64"]
     first_two = [re.sub(r"^((?:\d:)?[\d.]+,[\d.]+),.*", r"\1", word) for word in words]
 
-    done = decoupled(*shortened(first_two), *short, cwd=tmp_path)
+    done = decoupled(*shortened(first_two), *short, cwd=tmp_path, seconds=240)
 
     assert done.returncode == 0, done.stderr
     assert "samples/s" in done.stdout

@@ -10,6 +10,7 @@ from decoupled.schedules.events import (
     CreditGranted,
     Event,
     FeedEnded,
+    FenceArrived,
     GradientArrived,
     MarkerArrived,
     PeerJoined,
@@ -209,3 +210,9 @@ def test_every_name_makes_a_schedule(name: str) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'magic'.*dni.*lockstep.*gpipe.*1f1b"):
         make("magic", FIRST, Settings())
+
+
+@pytest.mark.parametrize("name", SYNCHRONOUS)
+def test_a_fence_is_refused_where_every_gradient_is_sent_back(name: str) -> None:
+    with pytest.raises(ValueError, match="fence"):
+        tell(stage(name, FIRST), FenceArrived(0))
