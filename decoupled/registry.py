@@ -1,34 +1,56 @@
 """A registry: what a run can name of one kind, such as heads; each by its name, or by reference to a user's own code."""
 
 import difflib
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from decoupled import user_code
 from decoupled.errors import UsageError
 
 Factory: TypeAlias = Callable[..., Any]
 
+ANY_TYPE = ConfigDict(arbitrary_types_allowed=True)  # beside those that can be checked, such as a tensor
+NEEDS_TORCH = "needs PyTorch: pip install 'decoupled-trainer[torch]', or scripts/setup --torch in a clone."
+
 
 class Registry(Mapping[str, Factory]):
-    """Factories by name. A reference finds the user's, where this process may run it."""
+    """Factories by name. A reference finds the user's, where this process may run it.
 
-    def __init__(self, kind: str, factories: Mapping[str, Factory]) -> None:
+    A factory may be given as the text `package.module:attribute`, which is imported when it is first asked for.
+    """
+
+    def __init__(self, kind: str, factories: Mapping[str, Factory | str]) -> None:
         self.kind, self._factories = kind, dict(factories)
 
     def __getitem__(self, name: str) -> Factory:
         """Raises UsageError where there is no such name, or the reference cannot be loaded."""
         if name in self._factories:
-            return self._factories[name]
+            factory = self._factories[name]
+            return factory if callable(factory) else self._imported(name, factory)
         if user_code.is_reference(name):
             found = user_code.load(name)
             if not callable(found):
                 raise UsageError(f"{name} is no {self.kind}: it cannot be called.")
             return found  # type: ignore[no-any-return]
         raise UsageError(f"There is no {self.kind} {name!r}; choose {', '.join(self)}.")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._factories
+
+    def _imported(self, name: str, where: str) -> Factory:
+        module, _, attribute = where.partition(":")
+        try:
+            found: Factory = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise UsageError(f"The {self.kind} {name} {NEEDS_TORCH}") from None
+        self._factories[name] = found
+        return found
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._factories)
@@ -86,7 +108,7 @@ class Registry(Mapping[str, Factory]):
         if parameter.annotation is parameter.empty:
             return value
         try:
-            return TypeAdapter(parameter.annotation).validate_python(value)
+            return TypeAdapter(parameter.annotation, config=ANY_TYPE).validate_python(value)
         except ValidationError as error:
             what = error.errors()[0]["msg"]
             raise UsageError(f"The {self.kind} {name}: {parameter.name}: {what}, not {value!r:.60}.") from None

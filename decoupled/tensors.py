@@ -7,7 +7,7 @@ shape per sample, in which a length may vary. It is checked when arrays arrive: 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import ml_dtypes  # noqa: F401 (numpy knows bfloat16 by it)
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = tuple[Array, ...]
+T = TypeVar("T")
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")  # only these have gradients
 NDIM_MAX = 8  # with the samples' dimension; as in the codec
@@ -97,8 +98,8 @@ class TensorSpec:
         """Whether everything that the other describes can be taken here."""
         return len(self) == len(other) and all(a.accepts(b) for a, b in zip(self.arrays, other.arrays, strict=True))
 
-    def differentiable(self, tensors: Tensors) -> Tensors:
-        """Those of the arrays that have a gradient."""
+    def differentiable(self, tensors: tuple[T, ...]) -> tuple[T, ...]:
+        """Those of the arrays, or of what belongs to them in their order, that have a gradient."""
         return tuple(array for spec, array in zip(self.arrays, tensors, strict=True) if spec.has_gradient)
 
     def zeros(self, rows: int, length: int = 1) -> Tensors:

@@ -40,7 +40,7 @@ class ToyStage:
         p = np.exp(z - z.max(axis=1, keepdims=True))
         p /= p.sum(axis=1, keepdims=True)
         rows = np.arange(len(y))
-        return LossResult(float(-np.log(p[rows, y]).mean()), (p - np.eye(3)[y],), int((p.argmax(axis=1) == y).sum()))
+        return LossResult(float(-np.log(p[rows, y]).mean()), (p - np.eye(3)[y],), int((p.argmax(axis=1) == y).sum()), len(y))
 
     def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
         (flowing,), saved = gradients, passed.saved[0]
@@ -115,6 +115,9 @@ class ToyModel:
         if layer == self.layers:
             return TensorSpec.of("float64", self._site.outputs)
         return TensorSpec((ArraySpec("float64", (None, self._widths[layer])), ArraySpec("bool", (None,))))
+
+    def check(self, training: Training) -> None:
+        """Whatever the run names, this model does without."""
 
     def stage(self, layers: tuple[int, ...], training: Training) -> ToyStage:
         drawn = [np.random.default_rng([training.seed, layer]) for layer in layers]

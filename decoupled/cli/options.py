@@ -41,17 +41,26 @@ def run_options(
     task: Annotated[
         str | None, typer.Option(help="classification, regression or multilabel (default: guessed from the targets).")
     ] = None,
-    hidden: Annotated[str | None, typer.Option(help="Widths of the hidden layers (default 256,256,256).")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="mlp (the default, in numpy), torch-mlp, vgg, resnet, gpt, or my_net.py:make (PyTorch).")
+    ] = None,
+    model_args: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the model, such as width=64. Repeatable.")
+    ] = None,
+    hidden: Annotated[str | None, typer.Option(help="mlp: widths of the hidden layers (default 256,256,256).")] = None,
     schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, single (one process).")] = None,
     head: Annotated[
-        str | None, typer.Option(help="readout (the default), linear, linear-label, mlp-label, or my_head.py:Name.")
+        str | None,
+        typer.Option(
+            help="auto (default), readout, linear, linear-label, mlp-label, vector, image, sequence, or my_head.py:Name."
+        ),
     ] = None,
     head_args: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the head, such as width=64. Repeatable.")
     ] = None,
     feedback_every: Annotated[
         int | None,
-        typer.Option(help="Send every n-th gradient back (default 4, without readout 1)."),
+        typer.Option(help="Send every n-th gradient back (default 4; 1 with heads that learn from nothing else)."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the training data (default {DEFAULT.epochs}).")] = None,
     batch: Annotated[int | None, typer.Option(help=f"Samples in a batch, of one update (default {DEFAULT.batch}).")] = None,
@@ -90,12 +99,16 @@ def run_options(
     """The run that the options describe: `base` and then the file first, then the options over it, then --set."""
     allow_all(code)
     plain = _given(data=data, task=task, schedule=schedule, head=head, feedback_every=feedback_every, epochs=epochs, batch=batch)
-    plain |= _given(microbatches=microbatches, lr=lr, seed=seed, workers=workers)
+    plain |= _given(model=model, microbatches=microbatches, lr=lr, seed=seed, workers=workers)
     lists = _given(hidden=None if hidden is None else _widths(hidden), faults=faults and [fault(text) for text in faults])
     sections = {
         "dni": _given(overflow=overflow),
         "dataset": _given(directory=data_dir),
-        "args": {"data": assignments(data_args or []), "head": assignments(head_args or [])},
+        "args": {
+            "data": assignments(data_args or []),
+            "head": assignments(head_args or []),
+            "model": assignments(model_args or []),
+        },
         "supervision": _given(on_failure=on_failure, stall_timeout_s=stall_timeout),
     }
     values = merged(base or {}, from_toml(config) if config is not None else {})

@@ -26,8 +26,7 @@ from decoupled.config.sections import (
     SupervisionOptions,
 )
 from decoupled.errors import UsageError
-from decoupled.nn.dense_model import MODELS
-from decoupled.nn.heads import HEADS
+from decoupled.nn.catalogue import HEAD_NAMES, MODELS
 from decoupled.schedules.catalogue import SCHEDULES, SYNCHRONOUS, is_decoupled
 
 PIPELINES = ("gpipe", "1f1b")
@@ -35,7 +34,7 @@ GIVEN = ("arrays", "source")  # how a run folder calls data that were given in m
 
 # Names, or references to a user's own. Nothing is loaded when a run is read.
 ModelName: TypeAlias = Annotated[str, BeforeValidator(MODELS.name)]
-HeadName: TypeAlias = Annotated[str, BeforeValidator(HEADS.name)]
+HeadName: TypeAlias = Annotated[str, BeforeValidator(HEAD_NAMES.name)]
 ScheduleName: TypeAlias = Annotated[str, BeforeValidator(SCHEDULES.name)]
 
 
@@ -47,10 +46,10 @@ class Run(Frozen):
 
     data: Any = "digits"
     task: Literal["classification", "regression", "multilabel"] | None = None  # None: guessed from the targets
-    model: ModelName = "mlp"  # which fully connected layers have the widths `hidden`
+    model: ModelName = "mlp"  # fully connected; its layers have the widths `hidden`
     hidden: tuple[int, ...] = (256, 256, 256)
     schedule: ScheduleName = "dni"
-    head: HeadName = "readout"
+    head: HeadName = "auto"  # the one that fits what flows
     feedback_every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # None: the one that suits the head
     epochs: int = Field(20, ge=1, le=WHOLE_MAX)
     batch: int = Field(64, ge=1, le=WHOLE_MAX)
@@ -91,6 +90,8 @@ class Run(Frozen):
     def _batches_fit(self) -> "Run":
         if any(not 1 <= width <= 65_536 for width in self.hidden):
             raise ValueError(f"every hidden layer is 1 to 65536 wide, not {self.hidden}")
+        if self.model not in ("mlp", "torch-mlp"):
+            return self
         if self.batch == 1 and self.network.batch_norm:
             raise ValueError("batch norm needs batches of at least 2; raise --batch, or add --set network.batch_norm=false")
         if self.network.batch_norm and self.batch < 2 * (self.microbatches or 1):
@@ -118,7 +119,7 @@ class Run(Frozen):
         if self.model != "mlp":  # how many layers it has shows when it is made
             return self
         if self.args.model:
-            raise ValueError("args.model is for a model of your own; mlp is described by hidden and network")
+            raise ValueError("args.model is for other models; mlp is described by hidden and network")
         layers = len(self.hidden) + 1
         if self.stages is not None:
             if [layer for stage in self.stages for layer in stage] != list(range(layers)) or not all(self.stages):

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from decoupled.nn.catalogue import OPTIMISER_NAMES
 from decoupled.nn.layers import ACTIVATIONS
 from decoupled.nn.losses import LOSSES
-from decoupled.nn.optimisers import OPTIMISERS
 from decoupled.wire.codec import MESSAGE_BYTES_MAX
 
 WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
@@ -15,7 +15,7 @@ QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
 # Names, or references to a user's own. Nothing is loaded when a run is read.
 ActivationName: TypeAlias = Annotated[str, BeforeValidator(ACTIVATIONS.name)]
 LossName: TypeAlias = Annotated[str, BeforeValidator(LOSSES.name)]
-OptimiserName: TypeAlias = Annotated[str, BeforeValidator(OPTIMISERS.name)]
+OptimiserName: TypeAlias = Annotated[str, BeforeValidator(OPTIMISER_NAMES.name)]
 
 
 class Frozen(BaseModel):
@@ -28,7 +28,7 @@ class NetworkOptions(Frozen):
     activation: ActivationName = "relu"
     batch_norm: bool = True
     loss: LossName | None = None  # None: the one that suits the targets
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"  # bfloat16: autocast, of PyTorch's models
 
 
 class OptimiserOptions(Frozen):

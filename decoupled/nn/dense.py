@@ -43,7 +43,7 @@ class DenseStage:
     def loss(self, passed: Pass, targets: Tensors) -> LossResult:
         (outputs,), (wanted,) = passed.outputs, targets
         value, gradient = self._loss.value_and_gradient(outputs, wanted)
-        return LossResult(value, (gradient,), self._loss.correct(outputs, wanted))
+        return LossResult(value, (gradient,), self._loss.correct(outputs, wanted), len(wanted))
 
     def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
         assert self.head is not None, "the last stage has the true gradient and no head"

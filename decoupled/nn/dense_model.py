@@ -4,14 +4,16 @@ from typing import Any
 
 import numpy as np
 
+from decoupled.errors import UsageError
+from decoupled.nn.catalogue import HEAD_NAMES, OPTIMISER_NAMES
 from decoupled.nn.dense import DenseStage
 from decoupled.nn.heads import HEADS, Head, HeadSite
-from decoupled.nn.layers import Layer, Standardize
+from decoupled.nn.layers import ACTIVATIONS, Layer, Standardize
+from decoupled.nn.losses import LOSSES
 from decoupled.nn.model import ModelSite, Training
 from decoupled.nn.network import Architecture, Network, build_layer
 from decoupled.nn.optimisers import OPTIMISERS, LearningRate, Optimiser
 from decoupled.nn.targets import Targets
-from decoupled.registry import Registry
 from decoupled.tensors import Array, TensorSpec
 
 INPUT_TYPES = ("uint8", "float32")
@@ -58,6 +60,17 @@ class DenseModel:
     def flow(self, layer: int) -> TensorSpec:
         return TensorSpec.of(self.architecture.dtype, self.architecture.widths[layer]) if layer else self._site.inputs
 
+    def check(self, training: Training) -> None:
+        if training.optimiser in OPTIMISER_NAMES and training.optimiser not in OPTIMISERS:
+            raise UsageError(f"mlp has no optimiser {training.optimiser}; PyTorch's models have it, such as torch-mlp.")
+        if training.head is not None and training.head in HEAD_NAMES and training.head not in HEADS:
+            raise UsageError(f"mlp has no head {training.head}; choose {', '.join(HEADS)}.")
+        OPTIMISERS.fitting(training.optimiser, 0, training.optimiser_args)
+        ACTIVATIONS.fitting(self.architecture.activation, 0, self.architecture.activation_args)
+        LOSSES.fitting(self.architecture.loss, 0, self.architecture.loss_args)
+        if training.head is not None:
+            HEADS.fitting(training.head, 1, training.head_args)
+
     def stage(self, layers: tuple[int, ...], training: Training) -> DenseStage:
         architecture, made = self.architecture, list[Layer]()
         if layers[0] == 0:
@@ -92,6 +105,3 @@ class DenseModel:
 
     def trained(self, arrays: dict[str, Array], targets: Targets) -> Network:
         return Network(self.architecture, arrays, targets)
-
-
-MODELS = Registry("model", {"mlp": DenseModel})

@@ -16,7 +16,7 @@ class ModelSite:
     inputs: TensorSpec  # what enters the first stage
     targets: TensorSpec
     outputs: int  # classes, bits or values to answer with
-    scaling: tuple[Array, Array]  # mean and deviation of the inputs
+    scaling: tuple[Array, Array]  # mean and deviation of the inputs; without elements where they are taken as they are
     loss: str  # a name of LOSSES, or a reference
     seed: int
 
@@ -69,6 +69,9 @@ class Model(Protocol):
 
     def flow(self, layer: int) -> TensorSpec:
         """What enters that layer; for `layers`, what comes out of the last."""
+
+    def check(self, training: Training) -> None:
+        """Raises UsageError where something that the run names is not there, or has no such options."""
 
     def stage(self, layers: tuple[int, ...], training: Training) -> Stage:
         """A stage of these layers with their initial weights: the same for a seed, however the model is cut."""

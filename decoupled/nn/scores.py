@@ -33,13 +33,17 @@ class Tally:
     def __init__(self, unit: Array | None = None) -> None:
         """`unit` is what 1 of each learnt value is in the user's units; None: what is learnt are no values."""
         self._unit = unit
-        self.samples = 0
+        self.samples = self._answers = 0
         self._loss = 0.0
         self._correct: int | None = 0
         self._sums = np.zeros((4, 0 if unit is None else len(unit)))
 
-    def add(self, samples: int, loss: float, correct: int | None, errors: Array | None = None) -> None:
+    def add(
+        self, samples: int, loss: float, correct: int | None, errors: Array | None = None, answers: int | None = None
+    ) -> None:
         """Takes in a part: its mean loss, how many answers are wholly right, and what `sums` gives of values.
+
+        `answers` is how many there are, where each sample has several.
 
         Raises ValueError when it is not of such targets.
         """
@@ -48,6 +52,7 @@ class Tally:
                 raise ValueError(f"the part of {len(self._unit)} values lacks their errors")
             self._sums += errors
         self.samples += samples
+        self._answers += samples if answers is None else answers
         self._loss += loss * samples
         self._correct = None if correct is None or self._correct is None else self._correct + correct
 
@@ -56,7 +61,7 @@ class Tally:
         """Of all that was added, of which there must be some."""
         loss = self._loss / self.samples
         if self._unit is None:
-            return Score(loss, None if self._correct is None else self._correct / self.samples)
+            return Score(loss, None if self._correct is None else self._correct / self._answers)
         return Score(loss, None, *self._r2_and_mae(self._unit))
 
     def _r2_and_mae(self, unit: Array) -> tuple[float | None, float]:

@@ -36,7 +36,8 @@ class LossResult:
 
     value: float  # the mean over the samples
     gradients: Tensors  # of the outputs
-    correct: int | None  # samples that are wholly right; None where right and wrong mean nothing
+    correct: int | None  # answers that are right; None where right and wrong mean nothing
+    answers: int  # of how many: one for each sample, or for each of its positions
 
 
 @dataclass(frozen=True, slots=True)

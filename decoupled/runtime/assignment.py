@@ -3,14 +3,13 @@
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from operator import index
-from typing import Any
 
 from decoupled import user_code
 from decoupled.config import Run
-from decoupled.nn.model import Model, Training
+from decoupled.nn.model import Model
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
-from decoupled.runtime.resolve import ResolvedRun, build_model
+from decoupled.runtime.resolve import ResolvedRun, build_model, training
 from decoupled.schedules.catalogue import SCHEDULES, Settings, is_decoupled
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.tensors import Tensors, TensorSpec
@@ -148,25 +147,8 @@ def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: 
 
 def make_stage(assignment: Assignment) -> Stage:
     """The stage with its initial weights: the same for a seed, whatever the partition."""
-    return assignment.model.stage(assignment.layers, _training(assignment))
-
-
-def _training(assignment: Assignment) -> Training:
-    run, args = assignment.run, assignment.run.args
-    of_head: dict[str, Any] = {"mlp-label": {"hidden": run.heads.hidden}}.get(run.head, {})
-    if run.head == "readout":
-        of_head = {"width": run.heads.width, "feedback_weight": run.heads.feedback_weight}
-    return Training(
-        seed=run.seed,
-        rate=run.lr,
-        decay=run.optimiser.decay,
-        steps_total=assignment.steps_total,
-        optimiser=run.optimiser.name,
-        optimiser_args=({"momentum": run.optimiser.momentum} if run.optimiser.name == "sgd" else {}) | args.optimiser,
-        head=run.head if assignment.has_head else None,
-        head_rate=run.heads.lr or run.lr,
-        head_args=of_head | args.head,
-    )
+    trained = training(assignment.run, assignment.steps_total, assignment.has_head)
+    return assignment.model.stage(assignment.layers, trained)
 
 
 def build_schedule(assignment: Assignment) -> Schedule:

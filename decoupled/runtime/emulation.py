@@ -79,7 +79,7 @@ class EmulatedStage:
         return Pass(self.outputs.zeros(rows, length), (rows, length))
 
     def loss(self, passed: Pass, targets: Tensors) -> LossResult:
-        return LossResult(0.0, self.outputs.gradients.zeros(*passed.saved), None)
+        return LossResult(0.0, self.outputs.gradients.zeros(*passed.saved), None, passed.saved[0])
 
     def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
         self._compute(self._device.synthesize, passed.saved[0])

@@ -157,7 +157,7 @@ class StageExecutor:
         record.gradients = result.gradients
         self.counters.loss.add(result.value)
         if result.correct is not None:
-            self.counters.accuracy.add(result.correct / len(record.targets[0]))
+            self.counters.accuracy.add(result.correct / result.answers)
 
     def _evaluate(self, m: int, record: Record) -> list[Outgoing]:
         passed, targets = self.stage.forward(_input(record), training=False), record.targets
@@ -165,7 +165,7 @@ class StageExecutor:
             tensors = (*passed.outputs, *targets)
             return [(DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=tensors))]
         result = _finite(self.stage.loss(passed, targets), m)
-        found = {"loss": result.value, "correct": result.correct}
+        found = {"loss": result.value, "correct": result.correct, "answers": result.answers}
         output, target = passed.outputs[0], targets[0]
         errors = (sums(output, target),) if output.shape == target.shape and target.dtype.kind == "f" else ()  # of values
         return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found, tensors=errors))]

@@ -13,7 +13,9 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of mallopt(3)
 
 
 def tune(threads: int) -> threadpool_limits:
-    """Sets the number of BLAS threads and keeps freed memory; the result, as a context, gives the threads back.
+    """Sets the number of threads of the BLAS, and of PyTorch where it is loaded, and keeps freed memory.
+
+    The result, as a context, gives the threads back.
 
     glibc returns freed arrays of a megabyte to the kernel, so that the next one costs more in page faults than in
     arithmetic, unless it is told to keep them. Elsewhere than under glibc nothing is asked.
@@ -22,7 +24,7 @@ def tune(threads: int) -> threadpool_limits:
         mallopt = ctypes.CDLL(None).mallopt
         for option, size in ((M_MMAP_THRESHOLD, 1 << 26), (M_TRIM_THRESHOLD, 1 << 28), (M_TOP_PAD, 1 << 24)):
             mallopt(option, size)
-    return threadpool_limits(threads, user_api="blas")
+    return threadpool_limits(threads)
 
 
 def wake_on_time() -> None:

@@ -1,6 +1,10 @@
 """A resolved run: what a run comes to once its data is known. All choices left open are made here, once."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,16 +14,14 @@ from decoupled.data import batches
 from decoupled.data.dataset import as_rows, rows_of
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
-from decoupled.nn.dense_model import MODELS, DenseModel
-from decoupled.nn.heads import HEADS
-from decoupled.nn.layers import ACTIVATIONS
-from decoupled.nn.losses import LOSSES
-from decoupled.nn.model import Model, ModelSite
+from decoupled.nn.catalogue import MODELS
+from decoupled.nn.dense_model import DenseModel
+from decoupled.nn.model import Model, ModelSite, Training
 from decoupled.nn.network import Architecture, partition
-from decoupled.nn.optimisers import OPTIMISERS
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
+from decoupled.registry import Factory
 from decoupled.runtime.feed import Feed
-from decoupled.schedules.catalogue import SCHEDULES
+from decoupled.schedules.catalogue import SCHEDULES, is_decoupled
 from decoupled.tensors import Array, TensorSpec
 
 
@@ -66,9 +68,10 @@ class ResolvedRun:
 def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
     """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets."""
     run = _decided(run, dataset)
-    _check_options(run)
+    SCHEDULES.fitting(run.schedule, 1, run.args.schedule)
     inputs = rows_of(dataset.x) if run.model == "mlp" else dataset.x
     model = build_model(run, TensorSpec((inputs,)), TensorSpec((dataset.y,)), dataset.outputs, dataset.scaling)
+    model.check(training(run, 1, is_decoupled(run.schedule)))
     return ResolvedRun(run, dataset, model, _stages(run, model))
 
 
@@ -84,8 +87,48 @@ def build_model(run: Run, inputs: TensorSpec, targets: TensorSpec, outputs: int,
             "activation_args": run.args.activation,
             "loss_args": run.args.loss,
         }
-    model: Model = MODELS.make(run.model, site, options=options)
-    return model
+    if run.model == "mlp":
+        model: Model = MODELS.make(run.model, site, options=options)
+        return model
+    with _seeded(MODELS[run.model], run.seed):
+        made = MODELS.make(run.model, site, options=options)
+    if hasattr(made, "stage") and hasattr(made, "flow"):
+        own: Model = made
+        return own
+    from decoupled.pytorch.model import TorchModel  # here, because nothing else needs PyTorch
+
+    return TorchModel(site, made, run.network.dtype, run.args.loss)
+
+
+@contextmanager
+def _seeded(model: Factory, seed: int) -> Iterator[None]:
+    """Has a model that PyTorch draws weights for draw the same for a seed; the caller's random numbers go on as before."""
+    torch = sys.modules.get("torch")  # what the model is made with has been imported with it
+    if torch is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+def training(run: Run, steps_total: int, has_head: bool) -> Training:
+    """How a stage of the run is trained."""
+    args = run.args
+    of_head: dict[str, Any] = {"mlp-label": {"hidden": run.heads.hidden}}.get(run.head, {})
+    if run.head == "readout":
+        of_head = {"width": run.heads.width, "feedback_weight": run.heads.feedback_weight}
+    return Training(
+        seed=run.seed,
+        rate=run.lr,
+        decay=run.optimiser.decay,
+        steps_total=steps_total,
+        optimiser=run.optimiser.name,
+        optimiser_args=({"momentum": run.optimiser.momentum} if run.optimiser.name == "sgd" else {}) | args.optimiser,
+        head=run.head if has_head else None,
+        head_rate=run.heads.lr or run.lr,
+        head_args=of_head | args.head,
+    )
 
 
 LOSSES_FOR = {CLASSIFICATION: ("softmax",), MULTILABEL: ("sigmoid", "squared"), REGRESSION: ("squared",)}  # the usual one first
@@ -103,27 +146,16 @@ def _loss(run: Run, dataset: DataSource) -> str:
     return loss
 
 
-def _check_options(run: Run) -> None:
-    """Raises UsageError where something that the run names cannot be loaded, or does not have the options given."""
-    args = run.args
-    SCHEDULES.fitting(run.schedule, 1, args.schedule)
-    if run.model != "mlp":  # what the other names stand for is that model's matter
-        MODELS.fitting(run.model, 1, args.model)
-        return
-    HEADS.fitting(run.head, 1, args.head)
-    OPTIMISERS.fitting(run.optimiser.name, 0, args.optimiser)
-    ACTIVATIONS.fitting(run.network.activation, 0, args.activation)
-    LOSSES.fitting(run.network.loss or "", 0, args.loss)
-
-
 def _decided(run: Run, dataset: DataSource) -> Run:
     loss = _loss(run, dataset)
     # A readout learns by its own loss and needs few gradients back; the other heads learn from nothing else.
-    is_readout = run.head == "readout"
+    head = "readout" if run.head == "auto" and run.model == "mlp" else run.head
+    is_readout = head not in ("linear", "linear-label", "mlp-label")
     feedback = run.dni.feedback or ("chained" if is_readout else "bootstrapped")
     return run.model_copy(
         update={
             "task": dataset.targets.task,
+            "head": head,
             "network": run.network.model_copy(update={"loss": loss}),
             "heads": run.heads.model_copy(update={"lr": run.heads.lr or run.lr}),
             "dni": run.dni.model_copy(update={"feedback": feedback}),

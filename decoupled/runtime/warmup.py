@@ -46,6 +46,7 @@ def _train(stage: Stage, assignment: Assignment, is_received: bool) -> None:
 
 def _as_received(tensors: Tensors, is_received: bool) -> Tensors:
     """Arrays that have come over the wire are read-only, and compiled code is compiled anew for those."""
-    for array in tensors:
+    copies = tuple(np.array(array) for array in tensors)
+    for array in copies:
         array.flags.writeable = not is_received
-    return tensors
+    return copies

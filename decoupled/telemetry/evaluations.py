@@ -28,14 +28,15 @@ class Part:
 
     loss: float
     correct: int | None  # None where it means nothing
+    answers: int  # of which so many are correct
     errors: Array | None = None  # of values, as nn.scores.sums gives them
 
     @classmethod
     def from_message(cls, message: Message) -> "Part":
         """Raises KeyError, TypeError or ValueError when it is not there."""
-        loss, correct = message.body["loss"], message.body["correct"]
+        loss, correct, answers = message.body["loss"], message.body["correct"], index(message.body["answers"])
         errors = message.tensors[0].astype(np.float64) if message.tensors else None
-        return cls(float(loss), None if correct is None else index(correct), errors)
+        return cls(float(loss), None if correct is None else index(correct), answers, errors)
 
 
 class Evaluations:
@@ -50,7 +51,7 @@ class Evaluations:
     def add(self, part: Part, samples: int, epoch: int, seconds: float) -> None:
         """Takes in what one microbatch of so many samples gave. Raises ValueError when it is not of such targets."""
         tally = self._tallies.setdefault(epoch, Tally(self._unit))
-        tally.add(samples, part.loss, part.correct, part.errors)
+        tally.add(samples, part.loss, part.correct, part.errors, part.answers)
         if tally.samples >= self._samples:
             score = tally.score
             evaluation = Evaluation(epoch, score.loss, score.accuracy, seconds, score.r2, score.mae)

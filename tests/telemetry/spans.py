@@ -54,5 +54,5 @@ def metrics() -> RunMetrics:
     last.loss.add(0.5)
     made.report(Counters(0, samples=60, dropped=3), spans((0, 600)), 1000)
     made.report(last, spans((400, 1000)), 1000)
-    made.evaluations.add(Part(0.25, 9), 10, epoch=1, seconds=2.0)
+    made.evaluations.add(Part(0.25, 9, 10), 10, epoch=1, seconds=2.0)
     return made

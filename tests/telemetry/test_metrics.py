@@ -111,7 +111,7 @@ def test_a_report_replaces_the_one_before() -> None:
 
 def test_evaluations_appear_in_the_progress() -> None:
     made = metrics()
-    made.evaluations.add(Part(0.25, 9), 10, epoch=1, seconds=2.0)
+    made.evaluations.add(Part(0.25, 9, 10), 10, epoch=1, seconds=2.0)
 
     (evaluation,) = made.progress(2.0, 1).evaluations
 

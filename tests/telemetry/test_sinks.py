@@ -63,7 +63,7 @@ def test_what_happened_once_is_in_one_record_and_in_the_next_if_that_was_lost() 
     first, unsaid = (recorder.record(run.progress(1.0, 1)) for _ in range(2))
 
     recorder.told(run.progress(1.0, 1))
-    run.evaluations.add(Part(0.5, 9), 10, epoch=0, seconds=3.0)  # late
+    run.evaluations.add(Part(0.5, 9, 10), 10, epoch=0, seconds=3.0)  # late
     run.note(Incident(0.9, 1, "rejoined", ""))
     run.report(Counters(0), spans((10 * CELL_NS, 12 * CELL_NS)), 12 * CELL_NS)
     run.report(Counters(1), spans(), 12 * CELL_NS)

@@ -26,7 +26,7 @@ def test_a_run_is_waited_for_and_then_followed(tmp_path: Path) -> None:
     told = read(follower).now()
 
     assert [*states, told["state"]] == ["waiting", "waiting", "training"]
-    assert told["run"] == {"folder": "run", "schedule": "dni", "data": "digits", "head": "readout"} | {
+    assert told["run"] == {"folder": "run", "schedule": "dni", "data": "digits", "head": "auto"} | {
         "hidden": [16],
         "batch": 32,
         "epochs": 20,

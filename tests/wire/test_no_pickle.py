@@ -56,8 +56,9 @@ def test_the_search_finds_what_it_looks_for(source: str) -> None:
 
 
 def test_no_module_unpickles_or_runs_what_it_reads() -> None:
-    """But one, which runs the files that the user started this process with, and nothing that comes from elsewhere."""
+    """But one, which runs the files that the user started this process with; another imports modules that it names itself."""
     found = {file.name: set(names) for file in FILES if (names := list(unsafe(file.read_text())))}
 
     assert len(FILES) > 20
-    assert found == {"user_code.py": {"exec", "compile", "importlib.import_module"}}
+    own = {"registry.py": {"importlib.import_module"}}
+    assert found == own | {"user_code.py": {"exec", "compile", "importlib.import_module"}}

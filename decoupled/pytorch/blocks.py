@@ -1,0 +1,111 @@
+"""Blocks: `nn.Module`s in a row, between which one tensor or several flow.
+
+A block that takes k tensors is given the first k of those that flow. What it gives, one tensor or a tuple, takes their
+place at the front, and the others pass it by. So a block may hand on its input beside its output, for a later one to use.
+"""
+
+import inspect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from decoupled.errors import UsageError
+from decoupled.pytorch.arrays import NAMES, to_tensor
+from decoupled.tensors import ArraySpec, TensorSpec
+
+Flow = tuple[Tensor, ...]
+
+TRIES = ((2, 5), (3, 7))  # rows and lengths: a length that differs between the two is one that varies
+HOST = torch.device("cpu")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """One module, and how many tensors it takes; None: all."""
+
+    module: nn.Module
+    takes: int | None
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "Block":
+        parameters = inspect.signature(module.forward).parameters.values()
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            return cls(module, None)
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        return cls(module, sum(p.default is p.empty for p in positional) or 1)
+
+    def __call__(self, flowing: Flow) -> Flow:
+        taken = len(flowing) if self.takes is None else self.takes
+        if taken > len(flowing):
+            raise ValueError(f"{self.name} takes {taken} tensors, and only {len(flowing)} flow")
+        made = self.module(*flowing[:taken])
+        return (*(made if isinstance(made, tuple | list) else (made,)), *flowing[taken:])
+
+    @property
+    def name(self) -> str:
+        return type(self.module).__name__
+
+    @property
+    def numbers(self) -> int:
+        """How many it learns."""
+        return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
+
+
+def blocks_of(made: Any) -> list[Block]:
+    """The blocks of what a user's function gives: a list of modules, or an nn.Sequential. Raises UsageError for others."""
+    is_row = isinstance(made, SEQUENCES) or (isinstance(made, Iterable) and not isinstance(made, nn.Module))
+    modules = list(made) if is_row else [made]
+    if not modules or not all(isinstance(module, nn.Module) for module in modules):
+        raise UsageError(f"A model is a list of nn.Modules, one for each block, or an nn.Sequential; {made!r:.60} is none.")
+    return [Block.of(module) for module in modules]
+
+
+SEQUENCES = (nn.Sequential, nn.ModuleList)
+
+
+def flows(blocks: Sequence[Block], inputs: TensorSpec) -> list[TensorSpec]:
+    """What enters each block, and what leaves the last, found by passing zeros through in evaluation mode.
+
+    Raises UsageError where a block cannot take what the one before it gives.
+    """
+    varies = any(None in spec.shape for spec in inputs.arrays)
+    tries = [_shapes(blocks, inputs, rows, length) for rows, length in (TRIES if varies else TRIES[:1])]
+    found = [inputs]
+    for index, (first, *others) in enumerate(zip(*tries, strict=True)):
+        if any(len(other) != len(first) for other in others):
+            raise UsageError(f"Block {index} ({blocks[index].name}) gives another number of tensors for other lengths.")
+        found.append(TensorSpec(tuple(_spec(one, [other[at] for other in others]) for at, one in enumerate(first))))
+    return found
+
+
+def _spec(one: Tensor, others: list[Tensor]) -> ArraySpec:
+    shape = tuple(
+        length if all(other.shape[axis] == length for other in others) else None
+        for axis, length in enumerate(one.shape)
+        if axis > 0
+    )
+    return ArraySpec(NAMES[one.dtype], shape)
+
+
+def _shapes(blocks: Sequence[Block], inputs: TensorSpec, rows: int, length: int) -> list[Flow]:
+    """What each block gives for so many samples of such a length."""
+    flowing: Flow = tuple(to_tensor(array, HOST) for array in inputs.zeros(rows, length))
+    found = []
+    for index, block in enumerate(blocks):
+        was_training = block.module.training
+        block.module.eval()
+        try:
+            with torch.no_grad():
+                flowing = block(flowing)
+        except Exception as error:
+            given = " and ".join(f"{NAMES.get(one.dtype, one.dtype)} {tuple(one.shape)}" for one in flowing)
+            raise UsageError(f"Block {index} ({block.name}) cannot take {given}: {str(error).splitlines()[0]:.200}") from error
+        finally:
+            block.module.train(was_training)
+        if not all(isinstance(one, Tensor) and one.dtype in NAMES and one.ndim and len(one) == rows for one in flowing):
+            raise UsageError(f"Block {index} ({block.name}) must give tensors whose first dimension is that of the samples.")
+        found.append(flowing)
+    return found

@@ -1,0 +1,228 @@
+"""The PyTorch backend of a stage: consecutive blocks with one optimiser and, unless it is the last, a head."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from decoupled.nn.optimisers import LearningRate
+from decoupled.nn.stage import LossResult, Pass, Quality, Weights
+from decoupled.pytorch.arrays import to_array, to_tensor, wait_for
+from decoupled.pytorch.blocks import Block, Flow
+from decoupled.pytorch.heads.interface import Head
+from decoupled.pytorch.losses import Loss, correct, summed
+from decoupled.pytorch.optimisers import Optimiser
+from decoupled.pytorch.weights import KeptWeights, Version
+from decoupled.tensors import Array, Tensors, TensorSpec
+
+HEAD, OPTIMISER = "head.", "optimiser."  # before the names of what belongs to them
+
+
+class Entrance(torch.autograd.Function):
+    """Brings arrays into a stage as tensors that blocks may change in place, with a stand-in that takes their gradient."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, stand_in: Tensor, array: Array, device: torch.device) -> Tensor:
+        return to_tensor(array, device)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient, None, None
+
+
+@dataclass(slots=True, eq=False)
+class Graph:
+    """What a pass keeps for its way back."""
+
+    stand_ins: list[Tensor]  # of the inputs that have a gradient
+    outputs: Flow
+    version: Version
+    x: Tensors
+    number: int  # of the pass, which decides its random numbers
+
+
+class TorchStage:
+    """A Stage over blocks. A pass goes back with the weights that it went forward with, or forward again with today's."""
+
+    def __init__(
+        self,
+        blocks: dict[int, Block],
+        inputs: TensorSpec,
+        outputs: TensorSpec,
+        optimiser: Optimiser,
+        learning_rate: LearningRate,
+        loss: Loss,
+        task: str,
+        seed: int,
+        device: torch.device,
+        weights: Weights = Weights.AT_FORWARD,
+        precision: AbstractContextManager[object] | None = None,
+        head: Head | None = None,
+    ) -> None:
+        """`blocks` are by their place in the whole model. `precision` is what they are computed under, such as autocast."""
+        self.inputs, self.outputs, self.head = inputs, outputs, head
+        self.version = 0
+        self._blocks, self._seed, self._device = blocks, seed, device
+        self._optimiser, self._learning_rate = optimiser, learning_rate
+        self._loss, self._task, self._weights = loss, task, weights
+        self._precision = precision or nullcontext()
+        self._trained = [p for block in blocks.values() for p in block.module.parameters() if p.requires_grad]
+        self._trained = list(dict.fromkeys(self._trained))  # a parameter may have two places
+        self._kept = KeptWeights(self._trained)
+        self._gradients: list[Tensor | None] = [None] * len(self._trained)
+        self._passes = 0  # forward, to train
+
+    # Forward and back.
+
+    def forward(self, x: Tensors, training: bool = True) -> Pass:
+        if not training:
+            with torch.no_grad(), self._evaluating():
+                outputs = self._run(tuple(to_tensor(array, self._device) for array in x))
+            return Pass(tuple(map(to_array, outputs)))
+        self._passes += 1
+        graph = self._graph(x, self._passes)
+        return Pass(tuple(map(to_array, graph.outputs)), graph, self._weights)
+
+    def _graph(self, x: Tensors, number: int) -> Graph:
+        stand_ins, flowing = list[Tensor](), list[Tensor]()
+        for spec, array in zip(self.inputs.arrays, x, strict=True):
+            if spec.has_gradient:
+                tensor = to_tensor(array[:0], self._device)  # for its type
+                stand_ins.append(tensor.new_empty(1).expand(array.shape).requires_grad_())
+                flowing.append(Entrance.apply(stand_ins[-1], array, self._device))
+            else:
+                flowing.append(to_tensor(array, self._device))
+        with self._kept.noted() as version:
+            outputs = self._run(tuple(flowing), number)
+        wait_for(self._device)
+        return Graph(stand_ins, outputs, version, x if self._weights is Weights.CURRENT else (), number)
+
+    def _run(self, flowing: Flow, number: int | None = None) -> Flow:
+        """Through all blocks; each draws its random numbers from the seed, its place and the pass alone, wherever it is cut."""
+        with self._precision:
+            for place, block in self._blocks.items():
+                if number is not None:
+                    torch.manual_seed(hash((self._seed, place, number)) & 0x7FFF_FFFF_FFFF_FFFF)
+                flowing = block(flowing)
+        return flowing
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        modules = [module for block in self._blocks.values() for module in block.module.modules() if module.training]
+        for module in modules:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.training = True
+
+    def loss(self, passed: Pass, targets: Tensors) -> LossResult:
+        answers, wanted = to_tensor(passed.outputs[0], self._device), to_tensor(targets[0], self._device)
+        total = summed(self._loss, answers.requires_grad_(), wanted)
+        (gradient,) = torch.autograd.grad(total, answers)
+        others = tuple(np.zeros_like(array) for array in self.outputs.differentiable(passed.outputs)[1:])
+        return LossResult(
+            float(total.detach()) / len(answers), (to_array(gradient), *others), *correct(self._task, answers, wanted)
+        )
+
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
+        graph: Graph = passed.saved
+        if self._weights is Weights.CURRENT and graph.version.weights is not None:
+            graph = self._again(graph)
+        sought = [*self._trained, *(graph.stand_ins if want_dx else [])]
+        pairs = zip(self.outputs.differentiable(graph.outputs), gradients, strict=True)
+        ways = [(output, to_tensor(gradient, self._device)) for output, gradient in pairs if output.requires_grad]
+        outputs, given = [output for output, _ in ways], [gradient for _, gradient in ways]
+        found = torch.autograd.grad(outputs, sought, given, allow_unused=True) if outputs else [None] * len(sought)
+        count = len(self._trained)
+        for index, gradient in enumerate(found[:count]):
+            before = self._gradients[index]
+            self._gradients[index] = gradient if before is None else before if gradient is None else before + gradient
+        wait_for(self._device)
+        if not want_dx:
+            return None
+        flows = zip(graph.stand_ins, found[count:], strict=True)
+        return tuple(to_array(torch.zeros_like(stand_in) if dx is None else dx) for stand_in, dx in flows)
+
+    def _again(self, graph: Graph) -> Graph:
+        """The same pass with today's weights, by the same random numbers. What follows the data does so once."""
+        buffers = [buffer for block in self._blocks.values() for buffer in block.module.buffers()]
+        before = [buffer.clone() for buffer in buffers]
+        again = self._graph(graph.x, graph.number)
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+        return again
+
+    # The head.
+
+    def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
+        assert self.head is not None, "the last stage has the true gradient and no head"
+        return tuple(map(to_array, self.head.synthesize(self._leaving(passed), self._tensors(targets))))
+
+    def refine(self, passed: Pass, targets: Tensors, gradients: Tensors) -> Quality:
+        assert self.head is not None, "the last stage has the true gradient and no head"
+        factor = self._learning_rate.factor(self.version)
+        returned = self._tensors(gradients)
+        synthetic = self.head.refine(self._leaving(passed), self._tensors(targets), returned, factor)
+        return Quality.of(tuple(map(to_array, synthetic)), gradients)
+
+    def _leaving(self, passed: Pass) -> Flow:
+        return tuple(output.detach() for output in passed.saved.outputs)
+
+    def _tensors(self, arrays: Tensors) -> Flow:
+        return tuple(to_tensor(array, self._device) for array in arrays)
+
+    # Updates.
+
+    def step(self, samples: int) -> None:
+        factor = self._learning_rate.factor(self.version)
+        self._kept.before_update()
+        self._optimiser.step(self._gradients, samples, factor)
+        self._gradients = [None] * len(self._trained)
+        if self.head is not None:
+            self.head.update(samples, factor)
+        self.version += 1
+        wait_for(self._device)
+
+    # State.
+
+    def model_state(self) -> dict[str, Array]:
+        return {name: to_array(value.clone()) for name, value in self._named().items()}
+
+    def state_dict(self) -> dict[str, Array]:
+        of_head = self.head.state() if self.head is not None else {}
+        whole = self.model_state() | {OPTIMISER + name: array for name, array in self._optimiser.state().items()}
+        whole |= {HEAD + name: array for name, array in of_head.items()}
+        return whole | {"updates": np.array(self.version), "passes": np.array(self._passes)}
+
+    def load_state_dict(self, state: dict[str, Array]) -> None:
+        of_head = {name.removeprefix(HEAD): array for name, array in state.items() if name.startswith(HEAD)}
+        of_optimiser = {name.removeprefix(OPTIMISER): array for name, array in state.items() if name.startswith(OPTIMISER)}
+        named = self._named()
+        rest = {name for name in state if not name.startswith((HEAD, OPTIMISER))}
+        if odd := sorted((named.keys() | {"updates", "passes"}) ^ rest):
+            raise ValueError(f"{odd[0]} is in only one of the two")
+        for name, value in named.items():
+            if (mine := to_array(value)).shape != state[name].shape or mine.dtype != state[name].dtype:
+                raise ValueError(f"{name} is {state[name].dtype} {state[name].shape} there and {mine.dtype} {mine.shape} here")
+        if self.head is None and of_head:
+            raise ValueError("there is a head's state, and the stage has none")
+        self._optimiser.load(of_optimiser)
+        if self.head is not None:
+            self.head.load(of_head)
+        with torch.no_grad():
+            for name, value in named.items():
+                value.copy_(to_tensor(state[name], self._device))
+        self.version, self._passes = int(state["updates"]), int(state["passes"])
+
+    def _named(self) -> dict[str, Tensor]:
+        """What the blocks hold, under the names that an nn.Sequential of the whole model would give."""
+        return {
+            f"{place}.{name}": value.detach()
+            for place, block in self._blocks.items()
+            for name, value in block.module.state_dict().items()
+        }
