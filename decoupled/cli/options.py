@@ -51,9 +51,7 @@ def run_options(
     schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, single (one process).")] = None,
     head: Annotated[
         str | None,
-        typer.Option(
-            help="auto (default), readout, linear, linear-label, mlp-label, vector, image, sequence, or my_head.py:Name."
-        ),
+        typer.Option(help="auto (default: the one that fits), another's name, or my_head.py:Name."),
     ] = None,
     head_args: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the head, such as width=64. Repeatable.")
