@@ -18,7 +18,7 @@ CHANGEABLE: dict[str, Any] = {
 }
 
 # What earlier versions had no setting for, as it was with them: their checkpoints do not name it.
-NEWER = {"model": "mlp"}
+NEWER = {"model": "mlp", "dni.late_weights": None}
 
 
 def digest(run: Run) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from decoupled.config import Run
 from decoupled.errors import UsageError
+from decoupled.schedules.catalogue import is_decoupled
 
 Axis: TypeAlias = Literal["", "latency", "straggler", "drop", "workers"]
 
@@ -66,7 +67,7 @@ class Condition:
             case "":
                 return True
             case "drop":
-                return schedule == "dni"
+                return is_decoupled(schedule)
             case "workers":
                 return schedule != "single" or run.emulation.device_ms is not None
             case _:

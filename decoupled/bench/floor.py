@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from decoupled.config import Run
 from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun
 
@@ -37,13 +38,20 @@ def products(resolved: ResolvedRun) -> list[Product]:
     for stage, layers in enumerate(resolved.stages):
         for layer in layers:
             inputs, outputs = architecture.widths[layer : layer + 2]
-            is_sparse = run.schedule == "dni" and layer == layers[0] and stage > 0  # only every n-th is sent to another stage
-            share = 1 / (run.feedback_every or 1) if is_sparse else 1.0
+            is_boundary = layer == layers[0] and stage > 0
+            share = sent_back(run) if is_boundary else 1.0
             needed.append(Product(run.batch, inputs, outputs, 1.0, architecture.dtype))
             needed.append(Product(inputs, run.batch, outputs, 1.0, architecture.dtype))
             if layer > 0:
                 needed.append(Product(run.batch, outputs, inputs, share, architecture.dtype))
     return needed
+
+
+def sent_back(run: Run) -> float:
+    """The share of the microbatches whose gradient goes from one stage to the one before it."""
+    if run.schedule == "local":
+        return 0.0
+    return 1 / (run.feedback_every or 1) if run.schedule == "dni" else 1.0
 
 
 def samples_per_s(resolved: ResolvedRun, at: int) -> float:

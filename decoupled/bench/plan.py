@@ -7,7 +7,7 @@ from decoupled.bench.conditions import Condition, changed
 from decoupled.config import Run
 from decoupled.errors import UsageError
 
-SCHEDULES = ("single", "lockstep", "gpipe", "1f1b", "dni")
+SCHEDULES = ("single", "lockstep", "gpipe", "1f1b", "async1f1b", "local", "dni")
 
 
 @dataclass(frozen=True, slots=True)

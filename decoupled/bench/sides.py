@@ -12,6 +12,7 @@ from decoupled.config import PIPELINES, Run
 from decoupled.data.source import DataSource
 from decoupled.resources import cores
 from decoupled.runtime.resolve import resolve
+from decoupled.schedules.catalogue import is_decoupled
 
 MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
 
@@ -23,7 +24,7 @@ def under(schedule: str, run: Run, **values: Any) -> Run:
     if schedule == "single":
         values |= {"workers": None, "stages": None, "faults": ()}
         emulation |= {"straggler": None}
-    if schedule != "dni":
+    if not is_decoupled(schedule):
         values.setdefault("faults", [fault.model_dump() for fault in run.faults if fault.kind != "drop"])
         values["dni"] = run.dni.model_dump() | {"overflow": "block"}
         values["supervision"] = run.supervision.model_dump() | {"on_failure": None}

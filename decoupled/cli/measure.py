@@ -75,7 +75,7 @@ def bench(
 
 @command
 def simulate(
-    schedule: Annotated[str, typer.Option(help="dni, lockstep, gpipe or 1f1b.")] = "dni",
+    schedule: Annotated[str, typer.Option(help="dni, local, lockstep, gpipe, 1f1b or async1f1b.")] = "dni",
     stages: Annotated[int, typer.Option(min=1, max=64, help="Stages, each with a worker.")] = 4,
     microbatches: Annotated[int, typer.Option(min=1, max=100_000, help="Microbatches that go through them.")] = 8,
     minibatch: Annotated[int, typer.Option(min=1, help="gpipe, 1f1b: microbatches that make one update.")] = 4,

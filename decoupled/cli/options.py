@@ -48,7 +48,9 @@ def run_options(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the model, such as width=64. Repeatable.")
     ] = None,
     hidden: Annotated[str | None, typer.Option(help="mlp: widths of the hidden layers (default 256,256,256).")] = None,
-    schedule: Annotated[str | None, typer.Option(help="dni (default), lockstep, gpipe, 1f1b, single (one process).")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="dni (default), local, lockstep, gpipe, 1f1b, async1f1b or single.")
+    ] = None,
     head: Annotated[
         str | None,
         typer.Option(help="auto (default: the one that fits), another's name, or my_head.py:Name."),

@@ -27,7 +27,7 @@ from decoupled.config.sections import (
 )
 from decoupled.errors import UsageError
 from decoupled.nn.catalogue import HEAD_NAMES, MODELS
-from decoupled.schedules.catalogue import SCHEDULES, SYNCHRONOUS, is_decoupled
+from decoupled.schedules.catalogue import EXACT, SCHEDULES, is_decoupled
 
 PIPELINES = ("gpipe", "1f1b")
 GIVEN = ("arrays", "source")  # how a run folder calls data that were given in memory, and that it does not hold
@@ -102,13 +102,13 @@ class Run(Frozen):
     def _schedule_fits(self) -> "Run":
         if self.schedule == "single" and self.workers not in (None, 1):
             raise ValueError(f"single trains in one process and has no use for {self.workers} workers")
-        if self.schedule in ("dni", "lockstep", "single") and self.microbatches not in (None, 1):
+        if self.schedule in ("dni", "local", "lockstep", "async1f1b", "single") and self.microbatches not in (None, 1):
             raise ValueError(f"{self.schedule} takes a batch whole; only gpipe and 1f1b cut it into microbatches")
-        if self.schedule in SYNCHRONOUS and self.dni.overflow != "block":
+        if self.schedule in EXACT and self.dni.overflow != "block":
             raise ValueError(f"{self.schedule} needs every microbatch's gradient; only dni can drop some, so leave overflow out")
-        if self.schedule in SYNCHRONOUS and (self.emulation.drop or any(fault.kind == "drop" for fault in self.faults)):
+        if self.schedule in EXACT and (self.emulation.drop or any(fault.kind == "drop" for fault in self.faults)):
             raise ValueError(f"{self.schedule} would wait for ever for a lost gradient; only dni can do without")
-        if self.schedule in SYNCHRONOUS and self.supervision.on_failure == "continue":
+        if self.schedule in EXACT and self.supervision.on_failure == "continue":
             raise ValueError(f"{self.schedule} cannot go on without one of its stages; it rolls back")
         if self.schedule == "single" and self.faults:
             raise ValueError("single has no workers and links in which something could go wrong")

@@ -66,6 +66,7 @@ class DniOptions(Frozen):
     feedback: Literal["chained", "bootstrapped"] | None = None  # None: the one that suits the head
     stash_max: int = Field(8, ge=1, le=4096)  # microbatches whose gradient is still out
     overflow: Literal["block", "drop-oldest", "latest"] = "block"  # when the downstream inbox is full
+    late_weights: Literal["at-forward", "current"] | None = None  # of a pass that goes back late; None: the backend's usual
     patience_s: float = Field(60.0, gt=0)  # of silence from the next stage, before its gradients are given up
 
 

@@ -1,5 +1,9 @@
 """The numpy backend of a stage: consecutive layers with one optimiser and, unless it is the last, a head."""
 
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
 from decoupled.nn.heads import Head
@@ -7,12 +11,32 @@ from decoupled.nn.layers import Layer
 from decoupled.nn.losses import Loss
 from decoupled.nn.optimisers import LearningRate, Optimiser
 from decoupled.nn.parameters import Array, pack
-from decoupled.nn.stage import LossResult, Pass, Quality
+from decoupled.nn.stage import LossResult, Pass, Quality, Weights
 from decoupled.tensors import Tensors, TensorSpec
 
 
+class Version:
+    """The weights between two updates. They are copied here when newer ones take their place while a pass needs them."""
+
+    __slots__ = ("__weakref__", "values")
+
+    def __init__(self) -> None:
+        self.values: Array | None = None  # None while they are the stage's own
+
+
+@dataclass(slots=True, eq=False)
+class Caches:
+    """What each layer keeps of a pass, and the weights to go back with; None: those of the moment."""
+
+    of_layers: list[Any]
+    version: Version | None
+
+
 class DenseStage:
-    """A Stage over layers that take and give one array. A pass goes back with the weights of the moment."""
+    """A Stage over layers that take and give one array.
+
+    A pass goes back with the weights of the moment, or with those that it went forward with.
+    """
 
     def __init__(
         self,
@@ -24,6 +48,7 @@ class DenseStage:
         learning_rate: LearningRate,
         loss: Loss,
         head: Head | None = None,
+        weights: Weights = Weights.CURRENT,
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self.layers, self.head, self._loss = layers, head, loss
@@ -32,13 +57,27 @@ class DenseStage:
         self._pack = pack(p for layer in layers for p in layer.parameters)
         self._earlier = np.empty(0)  # the sum of the gradients of all backward passes since the update but the last
         self._passes_back = 0  # since the update
+        self._weights = weights
+        self._newest: weakref.ref[Version] | None = None  # while a pass needs it
 
     def forward(self, x: Tensors, training: bool = True) -> Pass:
         (flowing,), caches = x, []
         for layer in self.layers:
             flowing, cache = layer.forward(flowing, training)
             caches.append(cache)
-        return Pass((flowing,), caches)
+        return Pass((flowing,), Caches(caches, self._version() if training else None), self._weights)
+
+    def _version(self) -> Version | None:
+        """The weights of the moment, which live as long as a pass needs them."""
+        if self._weights is Weights.CURRENT:
+            return None
+        version = self._needed() or Version()
+        self._newest = weakref.ref(version)
+        return version
+
+    def _needed(self) -> Version | None:
+        """The version of the moment, if a pass needs it."""
+        return None if self._newest is None else self._newest()
 
     def loss(self, passed: Pass, targets: Tensors) -> LossResult:
         (outputs,), (wanted,) = passed.outputs, targets
@@ -51,12 +90,20 @@ class DenseStage:
 
     def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
         self._set_aside()
+        caches: Caches = passed.saved
+        version, caches.version = caches.version, None  # it goes back once
+        if version is None or version.values is None:
+            return self._back(caches.of_layers, gradients, want_dx)
+        with self._pack.with_values(version.values):
+            return self._back(caches.of_layers, gradients, want_dx)
+
+    def _back(self, caches: list[Any], gradients: Tensors, want_dx: bool) -> Tensors | None:
         flowing: Array | None
         (flowing,) = gradients
         for depth in reversed(range(len(self.layers))):
             assert flowing is not None
             wanted = want_dx or any(layer.parameters for layer in self.layers[:depth])
-            flowing = self.layers[depth].backward(flowing, passed.saved[depth], wanted)
+            flowing = self.layers[depth].backward(flowing, caches[depth], wanted)
             if not wanted:
                 return None
         assert flowing is not None
@@ -76,6 +123,9 @@ class DenseStage:
         if self._passes_back > 1:
             np.add(self._pack.gradients, self._earlier, out=self._pack.gradients)
         self._passes_back = 0
+        if (needed := self._needed()) is not None:
+            needed.values = self._pack.values.copy()
+        self._newest = None
         decay = self._learning_rate.factor(self.version)
         self._optimiser.step(self._pack, samples, self._rate * decay)
         if self.head is not None:

@@ -13,6 +13,7 @@ from decoupled.nn.losses import LOSSES
 from decoupled.nn.model import ModelSite, Training
 from decoupled.nn.network import Architecture, Network, build_layer
 from decoupled.nn.optimisers import OPTIMISERS, LearningRate, Optimiser
+from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
 from decoupled.tensors import Array, TensorSpec
 
@@ -89,6 +90,7 @@ class DenseModel:
             learning_rate=LearningRate(training.decay, training.steps_total),
             loss=architecture.make_loss(),
             head=head,
+            weights=training.weights or Weights.CURRENT,
         )
 
     def _head(self, last: int, name: str, training: Training) -> Head:

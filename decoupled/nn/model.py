@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from decoupled.nn.scores import Score
-from decoupled.nn.stage import Stage
+from decoupled.nn.stage import Stage, Weights
 from decoupled.nn.targets import Targets
 from decoupled.tensors import Array, TensorSpec
 
@@ -31,6 +31,7 @@ class Training:
     steps_total: int  # updates in the whole run
     optimiser: str
     optimiser_args: dict[str, Any] = field(default_factory=dict)
+    weights: Weights | None = None  # that a late pass goes back with; None: the backend's usual
     head: str | None = None  # None where the stage is to have none
     head_rate: float = 0.0
     head_args: dict[str, Any] = field(default_factory=dict)

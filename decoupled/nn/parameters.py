@@ -1,6 +1,7 @@
 """Parameters: named arrays with a gradient each, packed side by side so that an optimiser takes them in one sweep."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,6 +31,23 @@ class Pack:
 
     values: Array
     gradients: Array
+    members: tuple[Parameter, ...] = ()
+
+    @contextmanager
+    def with_values(self, values: Array) -> Iterator[None]:
+        """Has the parameters show other values, laid out as these, for as long as the context lasts."""
+        self._show(values)
+        try:
+            yield
+        finally:
+            self._show(self.values)
+
+    def _show(self, values: Array) -> None:
+        start = 0
+        for p in self.members:
+            stop = start + p.value.size
+            p.value = values[start:stop].reshape(p.value.shape)
+            start = stop
 
 
 def pack(parameters: Iterable[Parameter]) -> Pack:
@@ -40,7 +58,7 @@ def pack(parameters: Iterable[Parameter]) -> Pack:
     members = list(parameters)
     dtype = members[0].value.dtype if members else np.dtype(np.float32)
     size = sum(p.value.size for p in members)
-    packed = Pack(np.empty(size, dtype), np.zeros(size, dtype))
+    packed = Pack(np.empty(size, dtype), np.zeros(size, dtype), tuple(members))
     start = 0
     for p in members:
         part = slice(start, start + p.value.size)

@@ -17,10 +17,12 @@ LOOKS = {  # by schedule; "torch" alone is for what has no counterpart here
     "lockstep": ("#0072B2", "o"),
     "gpipe": ("#E69F00", "^"),
     "1f1b": ("#009E73", "v"),
+    "async1f1b": ("#56B4E9", "<"),
     "dni": ("#D55E00", "D"),
+    "local": ("#8C564B", ">"),
     "torch": ("#CC79A7", "P"),
 }
-SPARE_COLOURS = ("#56B4E9", "#8C564B", "#7F7F00")
+SPARE_COLOURS = ("#7F7F00", "#9467BD", "#17BECF")
 REFERENCE: dict[str, Any] = {"color": "#808080", "linestyle": (0, (6, 4)), "linewidth": 1.2, "zorder": 1}  # lines to compare with
 
 

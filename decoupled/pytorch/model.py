@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from decoupled.nn.model import ModelSite, TrainedModel, Training
 from decoupled.nn.optimisers import LearningRate
+from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
 from decoupled.pytorch.arrays import type_of
 from decoupled.pytorch.blocks import Block, blocks_of, flows
@@ -106,6 +107,7 @@ class TorchModel:
             task=self._task,
             seed=training.seed,
             device=device,
+            weights=training.weights or Weights.AT_FORWARD,
             precision=self.precision(device),
             head=None if training.head is None else self._head(layers[-1], blocks, training, device),
         )

@@ -159,5 +159,7 @@ def build_schedule(assignment: Assignment) -> Schedule:
         assert run.dni.feedback is not None
         settings = Settings(run.feedback_every, run.dni.stash_max, run.dni.feedback, run.dni.overflow)
         options = asdict(settings) | options
+    elif run.schedule == "local":
+        options = {"stash_max": run.dni.stash_max, "overflow": run.dni.overflow} | options
     schedule: Schedule = SCHEDULES.make(run.schedule, assignment.place, options=options)
     return schedule

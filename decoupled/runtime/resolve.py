@@ -18,10 +18,11 @@ from decoupled.nn.catalogue import MODELS
 from decoupled.nn.dense_model import DenseModel
 from decoupled.nn.model import Model, ModelSite, Training
 from decoupled.nn.network import Architecture, partition
+from decoupled.nn.stage import Weights
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.registry import Factory
 from decoupled.runtime.feed import Feed
-from decoupled.schedules.catalogue import SCHEDULES, is_decoupled
+from decoupled.schedules.catalogue import SCHEDULES, STALE, is_decoupled
 from decoupled.tensors import Array, TensorSpec
 
 
@@ -100,6 +101,12 @@ def build_model(run: Run, inputs: TensorSpec, targets: TensorSpec, outputs: int,
     return TorchModel(site, made, run.network.dtype, run.args.loss)
 
 
+def _weights(run: Run) -> Weights | None:
+    """Those that a late pass goes back with, where the run or its schedule says so."""
+    said = "at-forward" if run.schedule in STALE else run.dni.late_weights
+    return None if said is None else Weights(said)
+
+
 @contextmanager
 def _seeded(model: Factory, seed: int) -> Iterator[None]:
     """Has a model that PyTorch draws weights for draw the same for a seed; the caller's random numbers go on as before."""
@@ -124,6 +131,7 @@ def training(run: Run, steps_total: int, has_head: bool) -> Training:
         decay=run.optimiser.decay,
         steps_total=steps_total,
         optimiser=run.optimiser.name,
+        weights=_weights(run),
         optimiser_args=({"momentum": run.optimiser.momentum} if run.optimiser.name == "sgd" else {}) | args.optimiser,
         head=run.head if has_head else None,
         head_rate=run.heads.lr or run.lr,

@@ -3,12 +3,14 @@
 from dataclasses import asdict, dataclass
 
 from decoupled.registry import Registry
-from decoupled.schedules.dni import Dni, Feedback, Overflow
+from decoupled.schedules.asynchronous import Asynchronous
+from decoupled.schedules.dni import NEVER, Dni, Feedback, Overflow
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.schedules.synchronous import Synchronous
 
-NAMES = ("dni", "lockstep", "gpipe", "1f1b")
-SYNCHRONOUS = ("lockstep", "gpipe", "1f1b", "single")
+NAMES = ("dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b")
+EXACT = ("lockstep", "gpipe", "1f1b", "async1f1b", "single")  # every gradient is a true one, and comes back
+STALE = ("async1f1b",)  # of these the ones whose weights change while a microbatch is on its way
 
 
 def lockstep(place: Place) -> Schedule:
@@ -26,14 +28,28 @@ def one_forward_one_backward(place: Place) -> Schedule:
     return Synchronous(place, ahead_max=place.stages - place.stage, forwards_first=False)
 
 
+def local(place: Place, stash_max: int = 8, overflow: Overflow = "block") -> Schedule:
+    """dni without any feedback: each stage learns from its head alone (Belilovsky et al. 2020, arXiv 1901.08164)."""
+    return Dni(place, NEVER, stash_max, "bootstrapped", overflow)
+
+
 SCHEDULES = Registry(  # single is lockstep with one stage
-    "schedule", {"dni": Dni, "lockstep": lockstep, "gpipe": gpipe, "1f1b": one_forward_one_backward, "single": lockstep}
+    "schedule",
+    {
+        "dni": Dni,
+        "local": local,
+        "lockstep": lockstep,
+        "gpipe": gpipe,
+        "1f1b": one_forward_one_backward,
+        "async1f1b": Asynchronous,
+        "single": lockstep,
+    },
 )
 
 
 def is_decoupled(name: str) -> bool:
     """Stages go on without gradients, from heads: so it is with dni, and with a user's schedule that says so."""
-    return name == "dni" or (name not in SYNCHRONOUS and getattr(SCHEDULES[name], "is_decoupled", False) is True)
+    return name in ("dni", "local") or (name not in EXACT and getattr(SCHEDULES[name], "is_decoupled", False) is True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,5 +64,6 @@ class Settings:
 
 def make(name: str, place: Place, settings: Settings) -> Schedule:
     """The schedule of that name for one stage. Raises UsageError for no such name."""
-    made: Schedule = SCHEDULES.make(name, place, options=asdict(settings) if name == "dni" else {})
+    options = {"dni": asdict(settings), "local": {"stash_max": settings.stash_max, "overflow": settings.overflow}}.get(name, {})
+    made: Schedule = SCHEDULES.make(name, place, options=options)
     return made

@@ -57,6 +57,8 @@ from decoupled.schedules.links import DownstreamLink, UpstreamLink
 Feedback: TypeAlias = Literal["chained", "bootstrapped"]
 Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
 
+NEVER = 0  # for `feedback_every`: no gradient is sent back at all
+
 
 def window_under(overflow: Overflow, window: int) -> int:
     """How many microbatches an upstream stage may have in an inbox of `window`.
@@ -276,4 +278,4 @@ class Dni:
         return Fence(sent[-1])
 
     def _has_feedback(self, m: int) -> bool:
-        return m % self._feedback_every == 0
+        return self._feedback_every != NEVER and m % self._feedback_every == 0

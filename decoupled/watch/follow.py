@@ -155,7 +155,7 @@ def facts(run: Run) -> dict[str, Any]:
         "hidden": list(run.hidden),
         "batch": run.batch,
         "epochs": run.epochs,
-        "head": run.head if run.schedule == "dni" else None,
+        "head": run.head if run.schedule in ("dni", "local") else None,
         "window": run.link.window,
         "evaluate_every": run.runtime.evaluate_every,
     }

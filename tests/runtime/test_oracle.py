@@ -36,7 +36,7 @@ class Oracle:
             (x,) = passes[-1].outputs
         (gradient,) = self._below[-1].loss(passes[-1], (targets,)).gradients
         for stage, passed in zip(reversed(self._below), reversed(passes), strict=True):
-            for layer, cache in zip(reversed(stage.layers), reversed(passed.saved), strict=True):
+            for layer, cache in zip(reversed(stage.layers), reversed(passed.saved.of_layers), strict=True):
                 upward = layer.backward(gradient, cache, want_dx=True)  # the stage would take it for one of its own
                 assert upward is not None
                 gradient = upward

@@ -29,7 +29,7 @@ def test_under_dni_a_lost_stage_is_replaced_and_its_neighbours_go_on(stage: int,
     check_account(report)
 
 
-@pytest.mark.parametrize("schedule", ["dni", "lockstep", "gpipe", "1f1b"])
+@pytest.mark.parametrize("schedule", ["dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b"])
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_a_rollback_takes_all_stages_back_and_every_sample_is_trained_on(schedule: str, stage: int) -> None:
     parts = {"microbatches": 2} if schedule in ("gpipe", "1f1b") else {}
@@ -130,7 +130,7 @@ def test_whatever_dies_when_every_sample_is_accounted_for(seed: int) -> None:
 
 
 def any_cluster(rng: random.Random, seed: int) -> Cluster:
-    schedule = rng.choice(["dni", "dni", "dni", "lockstep", "gpipe", "1f1b"])
+    schedule = rng.choice(["dni", "dni", "dni", "lockstep", "gpipe", "1f1b", "async1f1b"])
     values: dict[str, Any] = {
         "schedule": schedule,
         "checkpoint": {"every": rng.choice([1, 4, 9, 1000])},
