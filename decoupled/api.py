@@ -39,7 +39,7 @@ TakeFaults = Callable[[], Sequence[Fault]]  # asked many times a second; each fa
 def load_data(run: Run) -> DataSource:
     """The data that the run names. Raises UsageError when it is missing or malformed."""
     directory = Path(run.dataset.directory) if run.dataset.directory else None
-    return data.load(run.data, directory, run.dataset.bits, run.task, run.args.data)
+    return data.load(run.data, directory, run.dataset.bits, run.task, run.args.data, run.dataset.augment)
 
 
 def warn(sentence: str) -> None:
@@ -134,9 +134,7 @@ def resume(
 def _found_from_anywhere(run: Run) -> Run:
     """The same run, with the whole paths of its data and of the user's code."""
     run = run.with_references(user_code.absolute)
-    if isinstance(run.data, str) and run.data.endswith(".npz"):
-        return run.model_copy(update={"data": str(Path(run.data).resolve())})
-    return run
+    return run.model_copy(update={"data": data.found_from_anywhere(run.data)}) if isinstance(run.data, str) else run
 
 
 def _callbacks(

@@ -54,9 +54,14 @@ def begin(folder: Path, run: Run) -> None:
 
 
 def record_data(folder: Path, data: DataSource) -> None:
-    """Writes down which data the run is trained on. Raises UsageError when that cannot be."""
+    """Writes down which data the run is trained on, and the labels of their classes, such as the characters of a text.
+
+    Raises UsageError when that cannot be.
+    """
     try:
-        checkpoint.write_whole(folder / "data.json", (json.dumps({"fingerprint": data.fingerprint}) + "\n").encode())
+        labels = data.targets.labels
+        about = {"fingerprint": data.fingerprint, "labels": None if labels is None else labels.tolist()}
+        checkpoint.write_whole(folder / "data.json", (json.dumps(about, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise UsageError(f"{folder} cannot be written: {error.strerror}. Make room, or choose another folder.") from None
 

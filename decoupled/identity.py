@@ -18,7 +18,7 @@ CHANGEABLE: dict[str, Any] = {
 }
 
 # What earlier versions had no setting for, as it was with them: their checkpoints do not name it.
-NEWER = {"model": "mlp", "dni.late_weights": None}
+NEWER = {"model": "mlp", "dataset.augment": None, "dni.late_weights": None}
 
 
 def digest(run: Run) -> str:
@@ -29,10 +29,10 @@ def digest(run: Run) -> str:
 def refuse_another(folder: Path, before: Run, now: Run) -> None:
     """Raises UsageError with the first difference that a checkpoint cannot bear."""
     then, there = _trained(before), _trained(now)
-    for name in then:
-        if then[name] != there.get(name):
+    for name in then | there:
+        if then.get(name) != there.get(name):
             raise UsageError(
-                f"{folder} was trained with {name} {then[name]}, not {there.get(name)}. Resume it as it was, or train anew."
+                f"{folder} was trained with {name} {then.get(name)}, not {there.get(name)}. Resume it as it was, or train anew."
             )
 
 

@@ -30,13 +30,16 @@ Code = Annotated[
 
 def run_options(
     data: Annotated[
-        str | None, typer.Option(help="digits (the default), addition, mnist, the path of an .npz file, or my_data.py:make.")
+        str | None, typer.Option(help="digits (the default), addition, mnist, cifar10, text:FILE, PATH.npz, or my_data.py:make.")
     ] = None,
     data_args: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the data, such as bits=10. Repeatable.")
     ] = None,
     data_dir: Annotated[
-        str | None, typer.Option(help="Folder with mnist's IDX files; else $DECOUPLED_DATA, else a download.")
+        str | None, typer.Option(help="Folder with mnist's or cifar10's files; else $DECOUPLED_DATA, else a download.")
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="Of images: none, flip, shift or flip-shift (default: flip-shift for cifar10).")
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="classification, regression or multilabel (default: guessed from the targets).")
@@ -103,7 +106,7 @@ def run_options(
     lists = _given(hidden=None if hidden is None else _widths(hidden), faults=faults and [fault(text) for text in faults])
     sections = {
         "dni": _given(overflow=overflow),
-        "dataset": _given(directory=data_dir),
+        "dataset": _given(directory=data_dir, augment=augment),
         "args": {
             "data": assignments(data_args or []),
             "head": assignments(head_args or []),

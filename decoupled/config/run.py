@@ -153,7 +153,7 @@ class Run(Frozen):
     @property
     def code(self) -> tuple[str, ...]:
         """The files and modules of the user's that the run needs."""
-        named = [*self.references, *([self.data] if isinstance(self.data, str) and user_code.is_reference(self.data) else [])]
+        named = [*self.references, *([self.data] if self._data_is_code else [])]
         return tuple(dict.fromkeys(user_code.split(reference)[0] for reference in named))
 
     def with_references(self, instead: Callable[[str], str]) -> "Run":
@@ -165,9 +165,14 @@ class Run(Frozen):
         network = {"activation": changed(self.network.activation), "loss": self.network.loss and changed(self.network.loss)}
         optimiser = {"name": changed(self.optimiser.name)}
         sections = {"network": self.network.model_copy(update=network), "optimiser": self.optimiser.model_copy(update=optimiser)}
-        data = changed(self.data) if isinstance(self.data, str) else self.data
+        data = changed(self.data) if self._data_is_code else self.data
         plain = {"model": changed(self.model), "schedule": changed(self.schedule), "head": changed(self.head), "data": data}
         return self.model_copy(update=sections | plain)
+
+    @property
+    def _data_is_code(self) -> bool:
+        """text:FILE has the form of a reference, and is none."""
+        return isinstance(self.data, str) and not self.data.startswith("text:") and user_code.is_reference(self.data)
 
     @property
     def data_name(self) -> str:
@@ -183,7 +188,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"There is no setting {where}."
     if first["loc"][:1] == ("data",):
-        return "data is a name, the path of an .npz file, a mapping of x_train, y_train, x_test and y_test, or a source."
+        return "data is a name, text:FILE, an .npz file's path, a mapping of x_train, y_train, x_test and y_test, or a source."
     if first["type"] == "missing":
         return f"{where} is missing."
     if first["type"] == "value_error":

@@ -117,5 +117,6 @@ class SupervisionOptions(Frozen):
 class DatasetOptions(Frozen):
     """Where a dataset is, or how it is made."""
 
-    directory: str | None = None  # of mnist's files; None: $DECOUPLED_DATA, or a download
+    directory: str | None = None  # of mnist's and cifar10's files; None: $DECOUPLED_DATA, or a download
+    augment: Literal["none", "flip", "shift", "flip-shift"] | None = None  # of images; None: flip-shift for cifar10
     bits: int = Field(8, ge=2, le=16)  # of addition

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from decoupled.data import batches
+from decoupled.data.augment import NONE, augmented
 from decoupled.data.source import Batch
 from decoupled.errors import UsageError
 from decoupled.nn.targets import CLASSIFICATION, Targets
 from decoupled.tensors import Array, ArraySpec
 
-__all__ = ["Array", "Dataset", "feature_scale", "whole_scale"]
+__all__ = ["Array", "Dataset", "channel_scale", "feature_scale", "whole_scale"]
 
 BLOCK = 1024  # rows: of arrays that are larger than memory, only so many are looked at together
 
@@ -24,8 +25,8 @@ BLOCK = 1024  # rows: of arrays that are larger than memory, only so many are lo
 class Dataset:
     """Inputs N x ... (numbers of any kind); targets as they are learnt: class numbers (N), bits or standardised values (N x C).
 
-    `mean` and `deviation` (of one element, or one for each number of a sample) standardise the inputs; the network's first
-    stage applies them.
+    `mean` and `deviation` (of one element, one for each number of a sample, or a shape that fits a sample, such as one for
+    each channel) standardise the inputs; the network's first stage applies them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Dataset:
     mean: Array
     deviation: Array
     doubts: tuple[str, ...] = ()  # sentences about what looks wrong with it
+    augment: str = NONE  # what is done to the images that are trained on
 
     @property
     def samples(self) -> int:
@@ -73,8 +75,8 @@ class Dataset:
 
     def batches(self, batch: int, epoch: int, start: int, seed: int) -> Iterator[Batch]:
         """The batches of an epoch in a random order of samples, from batch `start` on."""
-        for rows in batches.shuffled(self.samples, batch, seed, epoch, start):
-            yield self.x_train[rows], self.y_train[rows]
+        for number, rows in enumerate(batches.shuffled(self.samples, batch, seed, epoch, start), start):
+            yield augmented(self.x_train[rows], self.augment, seed, epoch, number), self.y_train[rows]
 
     def test_batches(self, batch: int, start: int) -> Iterator[Batch]:
         """The batches of the test set, from batch `start` on."""
@@ -93,6 +95,18 @@ def rows_of(x: ArraySpec) -> ArraySpec:
 def as_rows(x: Array) -> Array:
     """Inputs as a fully connected network takes them: N x D, bytes as they are and other numbers as float32."""
     return x.reshape(len(x), -1).astype("uint8" if _is_bytes(x.dtype) else "float32", copy=False)
+
+
+def scaling_of_rows(x: ArraySpec, scaling: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The mean and the deviation for what `as_rows` makes of such inputs: one of each, or one for each number."""
+    mean, deviation = scaling
+    if not mean.size:  # taken as they are
+        return np.zeros(1, np.float32), np.ones(1, np.float32)
+    if mean.size == 1:
+        return mean.reshape(1), deviation.reshape(1)
+    shape = tuple(length or 1 for length in x.shape)
+    mean, deviation = (scale if scale.size == prod(shape) else np.broadcast_to(scale, shape) for scale in (mean, deviation))
+    return mean.reshape(-1), deviation.reshape(-1)
 
 
 def _is_bytes(dtype: np.dtype[Any]) -> bool:
@@ -119,4 +133,14 @@ def feature_scale(x: Array) -> tuple[Array, Array]:
     first = as_rows(x[:1])
     is_constant = np.logical_and.reduce([(as_rows(block) == first).all(axis=0) for block in blocks(x)])
     deviation = np.where(is_constant, 1.0, np.sqrt(variance))
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def channel_scale(x: Array) -> tuple[Array, Array]:
+    """A mean and a deviation for each channel of images N x C x H x W, of shape C x 1 x 1. Constant channels become 0."""
+    shape, pixels = (x.shape[1], 1, 1), x.size // x.shape[1]
+    mean = sum(block.sum(axis=(0, 2, 3), dtype=np.float64) for block in blocks(x)) / pixels
+    mean = mean.reshape(shape)
+    variance = sum(np.square(block - mean).sum(axis=(0, 2, 3)) for block in blocks(x)) / pixels
+    deviation = np.where(variance > 0, np.sqrt(variance), 1.0).reshape(shape)
     return mean.astype(np.float32), deviation.astype(np.float32)

@@ -3,13 +3,13 @@
 import gzip
 import math
 import os
-import textwrap
 import zlib
 from pathlib import Path
 
 import numpy as np
 
 from decoupled.data.dataset import Array, Dataset, whole_scale
+from decoupled.data.downloads import download
 from decoupled.errors import UsageError
 from decoupled.nn.targets import CLASSIFICATION, Targets
 
@@ -53,23 +53,8 @@ def _find(directory: Path, name: str) -> Path:
 
 
 def _download(name: str) -> Path:
-    import pooch  # here, because only those who download need it
-
-    try:
-        return Path(
-            pooch.retrieve(
-                url=f"{SOURCE}{name}.gz",
-                known_hash=f"sha256:{FILES[name]}",
-                fname=f"{name}.gz",
-                path=pooch.os_cache("decoupled") / "mnist",
-                progressbar=False,
-            )
-        )
-    except (OSError, ValueError) as error:  # no network, or a wrong checksum
-        reason = textwrap.shorten(str(error), 150, placeholder=" ...")
-        raise UsageError(
-            f"mnist could not be downloaded ({reason}). Put its four IDX files in a folder and give it as --data-dir."
-        ) from None
+    instead = "Put its four IDX files in a folder and give it as --data-dir."
+    return download("mnist", f"{SOURCE}{name}.gz", f"sha256:{FILES[name]}", instead)
 
 
 def _read(path: Path) -> Array:

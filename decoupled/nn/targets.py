@@ -23,6 +23,11 @@ class Targets:
     shape: tuple[int, ...] | None = None  # of one sample's target; None: as the loss answers
 
     @property
+    def are_tokens(self) -> bool:
+        """A sample has a class at each of its positions, of which there may be any number."""
+        return self.task == CLASSIFICATION and self.shape not in (None, (), (1,))
+
+    @property
     def arrays(self) -> dict[str, Array]:
         """What belongs with the network's arrays: the scale of values."""
         return {} if self.mean is None or self.deviation is None else {MEAN: self.mean, DEVIATION: self.deviation}
@@ -66,21 +71,25 @@ class Targets:
         """Answers (class numbers, bits, or values in the user's units) as the user gave targets."""
         if self.task == CLASSIFICATION and self.labels is not None:
             answers = self.labels[answers]
-        return answers if self.shape is None else answers.reshape(len(answers), *self.shape)
+        return answers if self.shape is None or self.are_tokens else answers.reshape(len(answers), *self.shape)
 
     def restored(self, learnt: Array) -> Array:
         """The user's targets, of what `encode` gave."""
         return self.decode(self.in_units(learnt))
 
     def _numbers(self, y: Array, outputs: int) -> Array:
-        """Labels as class numbers."""
-        flat = y.reshape(len(y), -1)
-        if flat.shape[1] != 1:
-            raise UsageError(f"The targets must be one label a sample, not of shape {y.shape}.")
+        """Labels as class numbers: N, or N x T for tokens."""
+        if not self.are_tokens:
+            flat = y.reshape(len(y), -1)
+            if flat.shape[1] != 1:
+                raise UsageError(f"The targets must be one label a sample, not of shape {y.shape}.")
+            y = flat[:, 0]
+        elif y.ndim != 2:
+            raise UsageError(f"The targets must be labels of shape (samples, positions), not {y.shape}.")
         labels = np.arange(outputs) if self.labels is None else self.labels
         if (labels.dtype.kind == "U") != (y.dtype.kind in "UO"):
             raise UsageError(f"The targets are {y.dtype}, but the network's labels are {labels.dtype}.")
-        y = flat[:, 0].astype(str) if labels.dtype.kind == "U" else flat[:, 0]
+        y = y.astype(str) if labels.dtype.kind == "U" else y
         numbers = np.searchsorted(labels, y).clip(max=len(labels) - 1)
         if (unknown := labels[numbers] != y).any():
             raise UsageError(f"The targets hold the label {y[unknown][0].item()!r}, which the network was not trained for.")

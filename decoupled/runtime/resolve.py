@@ -11,7 +11,7 @@ import numpy as np
 from decoupled import user_code
 from decoupled.config import PIPELINES, Run
 from decoupled.data import batches
-from decoupled.data.dataset import as_rows, rows_of
+from decoupled.data.dataset import as_rows, rows_of, scaling_of_rows
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.nn.catalogue import MODELS
@@ -23,7 +23,9 @@ from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.registry import Factory
 from decoupled.runtime.feed import Feed
 from decoupled.schedules.catalogue import SCHEDULES, STALE, is_decoupled
-from decoupled.tensors import Array, TensorSpec
+from decoupled.tensors import Array, ArraySpec, TensorSpec
+
+OF_ROWS = ("mlp", "torch-mlp")  # models that take a sample of any shape as a row of numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,10 +59,15 @@ class ResolvedRun:
         return TensorSpec((self.dataset.y,))
 
     @property
+    def scaling(self) -> tuple[Array, Array]:
+        """Mean and deviation of what enters the first stage."""
+        return _inputs(self.run, self.dataset)[1]
+
+    @property
     def feed(self) -> Feed:
         """All that enters the first stage."""
         run = self.run
-        prepare = as_rows if run.model == "mlp" else np.asarray
+        prepare = as_rows if run.model in OF_ROWS else np.asarray
         return Feed(
             self.dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every, run.microbatches or 1, prepare=prepare
         )
@@ -70,10 +77,19 @@ def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
     """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets."""
     run = _decided(run, dataset)
     SCHEDULES.fitting(run.schedule, 1, run.args.schedule)
-    inputs = rows_of(dataset.x) if run.model == "mlp" else dataset.x
-    model = build_model(run, TensorSpec((inputs,)), TensorSpec((dataset.y,)), dataset.outputs, dataset.scaling)
+    inputs, scaling = _inputs(run, dataset)
+    model = build_model(run, TensorSpec((inputs,)), TensorSpec((dataset.y,)), dataset.outputs, scaling)
     model.check(training(run, 1, is_decoupled(run.schedule)))
     return ResolvedRun(run, dataset, model, _stages(run, model))
+
+
+def _inputs(run: Run, dataset: DataSource) -> tuple[ArraySpec, tuple[Array, Array]]:
+    """What enters the first stage, and its scaling. Fully connected networks take samples as rows."""
+    if run.model in OF_ROWS:
+        if dataset.targets.are_tokens:
+            raise UsageError(f"{run.model} gives one answer a sample, and not one at every position. Choose a model such as gpt.")
+        return rows_of(dataset.x), scaling_of_rows(dataset.x, dataset.scaling)
+    return dataset.x, dataset.scaling
 
 
 def build_model(run: Run, inputs: TensorSpec, targets: TensorSpec, outputs: int, scaling: tuple[Array, Array]) -> Model:

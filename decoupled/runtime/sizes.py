@@ -18,7 +18,7 @@ def message_bytes_needed(resolved: ResolvedRun) -> int:
     dataset, stages = resolved.dataset, range(len(resolved.stages))
     rows = min(resolved.run.batch, max(dataset.samples, dataset.test_samples))
     row = max(_bytes_of((assign(resolved, stage).inputs + resolved.targets).zeros(1)) for stage in stages)
-    return max(rows * row, _bytes_of(dataset.scaling)) + SMALL_BYTES
+    return max(rows * row, _bytes_of(resolved.scaling)) + SMALL_BYTES
 
 
 def _bytes_of(tensors: Tensors) -> int:

@@ -245,5 +245,7 @@ def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, Any], said: str) -
 
 @pytest.mark.parametrize("name", ["mnits", "data.csv", ""])
 def test_an_unknown_dataset_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(UsageError, match=f"^There is no dataset '{name}'. Choose digits, addition, mnist, or"):
+    with pytest.raises(
+        UsageError, match=f"^There is no dataset '{name}'. Choose digits, addition, mnist, cifar10, text:FILE, the path"
+    ):
         load(name)

@@ -70,9 +70,8 @@ class Inputs:
 
     def __init__(self, resolved: ResolvedRun, x: Array) -> None:
         self._x = torch.tensor(as_rows(x))  # a copy, since arrays from files may be read-only
-        self._mean, self._deviation = (
-            torch.from_numpy(scale.astype(resolved.architecture.dtype)) for scale in resolved.dataset.scaling
-        )
+        dtype = resolved.architecture.dtype
+        self._mean, self._deviation = (torch.from_numpy(scale.astype(dtype)) for scale in resolved.scaling)
 
     def __getitem__(self, rows: Array) -> Tensor:
         x = self._x.index_select(0, torch.from_numpy(rows))
