@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from decoupled.data import targets
-from decoupled.data.dataset import Array, Dataset, as_rows, blocks, feature_scale, whole_scale
+from decoupled.data.dataset import Array, Dataset, are_whole, as_rows, blocks, channel_scale, feature_scale, whole_scale
 from decoupled.errors import UsageError
+from decoupled.nn.targets import CLASSIFICATION
 
 DAMAGE = (ValueError, TypeError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)  # all that a bad archive raises
+TOKENS_MAX = 1 << 24  # more different ones are rather amounts
 NEEDED = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -59,15 +61,34 @@ def from_mapping(arrays: Mapping[str, Any], name: str, task: str | None = None) 
             raise UsageError(f"{name} has {len(x)} rows in x_{part} and {len(y)} in y_{part}; they must be as many.")
     if x_train.shape[1:] != x_test.shape[1:] or y_train.shape[1:] != y_test.shape[1:]:
         raise UsageError(f"{name} has different columns for training and for testing.")
-    learnt = targets.read(y_train, y_test, name, task)
+    are_tokens = are_whole(x_train.dtype) and x_train.shape == y_train.shape and y_train[0].size > 1
+    learnt = targets.read(y_train, y_test, name, task or (CLASSIFICATION if are_tokens and y_train.dtype.kind in "ui" else None))
     doubts = learnt.doubts
     if x_train.dtype != x_test.dtype:
         types = f"{given['x_train'].dtype} to train on and {given['x_test'].dtype} to test with"
         doubts = (f"The inputs are {types}. Are both in the same units?", *doubts)
-    mean, deviation = (whole_scale if x_train.dtype in (np.uint8, np.bool_) else feature_scale)(x_train)
+    mean, deviation = _scale(x_train)
     dtype = np.result_type(x_train, x_test)  # bytes for the one and floats for the other travel as floats
     x_train, x_test = x_train.astype(dtype, copy=False), x_test.astype(dtype, copy=False)
-    return Dataset(name, x_train, learnt.y_train, x_test, learnt.y_test, learnt.targets, learnt.outputs, mean, deviation, doubts)
+    below = _below(x_train, x_test)
+    outputs = max(learnt.outputs, below or 0) if are_tokens and learnt.targets.are_tokens else learnt.outputs
+    y_train, y_test = learnt.y_train, learnt.y_test
+    return Dataset(name, x_train, y_train, x_test, y_test, learnt.targets, outputs, mean, deviation, doubts, below=below)
+
+
+def _scale(x: Array) -> tuple[Array, Array]:
+    """One scale for bytes, one for each channel of images N x C x H x W, and else one for each number of a sample."""
+    if x.dtype in (np.uint8, np.bool_):
+        return whole_scale(x)
+    return channel_scale(x) if x.ndim == 4 else feature_scale(x)
+
+
+def _below(*inputs: Array) -> int | None:
+    """What these stay below, where they are whole numbers from 0 on, such as tokens."""
+    if not all(are_whole(x.dtype) for x in inputs) or min(x.min() for x in inputs) < 0:
+        return None
+    below = 1 + max(int(x.max()) for x in inputs)
+    return below if below <= TOKENS_MAX else None
 
 
 def _array(value: Any, key: str, name: str) -> Array:

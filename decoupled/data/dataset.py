@@ -40,6 +40,7 @@ class Dataset:
     deviation: Array
     doubts: tuple[str, ...] = ()  # sentences about what looks wrong with it
     augment: str = NONE  # what is done to the images that are trained on
+    below: int | None = None  # what inputs that are whole numbers, such as tokens, stay below
 
     @property
     def samples(self) -> int:
@@ -51,7 +52,7 @@ class Dataset:
 
     @property
     def x(self) -> ArraySpec:
-        return ArraySpec(self.x_train.dtype.name, self.x_train.shape[1:])
+        return ArraySpec(self.x_train.dtype.name, self.x_train.shape[1:], self.below)
 
     @property
     def y(self) -> ArraySpec:
@@ -109,8 +110,18 @@ def scaling_of_rows(x: ArraySpec, scaling: tuple[Array, Array]) -> tuple[Array, 
     return mean.reshape(-1), deviation.reshape(-1)
 
 
+def as_tokens(x: Array) -> Array:
+    """Inputs of any shape: whole numbers as int64, which may be tokens, and others as they are."""
+    return x.astype(np.int64, copy=False) if are_whole(x.dtype) else x
+
+
 def _is_bytes(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "bu" and dtype.itemsize == 1
+
+
+def are_whole(dtype: np.dtype[Any]) -> bool:
+    """Whether these are whole numbers that may be tokens, as bytes and booleans are not."""
+    return dtype.kind in "ui" and not _is_bytes(dtype)
 
 
 def blocks(array: Array) -> Iterator[Array]:
@@ -138,9 +149,9 @@ def feature_scale(x: Array) -> tuple[Array, Array]:
 
 def channel_scale(x: Array) -> tuple[Array, Array]:
     """A mean and a deviation for each channel of images N x C x H x W, of shape C x 1 x 1. Constant channels become 0."""
-    shape, pixels = (x.shape[1], 1, 1), x.size // x.shape[1]
-    mean = sum(block.sum(axis=(0, 2, 3), dtype=np.float64) for block in blocks(x)) / pixels
-    mean = mean.reshape(shape)
-    variance = sum(np.square(block - mean).sum(axis=(0, 2, 3)) for block in blocks(x)) / pixels
-    deviation = np.where(variance > 0, np.sqrt(variance), 1.0).reshape(shape)
+    shape, pixels, axes = (x.shape[1], 1, 1), x.size // x.shape[1], (0, 2, 3)
+    mean = (sum(block.sum(axis=axes, dtype=np.float64) for block in blocks(x)) / pixels).reshape(shape)
+    variance = sum(np.square(block - mean).sum(axis=axes) for block in blocks(x)) / pixels
+    lowest, highest = (bound([bound(block, axis=axes) for block in blocks(x)], axis=0) for bound in (np.min, np.max))
+    deviation = np.where(lowest == highest, 1.0, np.sqrt(variance)).reshape(shape)
     return mean.astype(np.float32), deviation.astype(np.float32)

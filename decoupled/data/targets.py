@@ -30,7 +30,8 @@ class Learnt:
 def read(train: Array, test: Array, name: str, task: str | None = None) -> Learnt:
     """What is learnt of these targets, which `plain` has made. Without a task it is guessed.
 
-    One label a sample (whole numbers, texts, booleans) is a class; rows of 0 and 1 are bits; other numbers are values.
+    One label a sample (whole numbers, texts, booleans) is a class; rows of 0 and 1 are bits; other numbers are values. Where it
+    is said that they are classes, rows of whole numbers or texts have one at each position.
     Raises UsageError with what does not fit.
     """
     if (train.dtype.kind in TEXTS) != (test.dtype.kind in TEXTS):
@@ -72,14 +73,19 @@ def _guess(train: Array, test: Array) -> str:
 
 
 def _classes(train: Array, test: Array, name: str, is_guessed: bool) -> Learnt:
-    if train.ndim == 2 and train.shape[1] != 1:
+    are_tokens = train[0].size > 1
+    if are_tokens and train.dtype.kind not in "uiU":
         raise UsageError(f"{name}: classification takes one label a sample, and y has {train.shape[1]}. Is it multilabel?")
     known, labels = _labels(train), _labels(np.concatenate([train, test]))
+    if are_tokens and labels.dtype.kind in "ui":  # those that are not there have a number nevertheless
+        if labels[0] < 0:
+            raise UsageError(f"{name}: y holds the token {labels[0].item()}; tokens are numbers from 0 on.")
+        labels = np.arange(min(int(labels[-1]), CLASSES_MAX) + 1)
     if len(labels) > CLASSES_MAX:
         raise UsageError(f"{name}: y holds {len(labels):,} different labels; {CLASSES_MAX:,} classes are the most there can be.")
     are_numbers = labels.dtype.kind in "ui" and np.array_equal(labels, np.arange(len(labels)))
     targets = Targets(CLASSIFICATION, None if are_numbers else labels, shape=train.shape[1:])
-    doubts = _doubts_about_classes(known, labels, train, is_guessed)
+    doubts = () if are_tokens else _doubts_about_classes(known, labels, train, is_guessed)
     if labels.dtype.kind in "ui" and not are_numbers:
         doubts += (f"The labels are not 0 to {len(labels) - 1}, so they are mapped to that; predict gives them back.",)
     return Learnt(targets, len(labels), targets.encode(train, len(labels)), targets.encode(test, len(labels)), doubts)
@@ -87,7 +93,7 @@ def _classes(train: Array, test: Array, name: str, is_guessed: bool) -> Learnt:
 
 def _doubts_about_classes(known: Array, labels: Array, train: Array, is_guessed: bool) -> tuple[str, ...]:
     """Whole numbers of very many values may be no classes; and some classes may have few samples to learn them from, or none."""
-    is_scant, may_be_values = len(known) * 10 > len(train), is_guessed and train.dtype.kind in "ui"
+    is_scant, may_be_values = len(known) * 10 > train.size, is_guessed and train.dtype.kind in "ui"
     new = np.setdiff1d(labels, known)
     if not (is_scant or len(new) or (may_be_values and len(known) > MANY)):
         return ()

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from decoupled import user_code
 from decoupled.config import PIPELINES, Run
 from decoupled.data import batches
-from decoupled.data.dataset import as_rows, rows_of, scaling_of_rows
+from decoupled.data.dataset import are_whole, as_rows, as_tokens, rows_of, scaling_of_rows
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.nn.catalogue import MODELS
@@ -25,6 +25,7 @@ from decoupled.runtime.feed import Feed
 from decoupled.schedules.catalogue import SCHEDULES, STALE, is_decoupled
 from decoupled.tensors import Array, ArraySpec, TensorSpec
 
+AS_THEY_ARE = np.empty(0, np.float32), np.empty(0, np.float32)  # inputs that are not scaled, such as tokens
 OF_ROWS = ("mlp", "torch-mlp")  # models that take a sample of any shape as a row of numbers
 
 
@@ -67,7 +68,7 @@ class ResolvedRun:
     def feed(self) -> Feed:
         """All that enters the first stage."""
         run = self.run
-        prepare = as_rows if run.model in OF_ROWS else np.asarray
+        prepare = as_rows if run.model in OF_ROWS else as_tokens
         return Feed(
             self.dataset, run.batch, run.epochs, run.seed, run.runtime.evaluate_every, run.microbatches or 1, prepare=prepare
         )
@@ -84,11 +85,16 @@ def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
 
 
 def _inputs(run: Run, dataset: DataSource) -> tuple[ArraySpec, tuple[Array, Array]]:
-    """What enters the first stage, and its scaling. Fully connected networks take samples as rows."""
+    """What enters the first stage, and its scaling.
+
+    Fully connected networks take samples as rows. To others whole numbers may be tokens, which are not scaled.
+    """
     if run.model in OF_ROWS:
         if dataset.targets.are_tokens:
             raise UsageError(f"{run.model} gives one answer a sample, and not one at every position. Choose a model such as gpt.")
         return rows_of(dataset.x), scaling_of_rows(dataset.x, dataset.scaling)
+    if are_whole(np.dtype(dataset.x.dtype)):
+        return replace(dataset.x, dtype="int64"), AS_THEY_ARE
     return dataset.x, dataset.scaling
 
 

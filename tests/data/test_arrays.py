@@ -99,7 +99,8 @@ def test_bits_are_values_or_one_bit_where_it_is_said() -> None:
 @pytest.mark.parametrize(
     ("y", "task", "said"),
     [
-        (np.zeros((30, 2), int), "classification", "takes one label a sample"),
+        (np.zeros((30, 2)), "classification", "takes one label a sample"),
+        (np.full((30, 2), -100), "classification", "holds the token -100; tokens are numbers from 0 on"),
         (np.arange(30), "multilabel", "takes rows of 0 and 1"),
         (np.array(["a"] * 30), "multilabel", "takes rows of 0 and 1"),
         (np.array(["a"] * 30), "regression", "takes numbers"),
@@ -162,7 +163,7 @@ def test_inputs_keep_their_dtype_and_their_shape(dtype: str) -> None:
 
     made = changed(x_train=x, x_test=x[:9])
 
-    assert made.x == ArraySpec(dtype, (2, 3))
+    assert made.x == ArraySpec(dtype, (2, 3), below=100 if dtype in ("int8", "int32", "int64", "uint16") else None)
     assert all(array.dtype == dtype for array in (made.x_train, made.x_test))
     assert made.x_train.tolist() == x.tolist()
 
@@ -181,6 +182,38 @@ def test_every_feature_is_scaled_by_itself_and_a_constant_one_becomes_0() -> Non
 
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.std(axis=0), [1, 1, 1, 0], atol=1e-5)
+
+
+def test_images_of_floats_are_scaled_by_channel() -> None:
+    x = rng.standard_normal((30, 3, 5, 4)) * [[[2]], [[3]], [[0]]] + 0.1
+
+    made = changed(x_train=x, x_test=x[:9])
+    scaled = (made.x_train - made.mean) / made.deviation
+
+    assert made.mean.shape == (3, 1, 1)
+    np.testing.assert_allclose(scaled.mean(axis=(0, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(scaled.std(axis=(0, 2, 3)), [1, 1, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("task", [None, "classification"])
+def test_whole_numbers_with_whole_numbers_at_every_position_are_tokens(task: str | None) -> None:
+    """Those that only the inputs hold have a number as well."""
+    x, y = rng.integers(0, 7, (30, 5)), rng.integers(0, 4, (30, 5))
+
+    made = from_mapping({"x_train": x, "y_train": y, "x_test": x[:9], "y_test": y[:9]}, "mine", task)
+
+    assert made.targets.are_tokens
+    assert (made.outputs, made.x.below, made.y) == (7, 7, ArraySpec("int64", (5,), below=7))
+    assert made.y_train.tolist() == made.targets.restored(made.y_train).tolist() == y.tolist()
+
+
+def test_rows_of_texts_are_classes_at_every_position_where_it_is_said() -> None:
+    y = np.array(["noun", "verb", "other"])[rng.integers(0, 3, (30, 4))]
+
+    made = from_mapping(GOOD | {"y_train": y, "y_test": y[:9]}, "mine", "classification")
+
+    assert (made.outputs, made.y_train.shape) == (3, (30, 4))
+    assert made.targets.restored(made.y_train).tolist() == y.tolist()
 
 
 def test_pixels_stay_bytes_and_are_scaled_together() -> None:

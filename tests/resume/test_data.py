@@ -1,5 +1,6 @@
 """The data of a run that is resumed: the same again, wherever they are; others are refused."""
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decoupled import api
+from decoupled import api, folders
 from decoupled.config import Run
+from decoupled.data import load
 from decoupled.data.arrays import from_mapping
 from decoupled.data.dataset import Dataset
-from decoupled.errors import RunFailed
+from decoupled.errors import RunFailed, UsageError
 from decoupled.tensors import Array
 from tests.resume.interrupted import USUAL, Started, begun, refusal
 
@@ -87,6 +89,31 @@ def test_arrays_in_the_place_of_named_data_are_refused(tmp_path: Path) -> None:
     folder = begun(tmp_path / "run", 50)
 
     assert "was trained with data digits, not arrays." in refusal(folder, Run(**USUAL, data=arrays()))
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, "shift"), ("shift", None), ("shift", "flip")])
+def test_a_run_on_images_goes_on_with_the_same_augmentation_alone(tmp_path: Path, before: str | None, now: str | None) -> None:
+    folder = begun(tmp_path / "run", 3, dataset={"augment": before})
+
+    said = refusal(folder, Run(**USUAL, dataset={"augment": now}))
+
+    assert f"was trained with dataset.augment {before}, not {now}." in said
+
+
+def test_another_text_in_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tale.txt"
+    path.write_text("once upon a time " * 200)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folders.begin(folder, Run(data=f"text:{path}", model="gpt"))
+    text = load(f"text:{path}")
+    folders.record_data(folder, text)
+
+    path.write_text("once upon a time, " * 200)
+
+    with pytest.raises(UsageError, match=r"have changed since"):
+        folders.refuse_other_data(folder, load(f"text:{path}"))
+    assert json.loads((folder / "data.json").read_text())["labels"] == sorted(set("once upon a time "))
 
 
 def test_data_in_a_file_is_the_same_by_whatever_path(tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
