@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from decoupled.nn.model import ModelSite, Training
+from decoupled.nn.model import ModelSite, Stages, Training
 from decoupled.nn.scores import Score
 from decoupled.nn.stage import LossResult, Pass, Quality
 from decoupled.nn.targets import Targets
@@ -116,7 +116,7 @@ class ToyModel:
             return TensorSpec.of("float64", self._site.outputs)
         return TensorSpec((ArraySpec("float64", (None, self._widths[layer])), ArraySpec("bool", (None,))))
 
-    def check(self, training: Training) -> None:
+    def check(self, training: Training, stages: Stages) -> None:
         """Whatever the run names, this model does without."""
 
     def stage(self, layers: tuple[int, ...], training: Training) -> ToyStage:

@@ -16,7 +16,6 @@ MODELS = Registry(
 )
 
 # The names alone: what each stands for, and whether a model has it, is its backend's matter.
-HEAD_NAMES = Registry(
-    "head", dict.fromkeys(("auto", "readout", "linear", "linear-label", "mlp-label", "vector", "image", "sequence"), "")
-)
+IMITATORS = ("linear", "linear-label", "mlp-label", "dni-conv")  # heads that learn from gradients that come back alone
+HEAD_NAMES = Registry("head", dict.fromkeys(("auto", "readout", "vector", "image", "sequence", *IMITATORS), ""))
 OPTIMISER_NAMES = Registry("optimiser", dict.fromkeys(("adam", "sgd", "adamw", "nadam"), ""))

@@ -10,7 +10,7 @@ from decoupled.nn.dense import DenseStage
 from decoupled.nn.heads import HEADS, Head, HeadSite
 from decoupled.nn.layers import ACTIVATIONS, Layer, Standardize
 from decoupled.nn.losses import LOSSES
-from decoupled.nn.model import ModelSite, Training
+from decoupled.nn.model import ModelSite, Stages, Training
 from decoupled.nn.network import Architecture, Network, build_layer
 from decoupled.nn.optimisers import OPTIMISERS, LearningRate, Optimiser
 from decoupled.nn.stage import Weights
@@ -61,7 +61,7 @@ class DenseModel:
     def flow(self, layer: int) -> TensorSpec:
         return TensorSpec.of(self.architecture.dtype, self.architecture.widths[layer]) if layer else self._site.inputs
 
-    def check(self, training: Training) -> None:
+    def check(self, training: Training, stages: Stages) -> None:
         if training.optimiser in OPTIMISER_NAMES and training.optimiser not in OPTIMISERS:
             raise UsageError(f"mlp has no optimiser {training.optimiser}; PyTorch's models have it, such as torch-mlp.")
         if training.head is not None and training.head in HEAD_NAMES and training.head not in HEADS:

@@ -1,12 +1,14 @@
 """The seam for networks: what training asks of a model that is cut into stages, whichever library computes it."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from decoupled.nn.scores import Score
 from decoupled.nn.stage import Stage, Weights
 from decoupled.nn.targets import Targets
 from decoupled.tensors import Array, TensorSpec
+
+Stages: TypeAlias = tuple[tuple[int, ...], ...]  # the layers of each
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,8 +73,8 @@ class Model(Protocol):
     def flow(self, layer: int) -> TensorSpec:
         """What enters that layer; for `layers`, what comes out of the last."""
 
-    def check(self, training: Training) -> None:
-        """Raises UsageError where something that the run names is not there, or has no such options."""
+    def check(self, training: Training, stages: Stages) -> None:
+        """Raises UsageError where something that the run names is not there, has no such options, or fits no such stages."""
 
     def stage(self, layers: tuple[int, ...], training: Training) -> Stage:
         """A stage of these layers with their initial weights: the same for a seed, however the model is cut."""

@@ -1,24 +1,27 @@
 """A user's blocks as a model: a row that can be cut between any two, with the same initial weights however it is cut."""
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from decoupled.nn.model import ModelSite, TrainedModel, Training
+from decoupled.nn.model import ModelSite, Stages, TrainedModel, Training
 from decoupled.nn.optimisers import LearningRate
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
 from decoupled.pytorch.arrays import type_of
 from decoupled.pytorch.blocks import Block, blocks_of, flows
-from decoupled.pytorch.heads.catalogue import HEADS, fitting
+from decoupled.pytorch.heads.catalogue import check_head, check_options, make_head
 from decoupled.pytorch.heads.interface import Head, HeadSite
+from decoupled.pytorch.heads.sequence import output_layer
 from decoupled.pytorch.losses import make_loss
 from decoupled.pytorch.optimisers import OPTIMISERS, Optimiser
 from decoupled.pytorch.stage import TorchStage
 from decoupled.pytorch.trained import TorchNetwork
+from decoupled.pytorch.work import head_and_stage
 from decoupled.tensors import Array, TensorSpec
 
 HOST = torch.device("cpu")
@@ -58,10 +61,14 @@ class TorchModel:
     def layers(self) -> int:
         return len(self.blocks)
 
-    def check(self, training: Training) -> None:
+    def check(self, training: Training, stages: Stages) -> None:
         OPTIMISERS.fitting(training.optimiser, 1, training.optimiser_args)
-        if training.head is not None and training.head != "auto":
-            HEADS.fitting(training.head, 1, training.head_args)
+        if training.head is None:
+            return
+        check_options(training.head, training.head_args)
+        for layers in stages[:-1]:
+            with self._seeded_for(layers, training):
+                check_head(training.head, self._head_site(layers, training, self._blocks(layers), HOST), training.head_args)
 
     def weights(self, layer: int) -> int:
         return self.blocks[layer].numbers
@@ -91,7 +98,7 @@ class TorchModel:
 
     def stage(self, layers: tuple[int, ...], training: Training) -> TorchStage:
         device = HOST
-        blocks = copy.deepcopy([self.blocks[layer] for layer in layers])
+        blocks = self._blocks(layers)
         for block in blocks:
             block.module.to(device).train()
         by_place = dict(zip(layers, blocks, strict=True))
@@ -109,8 +116,11 @@ class TorchModel:
             device=device,
             weights=training.weights or Weights.AT_FORWARD,
             precision=self.precision(device),
-            head=None if training.head is None else self._head(layers[-1], blocks, training, device),
+            head=self._head(layers, training, blocks, device),
         )
+
+    def _blocks(self, layers: tuple[int, ...]) -> list[Block]:
+        return copy.deepcopy([self.blocks[layer] for layer in layers])
 
     @property
     def _task(self) -> str:
@@ -120,25 +130,40 @@ class TorchModel:
         learnt: dict[str, Tensor] = {name: p for name, p in named.items() if p.requires_grad}
         return Optimiser(training.optimiser, learnt, training.rate, training.optimiser_args)
 
-    def _head(self, last: int, blocks: list[Block], training: Training, device: torch.device) -> Head:
-        flow = self.flow(last + 1)
-        name = fitting(training.head or "", flow)
-        site = HeadSite(
-            flow=flow,
+    def _head(self, layers: tuple[int, ...], training: Training, blocks: list[Block], device: torch.device) -> Head | None:
+        if training.head is None:
+            return None
+        with self._seeded_for(layers, training):
+            return make_head(training.head, self._head_site(layers, training, blocks, device), training.head_args)
+
+    @contextmanager
+    def _seeded_for(self, layers: tuple[int, ...], training: Training) -> Iterator[None]:
+        """Has what is drawn for the head of these layers be the same for a seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(training.seed * 1_000_003 + OF_HEADS + layers[-1])
+            yield
+
+    def _head_site(self, layers: tuple[int, ...], training: Training, blocks: list[Block], device: torch.device) -> HeadSite:
+        return HeadSite(
+            flow=self.flow(layers[-1] + 1),
             outputs=self._site.outputs,
             targets=self._site.targets,
             loss=self.loss,
             rate=training.head_rate,
             device=device,
             stage=tuple(blocks),
-            last=self.blocks[-1].module,
+            output=output_layer(self.blocks[-1].module, self._site.outputs),
             optimiser=training.optimiser,
             optimiser_args=training.optimiser_args,
+            precision=self.precision(device),
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(training.seed * 1_000_003 + OF_HEADS + last)
-            head: Head = HEADS.make(name, site, options=training.head_args)
-        return head
+
+    def head_work(self, layers: tuple[int, ...], training: Training, length: int = 64) -> tuple[int, int]:
+        """Multiplications for a sample, forward and backward: of the stage's head, and of the stage.
+
+        Lengths that vary are taken to be `length`.
+        """
+        return head_and_stage(self.stage(layers, training), self._site.targets, length)
 
     def trained(self, arrays: dict[str, Array], targets: Targets) -> TrainedModel:
         blocks = [*self._scaling(HOST), *copy.deepcopy(self.blocks)]

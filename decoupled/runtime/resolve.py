@@ -14,7 +14,7 @@ from decoupled.data import batches
 from decoupled.data.dataset import are_whole, as_rows, as_tokens, rows_of, scaling_of_rows
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
-from decoupled.nn.catalogue import MODELS
+from decoupled.nn.catalogue import IMITATORS, MODELS
 from decoupled.nn.dense_model import DenseModel
 from decoupled.nn.model import Model, ModelSite, Training
 from decoupled.nn.network import Architecture, partition
@@ -80,8 +80,9 @@ def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
     SCHEDULES.fitting(run.schedule, 1, run.args.schedule)
     inputs, scaling = _inputs(run, dataset)
     model = build_model(run, TensorSpec((inputs,)), TensorSpec((dataset.y,)), dataset.outputs, scaling)
-    model.check(training(run, 1, is_decoupled(run.schedule)))
-    return ResolvedRun(run, dataset, model, _stages(run, model))
+    stages = _stages(run, model)
+    model.check(training(run, 1, is_decoupled(run.schedule)), stages)
+    return ResolvedRun(run, dataset, model, stages)
 
 
 def _inputs(run: Run, dataset: DataSource) -> tuple[ArraySpec, tuple[Array, Array]]:
@@ -180,7 +181,7 @@ def _decided(run: Run, dataset: DataSource) -> Run:
     loss = _loss(run, dataset)
     # A readout learns by its own loss and needs few gradients back; the other heads learn from nothing else.
     head = "readout" if run.head == "auto" and run.model == "mlp" else run.head
-    is_readout = head not in ("linear", "linear-label", "mlp-label")
+    is_readout = head not in IMITATORS
     feedback = run.dni.feedback or ("chained" if is_readout else "bootstrapped")
     return run.model_copy(
         update={

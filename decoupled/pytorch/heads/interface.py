@@ -1,5 +1,6 @@
 """The seam for heads in PyTorch: what a stage asks of its head, and what a head may be built from."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,7 +9,7 @@ from torch import nn
 
 from decoupled.pytorch.blocks import Block, Flow
 from decoupled.pytorch.losses import Loss
-from decoupled.tensors import Array, TensorSpec
+from decoupled.tensors import Array, ArraySpec, TensorSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,9 +23,21 @@ class HeadSite:
     rate: float  # its learning rate, before decay
     device: torch.device
     stage: tuple[Block, ...]  # the stage's own blocks, to take their kind
-    last: nn.Module  # the network's last block with its initial weights, which the last stage trains
+    output: nn.Linear | None  # the network's output layer with its initial weights, which the last stage trains
     optimiser: str = "adam"
     optimiser_args: dict[str, Any] = field(default_factory=dict)
+    precision: AbstractContextManager[object] = field(default_factory=nullcontext)  # what the stage computes under
+
+    @property
+    def first(self) -> ArraySpec:
+        """The first of the arrays that leave the stage and have a gradient: what heads look at."""
+        return self.flow.gradients.arrays[0]
+
+    @property
+    def has_positions(self) -> bool:
+        """Whether a sample has an answer for each position, as a text has, and not one in all."""
+        (targets,) = self.targets.arrays
+        return len(targets.shape) > (targets.below is None)
 
 
 class Head(Protocol):
@@ -40,7 +53,7 @@ class Head(Protocol):
         """Learns from the gradients that came back; gives what it would have predicted, for measures."""
 
     def adopt(self, published: Flow) -> None:
-        """Takes over what the last stage publishes. Raises ValueError when that does not fit."""
+        """Takes over the weight of the network's output layer, and its bias if it has one, as the last stage has them now."""
 
     def state(self) -> dict[str, Array]:
         """Copies of all that it has learnt."""

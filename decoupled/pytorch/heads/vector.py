@@ -6,14 +6,12 @@ from pydantic import Field
 from torch import nn
 
 from decoupled.pytorch.heads.interface import HeadSite
-from decoupled.pytorch.heads.learning import Reading
 
 
-def vector(site: HeadSite, width: Annotated[int, Field(ge=0, le=65_536)] = 32) -> Reading:
+def vector(site: HeadSite, width: Annotated[int, Field(ge=0, le=65_536)] = 32) -> nn.Module:
     """Linear through `width` ReLU units (0: directly), as the readout of `decoupled.nn.heads`."""
-    inputs = site.flow.arrays[0].shape[-1]
-    assert inputs is not None
+    inputs = site.first.shape[-1] or 0
     last = nn.Linear(width or inputs, site.outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-    return Reading(site, nn.Sequential(nn.Flatten(), nn.Linear(inputs, width), nn.ReLU(), last) if width else last)
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), last) if width else last
