@@ -5,17 +5,21 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from decoupled.checkpoint import save_arrays, write_whole
 from decoupled.errors import UsageError
 from decoupled.nn.layers import BatchNorm
+from decoupled.nn.model import AnsweringModel
 from decoupled.nn.network import Network
 from decoupled.nn.targets import DEVIATION, MEAN
 from decoupled.user_code import is_reference
 from decoupled.version import __version__
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET, IR_VERSION = 17, 8  # of ONNX 1.12: has every operator used here, and runtimes since 2022 read it
 ONNX_BYTES_MAX = 2_000_000_000  # of arrays; the whole is one protocol buffer, which ends at 2 GiB
@@ -30,7 +34,7 @@ ANSWERS: dict[str, list[Operator]] = {  # of the outputs, as each loss's `predic
 }
 
 
-def export(network: Network, target: str | Path) -> None:
+def export(network: AnsweringModel, target: str | Path) -> None:
     """Writes the network to an .npz, .safetensors or .onnx file, whole or not at all.
 
     Raises UsageError for another suffix, a file that cannot be written, and what the format or its package cannot do.
@@ -44,12 +48,12 @@ def export(network: Network, target: str | Path) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}.") from None
 
 
-def _safetensors(network: Network, path: Path) -> None:
+def _safetensors(network: AnsweringModel, path: Path) -> None:
     """The arrays by name, and the description as JSON in the metadata `about`."""
     save_arrays(path, network.arrays, network.about)
 
 
-def _npz(network: Network, path: Path) -> None:
+def _npz(network: AnsweringModel, path: Path) -> None:
     """The arrays by name, and the description as an array `about` of the bytes of its JSON."""
     arrays = network.arrays | {"about": np.frombuffer(json.dumps(network.about).encode(), np.uint8)}
     content = io.BytesIO()
@@ -60,11 +64,11 @@ def _npz(network: Network, path: Path) -> None:
     write_whole(path, content.getvalue())
 
 
-def _onnx(network: Network, path: Path) -> None:
-    """The network in evaluation mode as a graph from `inputs` (N x D, floats of the network's type) to `answers` and `outputs`.
+def _onnx(network: AnsweringModel, path: Path) -> None:
+    """The network in evaluation mode as a graph from raw `inputs` to `answers` and `outputs`.
 
-    `answers` are class numbers (N; `about` has their labels), bits or values (N x C); `outputs` are the logits or values that
-    they are made of, N x C. Standardised values are in the user's units in both, as doubles.
+    `answers` are class numbers (`about` has their labels), bits or values; `outputs` are the logits or values that they are
+    made of, N x ... x C. Standardised values are in the user's units in both, as doubles.
     """
     try:
         import onnx
@@ -72,6 +76,24 @@ def _onnx(network: Network, path: Path) -> None:
         raise UsageError("Writing .onnx needs the package onnx. To add it: pip install 'decoupled-trainer[onnx]'") from None
     if sum(array.nbytes for array in network.arrays.values()) > ONNX_BYTES_MAX:
         raise UsageError(f"{path} cannot hold this network: ONNX ends at 2 GiB. Export it as .safetensors.")
+    model = _dense(network) if isinstance(network, Network) else _of_torch(network)
+    onnx.helper.set_model_props(model, {"about": json.dumps(network.about)})
+    onnx.checker.check_model(model, full_check=True)
+    write_whole(path, model.SerializeToString())
+
+
+def _of_torch(network: Any) -> "onnx.ModelProto":
+    """Inputs are as they were trained on."""
+    import onnx
+
+    from decoupled.pytorch.export import graph  # here, because nothing else needs PyTorch
+
+    return onnx.load_model_from_string(graph(network, OPSET))
+
+
+def _dense(network: Network) -> "onnx.ModelProto":
+    """Inputs are N x D, floats of the network's type."""
+    import onnx
 
     def tensor(name: str, like: np.ndarray[Any, Any]) -> onnx.ValueInfoProto:
         kind = onnx.helper.np_dtype_to_tensor_dtype(like.dtype)
@@ -91,12 +113,9 @@ def _onnx(network: Network, path: Path) -> None:
     answers = [tensor("answers", network.loss.predict(outputs)), tensor("outputs", outputs)]
     graph = onnx.helper.make_graph(nodes, "decoupled", [tensor("inputs", none)], answers, constants)
     opsets = [onnx.helper.make_opsetid("", OPSET)]
-    model = onnx.helper.make_model(
+    return onnx.helper.make_model(
         graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="decoupled", producer_version=__version__
     )
-    onnx.helper.set_model_props(model, {"about": json.dumps(network.about)})
-    onnx.checker.check_model(model, full_check=True)
-    write_whole(path, model.SerializeToString())
 
 
 def _operators(network: Network) -> Iterator[Operator]:
@@ -125,4 +144,4 @@ def _operators(network: Network) -> Iterator[Operator]:
     yield from ANSWERS[architecture.loss]
 
 
-FORMATS: dict[str, Callable[[Network, Path], None]] = {".npz": _npz, ".safetensors": _safetensors, ".onnx": _onnx}
+FORMATS: dict[str, Callable[[AnsweringModel, Path], None]] = {".npz": _npz, ".safetensors": _safetensors, ".onnx": _onnx}

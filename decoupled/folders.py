@@ -9,14 +9,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from decoupled import checkpoint
 from decoupled.config import Run, from_toml, to_toml
 from decoupled.data.source import DataSource
 from decoupled.errors import RunFailed, UsageError
+from decoupled.nn.catalogue import BACKENDS
+from decoupled.nn.model import AnsweringModel
 from decoupled.nn.network import Architecture, Network
+from decoupled.nn.recipe import Recipe
 from decoupled.nn.targets import Targets
 from decoupled.runtime.report import ADDED, JSON_FIELDS, Report
 from decoupled.telemetry.spans import COLUMNS, Rows
+from decoupled.tensors import Array
 
 CHECKPOINTS = "checkpoints"
 RECORD_BYTES_MAX = 1 << 20  # of the last line of metrics.jsonl
@@ -157,20 +163,32 @@ def load_run(folder: str | Path) -> Run:
         raise UsageError(f"{Path(folder) / 'run.toml'} is not that of a run of this version: {error}") from None
 
 
-def load_network(folder: str | Path) -> Network:
-    """The network that a run trained. Raises UsageError when the folder holds none."""
+def load_network(folder: str | Path) -> AnsweringModel:
+    """The network that a run trained. Raises UsageError when the folder holds none, or its code may not be run here."""
     path = Path(folder) / "model.safetensors"
     if not path.exists() and (Path(folder) / "run.toml").exists():
         raise UsageError(f"{folder} holds no finished run. {_way_on(Path(folder))}")
     arrays, about = checkpoint.load_arrays(path)
-    if "architecture" not in about and "model" in about:
+    if not about.keys() & {"architecture", "pytorch"} and "model" in about:
         raise UsageError(f"{path} holds the arrays of {about['model']}, a model of your own, which only its own code can use.")
     try:
-        architecture: dict[str, Any] = dict(about["architecture"])
-        targets = Targets.from_json(about["targets"]) if "targets" in about else None
-        return Network(Architecture(**architecture | {"widths": tuple(architecture["widths"])}), arrays, targets)
+        return _of_torch(arrays, about) if "pytorch" in about else _dense(arrays, about)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UsageError(f"{path} is not a model that decoupled wrote: {error}") from None
+
+
+def _dense(arrays: dict[str, Array], about: dict[str, Any]) -> Network:
+    architecture: dict[str, Any] = dict(about["architecture"])
+    targets = Targets.from_json(about["targets"]) if "targets" in about else None
+    return Network(Architecture(**architecture | {"widths": tuple(architecture["widths"])}), arrays, targets)
+
+
+def _of_torch(arrays: dict[str, Array], about: dict[str, Any]) -> AnsweringModel:
+    recipe = Recipe.from_json(about["pytorch"])
+    units = {name: np.array(values, np.float64) for name, values in dict(about["units"]).items()}
+    targets = Targets.from_json(about["targets"]).with_scale(units)
+    network: AnsweringModel = BACKENDS["pytorch"](recipe, arrays, targets)
+    return network
 
 
 def _way_on(folder: Path) -> str:

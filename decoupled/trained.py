@@ -13,7 +13,6 @@ from decoupled.config import GIVEN
 from decoupled.data.arrays import first_sentence
 from decoupled.errors import UsageError
 from decoupled.folders import load_network, load_report, load_run, load_spans
-from decoupled.nn.network import Network
 from decoupled.nn.parameters import Array
 from decoupled.nn.scores import Score, Tally
 from decoupled.telemetry.trace import middle, trace_file
@@ -91,7 +90,7 @@ def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = N
     dataset = load_data(run)
     tally = Tally(network.targets.unit(dataset.outputs))
     try:
-        for x, y in dataset.test_batches(Network.BATCH, 0):
+        for x, y in dataset.test_batches(network.BATCH, 0):
             network.tally(tally, x, dataset.targets.restored(y))
     except UsageError as error:
         raise UsageError(f"{dataset.name} cannot be evaluated on: {error}") from None

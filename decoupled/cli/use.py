@@ -57,8 +57,7 @@ def export_(
     allow_all(code)
     network = folders.load_network(folder)
     export.export(network, to)
-    inputs, *_, outputs = network.architecture.widths
-    print(f"{to}: a network of {network.architecture.layers} layers, {inputs:,} inputs and {outputs:,} outputs")
+    print(f"{to}: {network}")
 
 
 @command

@@ -19,3 +19,6 @@ MODELS = Registry(
 IMITATORS = ("linear", "linear-label", "mlp-label", "dni-conv")  # heads that learn from gradients that come back alone
 HEAD_NAMES = Registry("head", dict.fromkeys(("auto", "readout", "vector", "image", "sequence", *IMITATORS), ""))
 OPTIMISER_NAMES = Registry("optimiser", dict.fromkeys(("adam", "sgd", "adamw", "nadam"), ""))
+
+# Of trained networks that numpy does not compute: each makes one again of its recipe, its arrays and its targets.
+BACKENDS = Registry("backend", {"pytorch": f"{TORCH}.trained:restored"})

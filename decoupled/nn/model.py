@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from decoupled.nn.scores import Score
+from decoupled.nn.scores import Score, Tally
 from decoupled.nn.stage import Stage, Weights
 from decoupled.nn.targets import Targets
 from decoupled.tensors import Array, TensorSpec
@@ -58,6 +58,25 @@ class TrainedModel(Protocol):
 
     def evaluate(self, x: Array, y: Array) -> Score:
         """How well the answers for raw inputs fit a user's targets."""
+
+
+class AnsweringModel(TrainedModel, Protocol):
+    """One that a run's folder gives back, whichever library computes it. What it refuses is a UsageError."""
+
+    BATCH: int  # rows at a time, to bound memory
+
+    @property
+    def labels(self) -> Array | None:
+        """The classes' labels, in the order of their numbers; None where there are no classes."""
+
+    def outputs(self, x: Array) -> Array:
+        """Raw outputs, N x ... x C, for raw inputs: logits, or values in the user's units."""
+
+    def predict_proba(self, x: Array) -> Array:
+        """The probability of each class or bit, N x ... x C."""
+
+    def tally(self, tally: Tally, x: Array, y: Array) -> None:
+        """Adds to the tally how well the answers for a part of a set fit a user's targets."""
 
 
 class Model(Protocol):

@@ -114,6 +114,10 @@ class Network:
             architecture, {name: array for name, array in self.arrays.items() if name not in (MEAN, DEVIATION)}
         )
 
+    def __str__(self) -> str:
+        inputs, *_, outputs = self.architecture.widths
+        return f"a network of {self.architecture.layers} layers, {inputs:,} inputs and {outputs:,} outputs"
+
     @property
     def about(self) -> dict[str, Any]:
         """What is needed beside the arrays to build the network again, as plain values."""
@@ -122,9 +126,7 @@ class Network:
     @property
     def labels(self) -> Array | None:
         """The classes' labels, in the order of `predict_proba`'s columns; None where there are no classes."""
-        if self.targets.task != CLASSIFICATION:
-            return None
-        return np.arange(self.architecture.widths[-1]) if self.targets.labels is None else self.targets.labels
+        return self.targets.labels_of(self.architecture.widths[-1])
 
     def outputs(self, x: Array) -> Array:
         """Raw outputs, N x C: logits, or values in the user's units. `x` is N x D, raw; further dimensions are flattened.

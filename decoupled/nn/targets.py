@@ -38,6 +38,12 @@ class Targets:
             return None
         return np.ones(outputs) if self.deviation is None else self.deviation
 
+    def labels_of(self, outputs: int) -> Array | None:
+        """The labels of so many classes, in the order of their numbers; None where there are no classes."""
+        if self.task != CLASSIFICATION:
+            return None
+        return np.arange(outputs) if self.labels is None else self.labels
+
     def with_scale(self, arrays: dict[str, Array]) -> "Targets":
         """The same with the scale that is among these arrays, if any."""
         return replace(self, mean=arrays.get(MEAN), deviation=arrays.get(DEVIATION))

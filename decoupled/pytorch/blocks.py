@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from decoupled.errors import UsageError
 from decoupled.pytorch.arrays import NAMES, to_tensor
-from decoupled.tensors import ArraySpec, TensorSpec
+from decoupled.tensors import Array, ArraySpec, TensorSpec
 
 Flow = tuple[Tensor, ...]
 
@@ -54,16 +54,26 @@ class Block:
         return sum(p.numel() for p in self.module.parameters() if p.requires_grad)
 
 
-def blocks_of(made: Any) -> list[Block]:
-    """The blocks of what a user's function gives: a list of modules, or an nn.Sequential. Raises UsageError for others."""
-    is_row = isinstance(made, SEQUENCES) or (isinstance(made, Iterable) and not isinstance(made, nn.Module))
+def row_of(made: Any) -> nn.Sequential:
+    """What a user's function gives, a list of modules or an nn.Sequential, as the latter. Raises UsageError for others."""
+    if isinstance(made, nn.Sequential):
+        return made
+    is_row = isinstance(made, nn.ModuleList) or (isinstance(made, Iterable) and not isinstance(made, nn.Module))
     modules = list(made) if is_row else [made]
     if not modules or not all(isinstance(module, nn.Module) for module in modules):
         raise UsageError(f"A model is a list of nn.Modules, one for each block, or an nn.Sequential; {made!r:.60} is none.")
-    return [Block.of(module) for module in modules]
+    return nn.Sequential(*modules)
 
 
-SEQUENCES = (nn.Sequential, nn.ModuleList)
+def blocks_of(row: nn.Sequential) -> list[Block]:
+    return [Block.of(module) for module in row]
+
+
+def renamed(arrays: dict[str, Array], row: nn.Sequential) -> dict[str, Array]:
+    """What the blocks hold, which is named by their places, under the names that they have in a user's own row."""
+    names = list(row._modules)  # "0", "1" and so on, unless the user gave others
+    places = {name: name.partition(".") for name in arrays}
+    return {f"{names[int(place)]}.{rest}": arrays[name] for name, (place, _, rest) in places.items()}
 
 
 def flows(blocks: Sequence[Block], inputs: TensorSpec) -> list[TensorSpec]:

@@ -2,23 +2,24 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from decoupled.nn.model import ModelSite, Stages, TrainedModel, Training
+from decoupled.nn.model import Stages, TrainedModel, Training
 from decoupled.nn.optimisers import LearningRate
+from decoupled.nn.recipe import Recipe
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
-from decoupled.pytorch.arrays import type_of
-from decoupled.pytorch.blocks import Block, blocks_of, flows
+from decoupled.pytorch.blocks import Block, blocks_of, flows, renamed, row_of
 from decoupled.pytorch.heads.catalogue import check_head, check_options, make_head
 from decoupled.pytorch.heads.interface import Head, HeadSite
 from decoupled.pytorch.heads.sequence import output_layer
 from decoupled.pytorch.losses import make_loss
 from decoupled.pytorch.optimisers import OPTIMISERS, Optimiser
+from decoupled.pytorch.precision import precision, standardising, weights_type
 from decoupled.pytorch.stage import TorchStage
 from decoupled.pytorch.trained import TorchNetwork
 from decoupled.pytorch.work import head_and_stage
@@ -29,33 +30,21 @@ SCALING = -1  # the place of what standardises the inputs, before all blocks
 OF_HEADS = 0x4EAD  # keeps the random numbers of heads apart from those of weights
 
 
-class Standardise(nn.Module):
-    """What enters the network, less its mean, in deviations; as the network's type."""
-
-    def __init__(self, mean: Tensor, deviation: Tensor, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.to(dtype), persistent=False)
-        self.register_buffer("deviation", deviation.to(dtype), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x.to(self.mean.dtype) - self.mean) / self.deviation
-
-
 class TorchModel:
     """A Model of a row of blocks."""
 
-    def __init__(self, site: ModelSite, made: Any, dtype: str, loss_args: dict[str, Any]) -> None:
-        """`made` is what a user's function gives; `dtype` is float32, float64, or bfloat16 for autocast.
+    def __init__(self, recipe: Recipe, made: Any) -> None:
+        """`made` is what the recipe's factory gives.
 
         Raises UsageError when it is no row of modules, or one cannot take what the one before it gives.
         """
-        self._site, self._dtype = site, dtype
-        self.loss = make_loss(site.loss, loss_args)
-        self.blocks = blocks_of(made)
-        for block in self.blocks:
-            block.module.to(torch.float64 if dtype == "float64" else torch.float32)
-        with self.precision(HOST):
-            self._flows = flows([*self._scaling(HOST), *self.blocks], site.inputs)
+        self._recipe, self._site, self._dtype = recipe, recipe.site, recipe.dtype
+        self.loss = make_loss(self._site.loss, recipe.loss_args)
+        self._row = row_of(made).to(weights_type(self._dtype))
+        self.blocks = blocks_of(self._row)
+        self._scales = bool(self._site.scaling[0].size)
+        with precision(self._dtype, HOST):
+            self._flows = flows([*self._scaling(HOST), *self.blocks], self._site.inputs)
 
     @property
     def layers(self) -> int:
@@ -76,25 +65,9 @@ class TorchModel:
     def flow(self, layer: int) -> TensorSpec:
         return self._flows[layer + self._scales] if layer else self._site.inputs
 
-    @property
-    def _scales(self) -> bool:
-        """Whether the inputs are standardised."""
-        return bool(self._site.scaling[0].size)
-
     def _scaling(self, device: torch.device) -> list[Block]:
         """What comes before the first block: it standardises the inputs, where they are to be."""
-        if not self._scales:
-            return []
-        shape, dtype = self._site.inputs.arrays[0].shape, torch.float64 if self._dtype == "float64" else torch.float32
-        mean, deviation = (torch.from_numpy(scale.copy()).to(device) for scale in self._site.scaling)
-        if mean.numel() > 1 and None not in shape and mean.numel() == torch.Size(shape).numel():
-            mean, deviation = mean.reshape(shape), deviation.reshape(shape)
-        return [Block.of(Standardise(mean, deviation, dtype).to(device))]
-
-    def precision(self, device: torch.device) -> AbstractContextManager[object]:
-        """What the blocks are computed under."""
-        is_mixed = self._dtype == "bfloat16"
-        return torch.autocast(device.type, type_of(self._dtype)) if is_mixed else nullcontext()
+        return [Block.of(standardising(self._site, self._dtype).to(device))] if self._scales else []
 
     def stage(self, layers: tuple[int, ...], training: Training) -> TorchStage:
         device = HOST
@@ -115,7 +88,7 @@ class TorchModel:
             seed=training.seed,
             device=device,
             weights=training.weights or Weights.AT_FORWARD,
-            precision=self.precision(device),
+            precision=precision(self._dtype, device),
             head=self._head(layers, training, blocks, device),
         )
 
@@ -155,7 +128,7 @@ class TorchModel:
             output=output_layer(self.blocks[-1].module, self._site.outputs),
             optimiser=training.optimiser,
             optimiser_args=training.optimiser_args,
-            precision=self.precision(device),
+            precision=precision(self._dtype, device),
         )
 
     def head_work(self, layers: tuple[int, ...], training: Training, length: int = 64) -> tuple[int, int]:
@@ -166,5 +139,4 @@ class TorchModel:
         return head_and_stage(self.stage(layers, training), self._site.targets, length)
 
     def trained(self, arrays: dict[str, Array], targets: Targets) -> TrainedModel:
-        blocks = [*self._scaling(HOST), *copy.deepcopy(self.blocks)]
-        return TorchNetwork(blocks, self._scales, arrays, targets, self.loss, self._site.outputs)
+        return TorchNetwork(self._recipe, copy.deepcopy(self._row), renamed(arrays, self._row), targets)

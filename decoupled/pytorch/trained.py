@@ -4,65 +4,153 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from decoupled.nn.scores import Score
-from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, Targets
-from decoupled.pytorch.arrays import to_array, to_tensor
-from decoupled.pytorch.blocks import Block, Flow
-from decoupled.pytorch.losses import Loss, correct, summed
+from decoupled.errors import UsageError
+from decoupled.nn.recipe import Recipe
+from decoupled.nn.scores import Score, Tally, sums
+from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION, Targets
+from decoupled.pytorch.arrays import NAMES, to_array, to_tensor
+from decoupled.pytorch.blocks import Block, Flow, blocks_of, row_of
+from decoupled.pytorch.losses import correct, make_loss, summed
+from decoupled.pytorch.precision import precision, standardising, weights_type
 from decoupled.tensors import Array
+from decoupled.user_code import is_reference
 
 HOST = torch.device("cpu")
-ROWS = 256  # answered together
 
 
 class TorchNetwork:
-    """The blocks with all that the stages have learnt."""
+    """The blocks with all that the stages have learnt. `modules` are a user's own, as plain PyTorch uses them."""
 
-    def __init__(
-        self, blocks: list[Block], scales: bool, arrays: dict[str, Array], targets: Targets, loss: Loss, outputs: int
-    ) -> None:
-        """Raises ValueError when the arrays are not those of these blocks."""
-        self._blocks, self.targets, self._loss, self._outputs_count = blocks, targets, loss, outputs
-        self.arrays = arrays
-        named = {
-            f"{place}.{name}": value
-            for place, block in enumerate(blocks[int(scales) :])
-            for name, value in block.module.state_dict().items()
-        }
-        if odd := sorted(named.keys() ^ arrays.keys()):
-            raise ValueError(f"{odd[0]} is in only one of the two")
-        with torch.no_grad():
-            for name, value in named.items():
-                if tuple(value.shape) != arrays[name].shape:
-                    raise ValueError(f"{name} has shape {arrays[name].shape}, but the network needs {tuple(value.shape)}")
-                value.copy_(to_tensor(arrays[name], HOST))
-        for block in blocks:
-            block.module.eval()
+    BATCH = 256  # rows at a time, to bound memory
+
+    def __init__(self, recipe: Recipe, modules: nn.Sequential, arrays: dict[str, Array], targets: Targets) -> None:
+        """Raises ValueError when the arrays are not those of these modules."""
+        self.recipe, self.targets, self.arrays = recipe, targets, arrays
+        self._loss = make_loss(recipe.site.loss, recipe.loss_args)
+        refuse_others(modules, arrays)
+        self.modules = modules.to(weights_type(recipe.dtype)).eval()
+        self.modules.load_state_dict({name: to_tensor(array, HOST) for name, array in arrays.items()})
+        scaling = [Block.of(standardising(recipe.site, recipe.dtype))] if recipe.site.scaling[0].size else []
+        self.blocks = [*scaling, *blocks_of(self.modules)]
+
+    def __str__(self) -> str:
+        site = self.recipe.site
+        return f"{self.recipe.model} of {len(self.modules)} blocks, from {site.inputs} to {site.outputs:,} outputs"
 
     @property
     def about(self) -> dict[str, Any]:
-        return {"model": "pytorch", "targets": self.targets.to_json()}
+        """What is needed beside the arrays to build the network again, as plain values."""
+        units = {name: array.tolist() for name, array in self.targets.arrays.items()}
+        return {"pytorch": self.recipe.to_json(), "targets": self.targets.to_json(), "units": units}
 
-    def outputs(self, x: Array) -> torch.Tensor:
-        found = []
-        with torch.inference_mode():
-            for start in range(0, len(x), ROWS):
-                flowing: Flow = (to_tensor(x[start : start + ROWS], HOST),)
-                for block in self._blocks:
-                    flowing = block(flowing)
-                found.append(flowing[0])
-        return torch.cat(found)
+    @property
+    def labels(self) -> Array | None:
+        """The classes' labels, in the order of `predict_proba`'s columns; None where there are no classes."""
+        return self.targets.labels_of(self.recipe.site.outputs)
+
+    def outputs(self, x: Array) -> Array:
+        """Raw outputs, N x ... x C, for raw inputs: logits, or values in the user's units.
+
+        Raises UsageError for inputs of another shape and for values that are not finite.
+        """
+        return self.targets.in_units(to_array(self._outputs(x)))
+
+    def _outputs(self, x: Array) -> Tensor:
+        """As they are learnt, in at least float32."""
+        x = self._fitting(np.asarray(x))
+        rows = x if len(x) else np.zeros((1, *x.shape[1:]), x.dtype)
+        parts = [self._forward(rows[start : start + self.BATCH]) for start in range(0, len(rows), self.BATCH)]
+        return torch.cat(parts)[: len(x)]
+
+    def _forward(self, x: Array) -> Tensor:
+        with torch.inference_mode(), precision(self.recipe.dtype, HOST):
+            flowing: Flow = (to_tensor(x, HOST),)
+            for block in self.blocks:
+                flowing = block(flowing)
+        outputs = flowing[0]
+        return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
+
+    def _fitting(self, x: Array) -> Array:
+        """The inputs as the first block takes them."""
+        (spec,) = self.recipe.site.inputs.arrays
+        x = x.reshape(len(x), -1) if x.ndim > 2 and len(spec.shape) == 1 else x
+        lengths = zip(spec.shape, x.shape[1:], strict=False)
+        if x.ndim != len(spec.shape) + 1 or any(wanted not in (None, length) for wanted, length in lengths):
+            raise UsageError(f"The network takes inputs of {spec}, not {x.dtype} of shape {x.shape}.")
+        takes_any = spec.has_gradient or self.recipe.site.scaling[0].size
+        if x.dtype.kind not in ("buif" if takes_any else "bui"):
+            raise UsageError(f"The network takes {'numbers' if takes_any else 'whole numbers'}, not {x.dtype}.")
+        if x.dtype.kind == "f" and not (finite := np.isfinite(x.reshape(len(x), -1)).all(axis=1)).all():
+            raise UsageError(
+                f"The inputs hold values that are not finite, first in row {int(finite.argmin())}. Mend or leave them out."
+            )
+        if spec.below is not None and x.size and not 0 <= x.min() <= x.max() < spec.below:
+            raise UsageError(f"The inputs must be whole numbers from 0 to {spec.below - 1}; they go from {x.min()} to {x.max()}.")
+        if x.dtype == spec.dtype or (self.recipe.site.scaling[0].size and x.dtype.name in NAMES.values()):
+            return x
+        return x.astype(spec.dtype if spec.has_gradient or spec.below is not None else np.float32)
 
     def predict(self, x: Array) -> Array:
-        outputs = self.outputs(x)
+        """The answers for raw inputs, in the form of the targets trained on: labels, bits, or values in their units.
+
+        Raises UsageError as `outputs` does.
+        """
+        outputs = self._outputs(x)
         if self.targets.task == CLASSIFICATION:
             return self.targets.decode(to_array(outputs.argmax(-1)))
         if self.targets.task == MULTILABEL:
             return self.targets.decode(to_array(outputs > 0).astype(np.uint8))
         return self.targets.decode(self.targets.in_units(to_array(outputs)))
 
+    def predict_proba(self, x: Array) -> Array:
+        """The probability of each class (in the order of `labels`) or bit, N x ... x C. Raises UsageError where there is none."""
+        if self.targets.task == REGRESSION:
+            raise UsageError("Values have no probabilities; leave --proba out, or call predict.")
+        outputs = self._outputs(x)
+        return to_array(outputs.softmax(-1) if self.targets.task == CLASSIFICATION else outputs.sigmoid())
+
     def evaluate(self, x: Array, y: Array) -> Score:
-        outputs, wanted = self.outputs(x), to_tensor(self.targets.encode(y, self._outputs_count), HOST)
+        """How well the answers for raw inputs fit a user's targets. Raises UsageError for what cannot be this network's."""
+        tally = Tally(self.targets.unit(self.recipe.site.outputs))
+        self.tally(tally, x, y)
+        return tally.score
+
+    def tally(self, tally: Tally, x: Array, y: Array) -> None:
+        """The same for a part of a set, which is added to the tally."""
+        outputs, y = self._outputs(x), np.asarray(y)
+        if y.shape[:1] != (len(outputs),) or not len(y):
+            raise UsageError(f"There are {len(outputs)} inputs and {len(y) if y.ndim else 1} targets.")
+        targets = self.targets.encode(y, self.recipe.site.outputs)
+        wanted = to_tensor(targets, HOST)
+        loss = float(summed(self._loss, outputs, wanted)) / len(targets)
         right, answers = correct(self.targets.task, outputs, wanted)
-        return Score(float(summed(self._loss, outputs, wanted)) / len(x), None if right is None else right / answers)
+        errors = sums(to_array(outputs), targets) if self.targets.task == REGRESSION else None
+        tally.add(len(targets), loss, right, errors, answers)
+
+
+def refuse_others(modules: nn.Sequential, arrays: dict[str, Array]) -> None:
+    """Raises ValueError unless the arrays are what these modules hold."""
+    shapes = {name: tuple(value.shape) for name, value in modules.state_dict().items()}
+    if odd := sorted(shapes.keys() ^ arrays.keys()):
+        raise ValueError(f"the arrays are not those of this network: {odd[0]} is in only one of the two")
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}, but the network needs {shape}")
+
+
+def restored(recipe: Recipe, arrays: dict[str, Array], targets: Targets) -> TorchNetwork:
+    """The network of a run's folder.
+
+    Raises UsageError where its model cannot be had, and ValueError when the arrays are not that model's, before any memory is
+    taken for what the folder only claims.
+    """
+    if not is_reference(recipe.model):
+        try:
+            with torch.device("meta"):  # without memory; a user's own code may not be able to do so
+                claimed = row_of(recipe.make())
+        except (RuntimeError, ArithmeticError) as error:
+            raise ValueError(f"{recipe.model} cannot be so: {error}") from error
+        refuse_others(claimed, arrays)
+    return TorchNetwork(recipe, row_of(recipe.make()), arrays, targets)

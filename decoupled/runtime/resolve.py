@@ -1,8 +1,5 @@
 """A resolved run: what a run comes to once its data is known. All choices left open are made here, once."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +15,9 @@ from decoupled.nn.catalogue import IMITATORS, MODELS
 from decoupled.nn.dense_model import DenseModel
 from decoupled.nn.model import Model, ModelSite, Training
 from decoupled.nn.network import Architecture, partition
+from decoupled.nn.recipe import Recipe
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
-from decoupled.registry import Factory
 from decoupled.runtime.feed import Feed
 from decoupled.schedules.catalogue import SCHEDULES, STALE, is_decoupled
 from decoupled.tensors import Array, ArraySpec, TensorSpec
@@ -114,32 +111,20 @@ def build_model(run: Run, inputs: TensorSpec, targets: TensorSpec, outputs: int,
     if run.model == "mlp":
         model: Model = MODELS.make(run.model, site, options=options)
         return model
-    with _seeded(MODELS[run.model], run.seed):
-        made = MODELS.make(run.model, site, options=options)
+    recipe = Recipe(run.model, options, site, run.network.dtype, run.args.loss)
+    made = recipe.make()
     if hasattr(made, "stage") and hasattr(made, "flow"):
         own: Model = made
         return own
     from decoupled.pytorch.model import TorchModel  # here, because nothing else needs PyTorch
 
-    return TorchModel(site, made, run.network.dtype, run.args.loss)
+    return TorchModel(recipe, made)
 
 
 def _weights(run: Run) -> Weights | None:
     """Those that a late pass goes back with, where the run or its schedule says so."""
     said = "at-forward" if run.schedule in STALE else run.dni.late_weights
     return None if said is None else Weights(said)
-
-
-@contextmanager
-def _seeded(model: Factory, seed: int) -> Iterator[None]:
-    """Has a model that PyTorch draws weights for draw the same for a seed; the caller's random numbers go on as before."""
-    torch = sys.modules.get("torch")  # what the model is made with has been imported with it
-    if torch is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
 
 
 def training(run: Run, steps_total: int, has_head: bool) -> Training:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from decoupled.nn.model import ModelSite, Training
+from decoupled.nn.recipe import Recipe
 from decoupled.pytorch.model import TorchModel
 from decoupled.pytorch.models import gpt, mlp, vgg
 from decoupled.tensors import TensorSpec
@@ -20,7 +21,7 @@ def of_blocks(make: Any, inputs: TensorSpec, targets: TensorSpec, outputs: int, 
     scaling = AS_IT_IS if inputs.arrays[0].has_gradient else NONE
     site = ModelSite(inputs, targets, outputs, scaling, "softmax", seed=0)
     torch.manual_seed(0)
-    return TorchModel(site, make(site), dtype, {})
+    return TorchModel(Recipe("a model of a test", {}, site, dtype, {}), make(site))
 
 
 def images(width: int = 4, dtype: str = "float32", make: Any = None) -> TorchModel:
