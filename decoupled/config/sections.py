@@ -46,6 +46,7 @@ class HeadOptions(Frozen):
     width: int = Field(32, ge=0, le=65_536)  # of the readout's narrow ReLU layer; 0: none
     hidden: int = Field(1024, ge=1, le=65_536)  # of mlp-label's ReLU layer
     feedback_weight: float = Field(4.0, ge=0)  # of the returned gradient beside the readout's own loss
+    publish_every: int = Field(10, ge=1, le=WHOLE_MAX)  # updates of the last stage; its output layer, for heads that read it
 
 
 class Arguments(Frozen):

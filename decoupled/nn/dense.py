@@ -138,6 +138,13 @@ class DenseStage:
         (h,), (wanted,), (returned,) = passed.outputs, targets, gradients
         return Quality.of((self.head.refine(h, wanted, returned, decay),), gradients)
 
+    def published(self) -> Tensors:
+        return ()
+
+    def adopt(self, published: Tensors) -> None:
+        if published:
+            raise ValueError("no head of this network reads what the last stage has learnt")
+
     def model_state(self) -> dict[str, Array]:
         return {name: value.copy() for name, value in self._named().items()}
 

@@ -35,6 +35,7 @@ class Training:
     optimiser_args: dict[str, Any] = field(default_factory=dict)
     weights: Weights | None = None  # that a late pass goes back with; None: the backend's usual
     head: str | None = None  # None where the stage is to have none
+    heads_before: str | None = None  # of the last stage: the head of those before it, which may read what it publishes
     head_rate: float = 0.0
     head_args: dict[str, Any] = field(default_factory=dict)
 

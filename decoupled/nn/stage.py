@@ -93,6 +93,12 @@ class Stage(Protocol):
     def refine(self, passed: Pass, targets: Tensors, gradients: Tensors) -> Quality:
         """Fits the head to the gradients that came back for the pass."""
 
+    def published(self) -> Tensors:
+        """Of the last stage: copies of what the heads before it read, such as its output layer; empty where none does."""
+
+    def adopt(self, published: Tensors) -> None:
+        """Takes over what the last stage published, for the head. Raises ValueError, before anything has changed, for others."""
+
     def model_state(self) -> dict[str, Array]:
         """Copies of all that the trained model is made of, by name."""
 

@@ -14,7 +14,7 @@ from decoupled.nn.recipe import Recipe
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
 from decoupled.pytorch.blocks import Block, blocks_of, flows, renamed, row_of
-from decoupled.pytorch.heads.catalogue import check_head, check_options, make_head
+from decoupled.pytorch.heads.catalogue import check_head, check_options, make_head, reads_output
 from decoupled.pytorch.heads.interface import Head, HeadSite
 from decoupled.pytorch.heads.sequence import output_layer
 from decoupled.pytorch.losses import make_loss
@@ -90,6 +90,7 @@ class TorchModel:
             weights=training.weights or Weights.AT_FORWARD,
             precision=precision(self._dtype, device),
             head=self._head(layers, training, blocks, device),
+            read=self._read(layers, training, blocks),
         )
 
     def _blocks(self, layers: tuple[int, ...]) -> list[Block]:
@@ -102,6 +103,15 @@ class TorchModel:
     def _optimiser(self, named: dict[str, nn.Parameter], training: Training) -> Optimiser:
         learnt: dict[str, Tensor] = {name: p for name, p in named.items() if p.requires_grad}
         return Optimiser(training.optimiser, learnt, training.rate, training.optimiser_args)
+
+    def _read(self, layers: tuple[int, ...], training: Training, blocks: list[Block]) -> tuple[Tensor, ...]:
+        """The parameters of the network's output layer, where a head may read them."""
+        head, flows = training.head or training.heads_before, self._flows[1 + self._scales : -1]
+        if head is None or not any(reads_output(head, flow) for flow in flows):
+            return ()
+        last = blocks[-1] if layers[-1] == self.layers - 1 else self.blocks[-1]
+        output = output_layer(last.module, self._site.outputs)
+        return () if output is None else tuple(output.parameters())
 
     def _head(self, layers: tuple[int, ...], training: Training, blocks: list[Block], device: torch.device) -> Head | None:
         if training.head is None:

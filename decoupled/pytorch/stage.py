@@ -61,8 +61,12 @@ class TorchStage:
         weights: Weights = Weights.AT_FORWARD,
         precision: AbstractContextManager[object] | None = None,
         head: Head | None = None,
+        read: Flow = (),
     ) -> None:
-        """`blocks` are by their place in the whole model. `precision` is what they are computed under, such as autocast."""
+        """`blocks` are by their place in the whole model. `precision` is what they are computed under, such as autocast.
+
+        `read` is what heads read of the last stage: there, its parameters; elsewhere, what they are at first.
+        """
         self.inputs, self.outputs, self.head = inputs, outputs, head
         self.version = 0
         self._blocks, self._seed, self._device = blocks, seed, device
@@ -74,6 +78,7 @@ class TorchStage:
         self._kept = KeptWeights(self._trained)
         self._gradients: list[Tensor | None] = [None] * len(self._trained)
         self._passes = 0  # forward, to train
+        self._read = read
 
     # Forward and back.
 
@@ -169,6 +174,16 @@ class TorchStage:
         returned = self._tensors(gradients)
         synthetic = self.head.refine(self._leaving(passed), self._tensors(targets), returned, factor)
         return Quality.of(tuple(map(to_array, synthetic)), gradients)
+
+    def published(self) -> Tensors:
+        return tuple(to_array(parameter.detach().clone()) for parameter in self._read) if self.head is None else ()
+
+    def adopt(self, published: Tensors) -> None:
+        own = [to_array(parameter) for parameter in self._read]
+        if [(a.shape, a.dtype) for a in published] != [(a.shape, a.dtype) for a in own]:
+            raise ValueError("this is not the output layer of the network")
+        if self.head is not None:
+            self.head.adopt(self._tensors(published))
 
     def _leaving(self, passed: Pass) -> Flow:
         return tuple(output.detach() for output in passed.saved.outputs)

@@ -96,6 +96,12 @@ class EmulatedStage:
         self._compute(self._device.refine, passed.saved[0])
         return Quality(0.0, 0.0, 0.0)
 
+    def published(self) -> Tensors:
+        return self._stage.published()
+
+    def adopt(self, published: Tensors) -> None:
+        self._stage.adopt(published)
+
     def model_state(self) -> dict[str, Array]:
         return self._stage.model_state()
 
@@ -145,6 +151,12 @@ class Straggler:
 
     def refine(self, passed: Pass, targets: Tensors, gradients: Tensors) -> Quality:
         return self._slowly(lambda: self._stage.refine(passed, targets, gradients))
+
+    def published(self) -> Tensors:
+        return self._stage.published()
+
+    def adopt(self, published: Tensors) -> None:
+        self._stage.adopt(published)
 
     def model_state(self) -> dict[str, Array]:
         return self._stage.model_state()

@@ -45,9 +45,18 @@ TRAINED = "trained"  # among a stage's arrays: first and last number of each str
 class StageExecutor:
     """One stage at work."""
 
-    def __init__(self, stage: Stage, place: Place, counters: Counters, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        place: Place,
+        counters: Counters,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
+        publish_every: int | None = None,
+    ) -> None:
+        """The last stage publishes what heads read of it, if any do, every so many updates."""
         self.stage, self.counters, self._message_bytes_max = stage, counters, message_bytes_max
-        self._place = place
+        self._place, self._publish_every = place, publish_every
+        self._newest: Tensors = ()  # that came, of what the last stage publishes
         self.records: dict[int, Record] = {}  # in flight, in the order they came
         self._samples = 0  # in the backward passes since the update
         self.trained = Ranges()  # microbatches that the weights have learnt from
@@ -89,7 +98,7 @@ class StageExecutor:
         match action:
             case Update():
                 self._update()
-                return []
+                return self.published() if self._publishes else []
             case Snapshot() | Fence() | Answer() | EndFeed():
                 return self._tell(action)
             case _:
@@ -141,6 +150,22 @@ class StageExecutor:
         self.counters.updates += 1
         self.counters.samples += self._samples
         self._samples = 0
+
+    @property
+    def _publishes(self) -> bool:
+        """It is time to."""
+        return self._place.is_last and self._publish_every is not None and self.stage.version % self._publish_every == 0
+
+    def published(self) -> list[Outgoing]:
+        """The newest of what the last stage publishes, for the stage before; it is none where no head reads it."""
+        newest = self.stage.published() if self._place.is_last and self._publish_every is not None else self._newest
+        return [(UPSTREAM, Message(Kind.PUBLISHED, tensors=newest))] if newest and not self._place.is_first else []
+
+    def adopt(self, published: Tensors) -> list[Outgoing]:
+        """Takes over what the last stage published, and passes it on. Raises ValueError when it is not that."""
+        self.stage.adopt(published)
+        self._newest = published
+        return self.published()
 
     def _forward(self, m: int, record: Record, send: bool) -> list[Outgoing]:
         record.passed, record.version = self.stage.forward(_input(record)), self.stage.version

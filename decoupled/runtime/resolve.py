@@ -142,6 +142,7 @@ def training(run: Run, steps_total: int, has_head: bool) -> Training:
         weights=_weights(run),
         optimiser_args=({"momentum": run.optimiser.momentum} if run.optimiser.name == "sgd" else {}) | args.optimiser,
         head=run.head if has_head else None,
+        heads_before=run.head if is_decoupled(run.schedule) and not has_head else None,
         head_rate=run.heads.lr or run.lr,
         head_args=of_head | args.head,
     )

@@ -13,10 +13,11 @@ from decoupled.runtime.assignment import Assignment, build_schedule
 from decoupled.runtime.chunks import Chunks
 from decoupled.runtime.connection import Connection, upstream_prefix
 from decoupled.runtime.emulation import build_stage
-from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM, UPSTREAM, StageExecutor
+from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM, UPSTREAM, Outgoing, StageExecutor
 from decoupled.runtime.faults import FaultInjector
 from decoupled.runtime.records import Record
 from decoupled.schedules.actions import Action, Forward
+from decoupled.schedules.catalogue import is_decoupled
 from decoupled.schedules.dni import window_under
 from decoupled.schedules.events import (
     ActivationArrived,
@@ -46,7 +47,9 @@ class StageSession:
         self._upstream = self._schedule.upstream
         self.counters = Counters(self._place.stage)
         message_bytes_max = assignment.run.link.message_bytes_max
-        self._executor = StageExecutor(build_stage(assignment), self._place, self.counters, message_bytes_max)
+        publish_every = assignment.run.heads.publish_every if is_decoupled(assignment.run.schedule) else None
+        stage = build_stage(assignment)
+        self._executor = StageExecutor(stage, self._place, self.counters, message_bytes_max, publish_every)
         gives = self._executor.stage.outputs + assignment.targets
         self._connection = Connection(transport, DOWNSTREAM, assignment.attempt_id, assignment.generation, gives)
         self._restore(state)
@@ -123,6 +126,7 @@ class StageSession:
             room = {"count": self._window, "room": self._window - len(self._upstream.waiting), "link": number}
             takes = (self._executor.stage.inputs + self._assignment.targets).to_body()
             self._send(UPSTREAM, Message(Kind.WINDOW, body=room | {"takes": takes}))
+            self._send_all(self._executor.published())  # it may be a successor, which has the initial ones
             if self._has_finished:
                 self._send(UPSTREAM, Message(Kind.FINISHED))
 
@@ -148,6 +152,9 @@ class StageSession:
         if message.kind is Kind.GRADIENT:
             is_awaited = self._executor.accept_gradients(message.microbatch, message.tensors)
             return GradientArrived(message.microbatch) if is_awaited else None
+        if message.kind is Kind.PUBLISHED:
+            self._send_all(self._executor.adopt(message.tensors))
+            return None
         event = self._connection.event(message)
         if isinstance(event, PeerJoined):
             self._send(COORDINATOR, Message(Kind.READY, body={"next": message.generation}))
@@ -173,9 +180,7 @@ class StageSession:
 
     def _perform(self, action: Action) -> None:
         start_ns = self._clock_ns()
-        for role, message in self._executor.perform(action):
-            if role != DOWNSTREAM or not self._place.is_last:
-                self._send(role, message, cause=str(action))
+        self._send_all(self._executor.perform(action), cause=str(action))
         self._stirred_ns = self._clock_ns()
         self._spans.add(action, start_ns, self._stirred_ns)
         if isinstance(action, Forward):
@@ -208,6 +213,11 @@ class StageSession:
         self.counters.bytes_received = self._bytes_before[1] + self._transport.bytes_received
         body = {"counters": self.counters.to_body(), "at_ns": self._last_report_ns}
         self._send(COORDINATOR, Message(Kind.REPORT, body=body, tensors=(self._spans.take(),)))
+
+    def _send_all(self, outgoing: list[Outgoing], cause: str = "") -> None:
+        for role, message in outgoing:
+            if role != DOWNSTREAM or not self._place.is_last:
+                self._send(role, message, cause)
 
     def _send(self, role: str, message: Message, cause: str = "") -> None:
         """Sends a message as this stage of this attempt. A neighbour that has no link is told nothing."""

@@ -52,6 +52,12 @@ def fitting(name: str, flow: TensorSpec) -> str:
     return found if name == "auto" and found is not None else name
 
 
+def reads_output(name: str, flow: TensorSpec) -> bool:
+    """Whether that head, where this leaves its stage, may read the network's output layer."""
+    is_sequence = len(flow.gradients) > 0 and len(flow.gradients.arrays[0].shape) == 2
+    return name == "sequence" or user_code.is_reference(name) or (name == "auto" and is_sequence)
+
+
 def make_head(name: str, site: HeadSite, options: dict[str, Any]) -> Head:
     """A module reads answers off what leaves the stage or, where it says `predicts_gradient`, imitates gradients.
 
