@@ -18,6 +18,7 @@ class Forward:
 
     microbatch: int
     send: bool = True
+    wants_gradient: bool = False  # it is sent with the wish to have its gradient back
 
     def __str__(self) -> str:
         return f"F{self.microbatch}"
@@ -79,6 +80,7 @@ class Send:
     """Send downstream the output that was kept."""
 
     microbatch: int
+    wants_gradient: bool = False  # as in the microbatch's `Forward`
 
     def __str__(self) -> str:
         return f">{self.microbatch}"

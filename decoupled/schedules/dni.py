@@ -9,6 +9,10 @@ Every `feedback_every`-th microbatch has its gradient sent back. What that gradi
 - chained: a stage keeps such a microbatch until the gradient from downstream is here, makes the update with it, and
   only then sends its own up. So the true gradient comes down the whole chain, late, and at no extra cost.
 
+With adaptive feedback no rule says beforehand which microbatches these are. A stage keeps each one for its true gradient as long
+as its stash has room, and says so with the activation; otherwise it updates at once from its head. So truth is used as far as
+links and neighbours deliver it, and nothing waits. A stage that guesses sends the gradient that follows from its guess.
+
 What a stage does when the downstream inbox is full is its `overflow`: block, and wait for room; or go on, and keep its
 outputs itself: as many as the inbox holds (drop-oldest) or the newest alone (latest). Whatever is pushed out is dropped.
 
@@ -54,9 +58,10 @@ from decoupled.schedules.events import (
 from decoupled.schedules.interface import Place
 from decoupled.schedules.links import DownstreamLink, UpstreamLink
 
-Feedback: TypeAlias = Literal["chained", "bootstrapped"]
+Feedback: TypeAlias = Literal["chained", "bootstrapped", "adaptive"]
 Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
 
+ROUNDING = 1e-9
 NEVER = 0  # for `feedback_every`: no gradient is sent back at all
 
 
@@ -78,10 +83,14 @@ class Dni:
         stash_max: int = 8,
         feedback: Feedback = "bootstrapped",
         overflow: Overflow = "block",
+        share: float = 1.0,
     ) -> None:
+        """`share` bounds how many of its microbatches a stage keeps for their gradient under adaptive feedback."""
         self._place, self._feedback_every, self._stash_max, self._overflow = place, feedback_every, stash_max, overflow
-        self._chained = feedback == "chained"
-        self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last)
+        self._chained, self._is_adaptive = feedback != "bootstrapped", feedback == "adaptive"
+        self._share, self._allowance = share, 0.0  # how many more may be kept
+        self._wanted: set[int] = set()  # by the upstream stage, under adaptive feedback
+        self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last, is_paced=overflow == "block")
         self._due: deque[Action] = deque()  # decided, not yet performed
         self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
         self._hopeless: set[int] = set()  # those of the stash whose output was dropped
@@ -103,7 +112,8 @@ class Dni:
         self.downstream.receive(event)
         match event:
             case GradientArrived(microbatch=m) if m in self._stash:
-                self._give_up([k for k in self._stash if k < m])  # a link keeps order: what was overtaken is lost
+                if not self._is_adaptive:  # a link keeps order, and gradients come in it: what was overtaken is lost
+                    self._give_up([k for k in self._stash if k < m])
                 self._settle(m)
             case GradientsEnded(microbatch=m):
                 self.downstream.answered(m)
@@ -118,7 +128,8 @@ class Dni:
             return self._due.popleft()
         if self.downstream.unsent and self.downstream.has_room:
             self.downstream.spend()
-            return Send(self.downstream.unsent.popleft())
+            m = self.downstream.unsent.popleft()
+            return Send(m, m in self._stash)
         action = self._next_of_inbox()
         return action if action is not None else self._ask()
 
@@ -132,8 +143,8 @@ class Dni:
                 return self._take_fence(m)
             case ActivationArrived(microbatch=m, training=False):
                 return self._evaluate(m)
-            case ActivationArrived(microbatch=m):
-                return self._train(m)
+            case ActivationArrived(microbatch=m, wants_gradient=is_wanted):
+                return self._train(m, is_wanted)
 
     def _end(self) -> Action | None:
         """Nothing waits; if nothing more can come either, the downstream stage is to know, once."""
@@ -169,17 +180,19 @@ class Dni:
         self.upstream.take()
         return Evaluate(m)
 
-    def _train(self, m: int) -> Action | None:
+    def _train(self, m: int, is_wanted: bool) -> Action | None:
         if not self._make_room(m):
             return None
         if self._due:  # room was made by giving something up
             return self._due.popleft()
         self.upstream.take()
+        if self._is_adaptive and is_wanted and not self._place.is_first:
+            self._wanted.add(m)
         return self._start(m)
 
     def _make_room(self, m: int) -> bool:
         """Whether the stash and the downstream inbox have room for one more, or it could be made."""
-        if self._is_stash_full(m):
+        if self._is_stash_full(m) and not self._is_adaptive:
             if self._overflow == "block":
                 return False
             self._give_up([next(iter(self._stash))])
@@ -189,25 +202,45 @@ class Dni:
         return self.downstream.has_room or self.downstream.window > 0
 
     def _is_stash_full(self, m: int) -> bool:
-        return self._has_feedback(m) and not self._place.is_last and len(self._stash) >= self._stash_max
+        is_kept = self._is_adaptive or self._has_feedback(m)
+        return is_kept and not self._place.is_last and len(self._stash) >= self._stash_max
 
     def _start(self, m: int) -> Action:
         send = self.downstream.has_room
         if send:
             self.downstream.spend()
+        is_kept = self._keeps(m)
         if self._place.is_last:
-            self._due += (Backward(m, Source.TRUE, send=self._has_feedback(m) and not self._place.is_first), Update())
-        elif not self._has_feedback(m):
-            self._due += (Backward(m, Source.SYNTHETIC, send=False), Update())
+            self._due += (Backward(m, Source.TRUE, send=self._goes_up(m)), Update())
+        elif not is_kept:
+            self._due += (Backward(m, Source.SYNTHETIC, send=self._goes_up(m)), Update())
         else:
             self._stash[m] = None
             if not self._chained:
-                self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
+                self._due += (Backward(m, Source.SYNTHETIC, send=self._goes_up(m), keep=True), Update())
         if not send:
             self.downstream.unsent.append(m)
             if len(self.downstream.unsent) > (1 if self._overflow == "latest" else self.downstream.window):
                 self._drop()
-        return Forward(m, send)
+        return Forward(m, send, is_kept)
+
+    def _keeps(self, m: int) -> bool:
+        """Whether this microbatch is kept for its gradient."""
+        if self._place.is_last or not self._is_adaptive:
+            return not self._place.is_last and self._has_feedback(m)
+        self._allowance = min(self._allowance + self._share, 1.0)
+        if self._allowance < 1 - ROUNDING or self.downstream.is_lost or len(self._stash) >= self._stash_max:
+            return False
+        self._allowance -= 1.0
+        return True
+
+    def _goes_up(self, m: int) -> bool:
+        """Whether a gradient of this microbatch goes to the upstream stage; it is asked once."""
+        if self._is_adaptive:
+            is_wanted = m in self._wanted
+            self._wanted.discard(m)
+            return is_wanted
+        return self._has_feedback(m) and not self._place.is_first
 
     def _drop(self) -> None:
         """The oldest output that waits will not be sent, so no gradient of it can come either."""
@@ -228,7 +261,7 @@ class Dni:
         """The gradient of m is here."""
         del self._stash[m]
         if self._chained:
-            self._due += (Backward(m, Source.TRUE, send=not self._place.is_first, keep=True), Update())
+            self._due += (Backward(m, Source.TRUE, send=self._goes_up(m), keep=True), Update())
         self._due.append(Refine(m))
 
     def _give_up(self, microbatches: list[int]) -> None:
@@ -237,7 +270,7 @@ class Dni:
             del self._stash[m]
             self._hopeless.discard(m)
             if self._chained:
-                self._due += (Backward(m, Source.SYNTHETIC, send=not self._place.is_first, keep=True), Update())
+                self._due += (Backward(m, Source.SYNTHETIC, send=self._goes_up(m), keep=True), Update())
             self._due.append(Evict(m))
 
     def _give_up_hopeless(self) -> None:

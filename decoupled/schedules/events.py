@@ -11,6 +11,7 @@ class ActivationArrived:
     microbatch: int
     training: bool = True
     ends_minibatch: bool = True  # the next one is of another minibatch; synchronous schedules update in between
+    wants_gradient: bool = False  # the upstream stage keeps it for its gradient; schedules with a fixed rule know without
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +23,10 @@ class GradientArrived:
 
 @dataclass(frozen=True, slots=True)
 class CreditGranted:
-    """The downstream inbox has room for `count` more."""
+    """The downstream inbox has room for `count` more; `waiting` were in it when they were taken."""
 
     count: int
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from decoupled.schedules.events import (
     PeerJoined,
     PeerLost,
 )
+from decoupled.schedules.pace import Pace
 
 Waiting: TypeAlias = ActivationArrived | MarkerArrived | FenceArrived
 
@@ -82,8 +83,10 @@ class DownstreamLink:
     A stage without one never runs out of room, and has nobody to tell.
     """
 
-    def __init__(self, exists: bool = True) -> None:
+    def __init__(self, exists: bool = True, is_paced: bool = False) -> None:
+        """With `is_paced` no more is sent ahead than keeps the neighbour busy."""
         self.exists, self.is_lost = exists, False
+        self.pace = Pace(0) if is_paced else None
         self.window = 0  # microbatches that its inbox holds
         self.room = 0  # microbatches that fit it now
         self.unsent: deque[int] = deque()  # outputs that wait for room, oldest first
@@ -96,11 +99,15 @@ class DownstreamLink:
                 # A neighbour that joined again says what fits it now, and knows nothing: reset, never add.
                 self.window, self.room = window, window if room is None else min(room, window)
                 self.is_lost = self._knows_end = self._has_finished = False
+                if self.pace is not None:
+                    self.pace = Pace(self.window)
             case PeerLost():
                 self.is_lost, self.room, self._knows_end, self.asked = True, 0, False, -1
             case PeerFinished():
                 self._has_finished = True
-            case CreditGranted(count=count) if not self.is_lost:
+            case CreditGranted(count=count, waiting=waiting) if not self.is_lost:
+                if self.pace is not None:
+                    self.pace.credited(count, waiting, self.window - self.room)
                 self.room = min(self.room + count, self.window)
 
     def answered(self, fence: int) -> None:
@@ -110,7 +117,7 @@ class DownstreamLink:
 
     @property
     def has_room(self) -> bool:
-        return not self.exists or self.room > 0
+        return not self.exists or (self.room > 0 and (self.pace is None or self.window - self.room < self.pace.limit))
 
     def spend(self) -> None:
         """One microbatch is sent."""

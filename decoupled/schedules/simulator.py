@@ -170,8 +170,9 @@ class _Simulation:
         makespan = max((slot.end for slot in self._slots), default=0.0)
         return Forecast(tuple(self._slots), len(self._stages), makespan, tuple(one.peak for one in self._stages))
 
-    def _feed(self, m: int) -> ActivationArrived:
-        return ActivationArrived(m, ends_minibatch=m == self._last or (m + 1) % self._minibatch == 0)
+    def _feed(self, m: int, wants_gradient: bool = False) -> ActivationArrived:
+        ends_minibatch = m == self._last or (m + 1) % self._minibatch == 0
+        return ActivationArrived(m, ends_minibatch=ends_minibatch, wants_gradient=wants_gradient)
 
     def _post(self, when: float, stage: int, event: Event | None) -> None:
         if 0 <= stage < len(self._stages):
@@ -201,19 +202,20 @@ class _Simulation:
                 one.peak = max(one.peak, len(one.held))
             case Backward(m, keep=False) | Refine(m) | Evict(m):
                 one.held.discard(m)
-        for to, event in self._messages(action):
+        waiting = len(one.schedule.upstream.waiting)
+        for to, event in self._messages(action, waiting):
             self._post(there, stage + to, event)
 
-    def _messages(self, action: Action) -> list[tuple[int, Event]]:
+    def _messages(self, action: Action, waiting: int) -> list[tuple[int, Event]]:
         """What follows from an action: whether it goes to the next stage (1) or the one before (-1), and what it says there."""
         match action:
-            case Forward(m, send):
-                credit: list[tuple[int, Event]] = [(-1, CreditGranted(1))]
-                return [(1, self._feed(m)), *credit] if send else credit
-            case Send(m):
-                return [(1, self._feed(m))]
+            case Forward(m, send, wants_gradient):
+                credit: list[tuple[int, Event]] = [(-1, CreditGranted(1, waiting))]
+                return [(1, self._feed(m, wants_gradient)), *credit] if send else credit
+            case Send(m, wants_gradient):
+                return [(1, self._feed(m, wants_gradient))]
             case Evaluate(m):
-                return [(1, ActivationArrived(m, training=False)), (-1, CreditGranted(1))]
+                return [(1, ActivationArrived(m, training=False)), (-1, CreditGranted(1, waiting))]
             case Backward(m, send=True):
                 return [(-1, GradientArrived(m))]
             case Skip():
