@@ -130,6 +130,7 @@ def _workers(progress: Progress) -> Table:
         "busy %",
         "wait %",
         "staleness",
+        "true %",
         "head cosine",
         "loss",
         box=None,
@@ -146,6 +147,7 @@ def _workers(progress: Progress) -> Table:
             f"{view.busy:.0%}"[:-1],
             f"{view.wait:.0%}"[:-1],
             f"{counters.staleness.mean:.1f}",
+            "-" if counters.truth.value is None else f"{counters.truth.value:.0%}"[:-1],
             _number(counters.head_cosine.value, ".2f"),
             _number(counters.loss.value, ".4f"),
         )

@@ -18,7 +18,7 @@ CHANGEABLE: dict[str, Any] = {
 }
 
 # What earlier versions had no setting for, as it was with them: their checkpoints do not name it.
-NEWER = {"model": "mlp", "dataset.augment": None, "dni.late_weights": None}
+NEWER = {"model": "mlp", "dataset.augment": None, "dni.late_weights": None, "dni.share": 1.0}
 
 
 def digest(run: Run) -> str:

@@ -87,7 +87,10 @@ def simulate(
     refine: Annotated[float, typer.Option(min=0, help="dni: time to refine a head.")] = 0.0,
     latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
     feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
-    feedback: Annotated[Feedback, typer.Option(help="dni: which gradient goes up, chained or bootstrapped.")] = "chained",
+    feedback: Annotated[
+        Feedback, typer.Option(help="dni: which gradient goes up, chained, bootstrapped or adaptive.")
+    ] = "chained",
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="dni, adaptive: most that is kept for true gradients.")] = 1.0,
     overflow: Annotated[Overflow, typer.Option(help="dni: when the next inbox is full, block, drop-oldest or latest.")] = "block",
     stash_max: Annotated[int, typer.Option(min=1, help="dni: microbatches whose gradient is out.")] = 8,
     window: Annotated[int, typer.Option(min=1, help="Microbatches that fit a stage's inbox.")] = 8,
@@ -99,7 +102,7 @@ def simulate(
     if schedule not in NAMES:
         raise UsageError(f"There is no schedule {schedule!r} to simulate. Choose {' or '.join(NAMES)}.")
     costs = Costs(forward, backward, input_gradient, update, refine, latency, synthesize)
-    settings = Settings(feedback_every, stash_max, feedback, overflow)
+    settings = Settings(feedback_every, stash_max, feedback, overflow, share)
     parts = minibatch if schedule in PIPELINES else 1
     room = window_under(overflow, window)
     forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, room, parts)

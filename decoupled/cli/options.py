@@ -61,6 +61,13 @@ def run_options(
     head_args: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the head, such as width=64. Repeatable.")
     ] = None,
+    feedback: Annotated[
+        str | None, typer.Option(help="dni: chained (default of heads that read answers), bootstrapped or adaptive.")
+    ] = None,
+    feedback_share: Annotated[
+        float | None,
+        typer.Option(help="adaptive: most of its batches that a stage keeps for their true gradient (default 1)."),
+    ] = None,
     feedback_every: Annotated[
         int | None,
         typer.Option(help="Send every n-th gradient back (default 4; 1 with heads that learn from nothing else)."),
@@ -105,7 +112,7 @@ def run_options(
     plain |= _given(model=model, microbatches=microbatches, lr=lr, seed=seed, workers=workers)
     lists = _given(hidden=None if hidden is None else _widths(hidden), faults=faults and [fault(text) for text in faults])
     sections = {
-        "dni": _given(overflow=overflow),
+        "dni": _given(overflow=overflow, feedback=feedback, share=feedback_share),
         "dataset": _given(directory=data_dir, augment=augment),
         "args": {
             "data": assignments(data_args or []),

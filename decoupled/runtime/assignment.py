@@ -157,7 +157,7 @@ def build_schedule(assignment: Assignment) -> Schedule:
     if run.schedule == "dni":
         assert run.feedback_every is not None
         assert run.dni.feedback is not None
-        settings = Settings(run.feedback_every, run.dni.stash_max, run.dni.feedback, run.dni.overflow)
+        settings = Settings(run.feedback_every, run.dni.stash_max, run.dni.feedback, run.dni.overflow, run.dni.share)
         options = asdict(settings) | options
     elif run.schedule == "local":
         options = {"stash_max": run.dni.stash_max, "overflow": run.dni.overflow} | options

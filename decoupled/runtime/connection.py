@@ -58,7 +58,7 @@ class Connection:
                     )
                 return PeerJoined(_positive(message, "count"), max(index(message.body["room"]), 0))
             case Kind.CREDIT:
-                return CreditGranted(_positive(message, "count"))
+                return CreditGranted(_positive(message, "count"), max(index(message.body["waiting"]), 0))
             case Kind.GRADIENTS_ENDED:
                 return GradientsEnded(message.microbatch)
             case Kind.FINISHED:

@@ -61,13 +61,16 @@ class StageExecutor:
         self._samples = 0  # in the backward passes since the update
         self.trained = Ranges()  # microbatches that the weights have learnt from
 
-    def accept_gradients(self, microbatch: int, gradients: Tensors) -> bool:
-        """Keeps returned gradients if their microbatch still waits for some; says whether it does."""
+    def accept_gradients(self, microbatch: int, gradients: Tensors, is_true: bool = True) -> bool:
+        """Keeps returned gradients if their microbatch still waits for some; says whether it does.
+
+        They are true when no stage below has guessed them.
+        """
         record = self.records.get(microbatch)
         if record is None or record.gradients is not None or not self._are_those_of(gradients, record.passed):
             self.counters.unmatched_gradients += 1
             return False
-        record.gradients = gradients
+        record.gradients, record.is_true = gradients, is_true
         return True
 
     def _are_those_of(self, gradients: Tensors, passed: Pass | None) -> bool:
@@ -111,8 +114,8 @@ class StageExecutor:
     def _work(self, action: Action, record: Record) -> list[Outgoing]:
         """What changes a microbatch's record."""
         match action:
-            case Forward(m, send):
-                return self._forward(m, record, send)
+            case Forward(m, send, wants_gradient):
+                return self._forward(m, record, send, wants_gradient)
             case Backward(m, source, send, keep):
                 return self._backward(m, record, source, send, keep)
             case Evaluate(m):
@@ -167,12 +170,13 @@ class StageExecutor:
         self._newest = published
         return self.published()
 
-    def _forward(self, m: int, record: Record, send: bool) -> list[Outgoing]:
+    def _forward(self, m: int, record: Record, send: bool, wants_gradient: bool) -> list[Outgoing]:
         record.passed, record.version = self.stage.forward(_input(record)), self.stage.version
         if self._place.is_last:
             self._lose(m, record, record.passed)
             return []
-        body, tensors = {"training": True, "ends_minibatch": record.ends_minibatch}, (*record.passed.outputs, *record.targets)
+        body = {"training": True, "ends_minibatch": record.ends_minibatch, "wants_gradient": wants_gradient}
+        tensors = (*record.passed.outputs, *record.targets)
         record.output = Message(Kind.ACTIVATION, microbatch=m, body=body, tensors=tensors)
         return [_output(record)] if send else []
 
@@ -198,13 +202,18 @@ class StageExecutor:
     def _backward(self, m: int, record: Record, source: Source, send: bool, keep: bool) -> list[Outgoing]:
         assert record.passed is not None, "the schedule gave this pass up before"
         is_guess = source is Source.SYNTHETIC
+        is_true = not is_guess and record.is_true
         gradients = self.stage.synthesize(record.passed, record.targets) if is_guess else self._true(record)
         dx = self.stage.backward(record.passed, gradients, want_dx=send)
         self.trained.add(m)
+        self.counters.true_gradients += is_true
+        self.counters.truth.add(float(is_true))
         self._samples += len(record.targets[0])
         if not keep:
             record.passed = None
-        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, tensors=dx))] if dx is not None else []
+        if dx is None:
+            return []
+        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, body={"is_true": is_true}, tensors=dx))]
 
     def _refine(self, record: Record) -> None:
         assert record.passed is not None, "the schedule gave this pass up before"

@@ -20,6 +20,7 @@ class Record:
     version: int = 0  # of the forward pass
     gradients: Tensors | None = None  # of the outputs: the loss's, or the returned ones
     is_used: bool = False  # the gradients, for a backward pass or to refine
+    is_true: bool = True  # no stage below has guessed the gradients
     output: Message | None = None  # while it waits for room downstream
 
     @property

@@ -32,6 +32,7 @@ class WorkerDetail:
     samples: int  # trained on
     staleness_mean: float  # updates between a forward pass and the use of its returned gradient
     staleness_max: int
+    truth: float  # share of its backward passes from gradients that nobody guessed
     head_cosine: float | None  # between the synthetic and the returned gradient, over the last few; None without a head
     unmatched_gradients: int
     evicted: int  # gradients given up on
@@ -141,6 +142,7 @@ def _detail(metrics: RunMetrics, stage: int, missed: int, samples_missed: int) -
         samples=counters.samples,
         staleness_mean=round(counters.staleness.mean, 3),
         staleness_max=int(counters.staleness.maximum),
+        truth=round(counters.true_gradients / (counters.truth.count or 1), 4),
         head_cosine=None if cosine is None else round(cosine, 4),
         unmatched_gradients=counters.unmatched_gradients,
         evicted=counters.evicted,

@@ -135,10 +135,11 @@ class StageSession:
         match message.kind:
             case Kind.ACTIVATION:
                 x, targets = self._assignment.split(message.tensors)
-                training, ends = bool(message.body.get("training")), bool(message.body.get("ends_minibatch", True))
+                body = message.body
+                training, ends = bool(body.get("training")), bool(body.get("ends_minibatch", True))
                 if self._upstream.is_new(m):
                     self._executor.records[m] = Record(x, targets, training, ends)
-                return ActivationArrived(m, training, ends)
+                return ActivationArrived(m, training, ends, bool(body.get("wants_gradient")))
             case Kind.MARKER:
                 return MarkerArrived(m)
             case Kind.FENCE:
@@ -150,7 +151,8 @@ class StageSession:
     def _from_downstream(self, message: Message) -> Event | None:
         self._stirred_ns = self._clock_ns()
         if message.kind is Kind.GRADIENT:
-            is_awaited = self._executor.accept_gradients(message.microbatch, message.tensors)
+            is_true = bool(message.body.get("is_true", True))
+            is_awaited = self._executor.accept_gradients(message.microbatch, message.tensors, is_true)
             return GradientArrived(message.microbatch) if is_awaited else None
         if message.kind is Kind.PUBLISHED:
             self._send_all(self._executor.adopt(message.tensors))
@@ -187,9 +189,11 @@ class StageSession:
             self._faults.reached(action.microbatch)
 
     def _grant_credit(self, action: Action) -> None:
-        """What was taken from the inbox leaves room for more."""
-        if self._upstream.owed >= self._grant:
-            self._send(UPSTREAM, Message(Kind.CREDIT, body={"count": self._upstream.owed}), cause=str(action))
+        """What was taken from the inbox leaves room for more; where it is empty now, more is wanted soon."""
+        waiting = len(self._upstream.waiting)
+        if self._upstream.owed >= self._grant or (self._upstream.owed and not waiting):
+            body = {"count": self._upstream.owed, "waiting": waiting}
+            self._send(UPSTREAM, Message(Kind.CREDIT, body=body), cause=str(action))
             self._upstream.owed = 0
 
     def _lose_patience(self) -> None:

@@ -60,6 +60,7 @@ class Settings:
     stash_max: int = 8
     feedback: Feedback = "bootstrapped"
     overflow: Overflow = "block"
+    share: float = 1.0
 
 
 def make(name: str, place: Place, settings: Settings) -> Schedule:

@@ -62,6 +62,8 @@ class Counters:
     bytes_sent: int = 0
     bytes_received: int = 0
     staleness: Mean = field(default_factory=Mean)  # updates between a forward pass and the use of its returned gradient
+    true_gradients: int = 0  # backward passes from a gradient that nobody guessed
+    truth: Recent = field(default_factory=Recent)  # their share of the backward passes
     head_cosine: Recent = field(default_factory=Recent)
     head_norm_ratio: Recent = field(default_factory=Recent)
     head_relative_error: Recent = field(default_factory=Recent)
@@ -77,13 +79,14 @@ class Counters:
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "Counters":
         """The counters in a message's body. Raises KeyError, TypeError or ValueError when they are not there."""
-        values: dict[str, Any] = {f.name: body[f.name] for f in fields(cls)}
+        values: dict[str, Any] = {f.name: (ADDED | body)[f.name] for f in fields(cls)}
         for name in AVERAGES:
             values[name] = _of_numbers(Recent(**values[name]))
         return _of_numbers(cls(**values | {"staleness": _of_numbers(Mean(**values["staleness"]))}))
 
 
-AVERAGES = ("head_cosine", "head_norm_ratio", "head_relative_error", "loss", "accuracy")
+ADDED = {"true_gradients": 0, "truth": asdict(Recent())}  # that checkpoints of earlier versions lack
+AVERAGES = ("truth", "head_cosine", "head_norm_ratio", "head_relative_error", "loss", "accuracy")
 
 
 def _of_numbers(value: T) -> T:

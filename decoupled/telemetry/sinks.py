@@ -118,6 +118,7 @@ def _worker(view: WorkerView) -> dict[str, Any]:
         "inbox": counters.inbox,
         "staleness_mean": round(counters.staleness.mean, 3),
         "staleness_max": counters.staleness.maximum,
+        "truth": counters.truth.value,
         "head_cosine": counters.head_cosine.value,
         "head_norm_ratio": counters.head_norm_ratio.value,
         "head_relative_error": counters.head_relative_error.value,

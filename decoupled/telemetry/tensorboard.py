@@ -88,6 +88,8 @@ def _moment(progress: Progress) -> Iterator[tuple[str, float, int]]:
     for view in progress.workers:
         counters = view.counters
         parts = {"busy": view.busy, "staleness": counters.staleness.mean, "inbox": counters.inbox, "stash": counters.stash}
+        if counters.truth.value is not None:
+            parts["truth"] = counters.truth.value
         if counters.head_cosine.value is not None:
             parts["head_cosine"] = counters.head_cosine.value
         yield from ((f"stage{view.stage}/{name}", value, progress.samples) for name, value in parts.items())

@@ -93,6 +93,7 @@ class RunHistory:
                 "loss": record.loss,
                 "busy": [worker.busy for worker in record.workers],
                 "staleness": [worker.staleness_mean for worker in record.workers],
+                "truth": [worker.truth for worker in record.workers],
                 "head_cosine": [worker.head_cosine for worker in record.workers],
             }
         )

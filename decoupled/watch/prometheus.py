@@ -18,6 +18,7 @@ GAUGES = {
     "inbox": ("inbox_microbatches", "Microbatches that wait in the worker's inbox."),
     "stash": ("stash_microbatches", "Microbatches kept because their gradient is still out."),
     "staleness_mean": ("staleness_updates", "Updates between a forward pass and the use of its returned gradient, on average."),
+    "truth": ("true_gradient_ratio", "Share of the backward passes from gradients that nobody guessed, of late."),
     "head_cosine": ("head_cosine", "Cosine of the synthetic with the returned gradient, of late."),
     "peak_rss_mb": ("peak_memory_bytes", "The most memory that the worker has had."),
 }

@@ -34,6 +34,7 @@ class Worker(_Part):
     inbox: Whole
     staleness_mean: float
     staleness_max: float
+    truth: float | None = None
     head_cosine: float | None
     head_norm_ratio: float | None
     head_relative_error: float | None

@@ -128,7 +128,7 @@ def _whole(told: Told, now: Told) -> RenderableType:
 
 
 def _workers(run: Told, now: Told, is_over: bool) -> Table:
-    names = ("stage", "layers", "doing", "inbox", "samples/s", "busy %", "staleness", "head cosine")
+    names = ("stage", "layers", "doing", "inbox", "samples/s", "busy %", "staleness", "true %", "head cosine")
     table = Table(*names, box=None, padding=(0, 2, 0, 0))
     for column in table.columns[3:]:
         column.justify = "right"
@@ -141,6 +141,7 @@ def _workers(run: Told, now: Told, is_over: bool) -> Table:
             f"{one['samples_per_s']:,.0f}",
             f"{one['busy'] * 100:.0f}",
             f"{one['staleness_mean']:.1f}",
+            "-" if one["truth"] is None else f"{one['truth'] * 100:.0f}",
             "-" if one["head_cosine"] is None else f"{one['head_cosine']:.2f}",
         )
         table.add_row(*cells)

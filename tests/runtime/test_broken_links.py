@@ -26,10 +26,18 @@ def run_to_the_end(cluster: Cluster, seconds: float) -> None:
 
 @pytest.mark.parametrize("away_s", [0.0, 0.3])
 @pytest.mark.parametrize("overflow", ["block", "drop-oldest", "latest"])
+@pytest.mark.parametrize("feedback", ["chained", "adaptive"])
 @pytest.mark.parametrize("stage", [FEED, FIRST, LAST])
-def test_under_dni_a_link_that_breaks_costs_no_checkpoint_and_no_evaluation(stage: int, overflow: str, away_s: float) -> None:
+def test_under_dni_a_link_that_breaks_costs_no_checkpoint_and_no_evaluation(
+    stage: int, feedback: str, overflow: str, away_s: float
+) -> None:
     for samples in (10, 110, 130, 250):
-        run = a_run(epochs=3 * EPOCHS, dni={"overflow": overflow}, checkpoint={"every": 4}, runtime={"evaluate_every": 1})
+        run = a_run(
+            epochs=3 * EPOCHS,
+            dni={"overflow": overflow, "feedback": feedback},
+            checkpoint={"every": 4},
+            runtime={"evaluate_every": 1},
+        )
         cluster = cluster_of(run)
         run_until(cluster, samples)
         saved = len(cluster.store.saved)

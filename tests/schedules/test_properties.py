@@ -48,8 +48,10 @@ def dni(feedback: Feedback, overflow: Overflow = "block") -> Callable[[Place], S
 
 
 SYNCHRONOUS = {name: named(name) for name in ("lockstep", "gpipe", "1f1b")}
-PATIENT = {"bootstrapped": dni("bootstrapped"), "chained": dni("chained")}
+PATIENT = {"bootstrapped": dni("bootstrapped"), "chained": dni("chained"), "adaptive": dni("adaptive")}
 OVERFLOWING = {
+    "adaptive, latest": dni("adaptive", "latest"),
+    "adaptive, drop-oldest": dni("adaptive", "drop-oldest"),
     "bootstrapped, latest": dni("bootstrapped", "latest"),
     "chained, latest": dni("chained", "latest"),
     "bootstrapped, drop-oldest": dni("bootstrapped", "drop-oldest"),
@@ -76,8 +78,8 @@ class Pipeline:
         for stage in self.stages[:-1]:
             stage.receive(PeerJoined(WINDOW))
 
-    def arrival(self, m: int) -> ActivationArrived:
-        return ActivationArrived(m, is_training(m), self.ends_minibatch(m))
+    def arrival(self, m: int, wants_gradient: bool = False) -> ActivationArrived:
+        return ActivationArrived(m, is_training(m), self.ends_minibatch(m), wants_gradient)
 
     def ends_minibatch(self, m: int) -> bool:
         """A minibatch ends when it has its size, before an evaluation, and with the feed."""
@@ -95,15 +97,15 @@ class Pipeline:
 
     def _tell(self, stage: int, action: Action) -> None:
         match action:
-            case Forward(m, send):
+            case Forward(m, send, wants_gradient):
                 self._take(stage)
                 if send:
-                    self._send(stage, m)
+                    self._send(stage, m, wants_gradient)
             case Evaluate(m):
                 self._take(stage)
                 self._send(stage, m)
-            case Send(m):
-                self._send(stage, m)
+            case Send(m, wants_gradient):
+                self._send(stage, m, wants_gradient)
             case Fence(m):
                 self.queues[stage + 1, "down"].append(FenceArrived(m))
             case Answer(m):
@@ -113,16 +115,16 @@ class Pipeline:
             case Backward(m, send=True):
                 self.queues[stage - 1, "up"].append(GradientArrived(m))
 
-    def _send(self, stage: int, m: int) -> None:
+    def _send(self, stage: int, m: int, wants_gradient: bool = False) -> None:
         if stage < len(self.stages) - 1:
             self._room[stage] -= 1
             assert self._room[stage] >= 0, "more was sent than the inbox holds"
-            self.queues[stage + 1, "down"].append(self.arrival(m))
+            self.queues[stage + 1, "down"].append(self.arrival(m, wants_gradient))
 
     def _take(self, stage: int) -> None:
         if stage:
             self._room[stage - 1] += 1
-            self.queues[stage - 1, "up"].append(CreditGranted(1))
+            self.queues[stage - 1, "up"].append(CreditGranted(1, len(self.stages[stage].upstream.waiting)))
 
     def run(self, choose: Callable[[list[tuple[int, str]]], tuple[int, str]], lossy: Callable[[Event], list[Event]]) -> None:
         while ready := [key for key, queue in self.queues.items() if queue]:

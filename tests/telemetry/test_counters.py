@@ -6,7 +6,7 @@ from dataclasses import fields
 import msgpack
 import pytest
 
-from decoupled.telemetry.counters import Counters, Mean, Recent, peak_rss_mb
+from decoupled.telemetry.counters import ADDED, Counters, Mean, Recent, peak_rss_mb
 
 
 def used() -> Counters:
@@ -37,7 +37,7 @@ def test_counters_come_back_from_a_message(counters: Counters) -> None:
     assert Counters.from_body(travelled) == counters
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Counters)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Counters) if field.name not in ADDED])
 def test_a_body_that_lacks_a_counter_is_refused(name: str) -> None:
     body = used().to_body()
     del body[name]

@@ -17,6 +17,7 @@ const CHARTS = [
   { title: "Test accuracy", say: (it) => percent(it, 2), hasPoints: true, isAbsent: hasNone, lines: accuracy },
   { title: "Busy share", say: percent, floor: 0, ceiling: 1, lines: stages("busy") },
   { title: "Staleness, in updates", say: (it) => fixed(it, 1), floor: 0, lines: stages("staleness") },
+  { title: "True gradients", say: percent, floor: 0, ceiling: 1, isAbsent: (it) => !it.hasHeads, lines: stages("truth") },
   { title: "Head cosine", say: (it) => fixed(it, 2), isAbsent: (it) => !it.hasHeads, lines: stages("head_cosine") },
 ];
 

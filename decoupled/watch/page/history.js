@@ -4,7 +4,7 @@ const POINTS_MAX = 1500;
 
 export class History {
   #number = 0; // of the record of the last point
-  #names = ["samples_per_s", "loss", "busy", "staleness", "head_cosine"];
+  #names = ["samples_per_s", "loss", "busy", "staleness", "truth", "head_cosine"];
 
   constructor(whole) {
     this.#number = whole.number;
@@ -31,6 +31,7 @@ export class History {
     this.loss.push(now.loss);
     this.busy.push(now.workers.map((one) => one.busy));
     this.staleness.push(now.workers.map((one) => one.staleness_mean));
+    this.truth.push(now.workers.map((one) => one.truth));
     this.head_cosine.push(now.workers.map((one) => one.head_cosine));
     if (this.seconds.length > POINTS_MAX) {
       for (const name of ["seconds", ...this.#names]) this[name] = this[name].filter((_, i) => i % 2);
