@@ -13,12 +13,20 @@ from decoupled.nn.targets import REGRESSION
 # What may be another when a run is resumed: all that changes neither the network nor which batches come in which order.
 CHANGEABLE: dict[str, Any] = {
     **dict.fromkeys(("epochs", "lr", "link", "emulation", "checkpoint", "supervision", "faults"), True),
-    "runtime": {"threads", "report_every_s"},
+    "runtime": {"threads", "device", "report_every_s"},
     "dataset": {"directory"},
 }
 
 # What earlier versions had no setting for, as it was with them: their checkpoints do not name it.
-NEWER = {"model": "mlp", "dataset.augment": None, "dni.late_weights": None, "dni.share": 1.0}
+NEWER = {
+    "model": "mlp",
+    "dataset.augment": None,
+    "dni.late_weights": None,
+    "dni.share": 1.0,
+    "optimiser.warm_up": 0,
+    "optimiser.weight_decay": None,
+    "optimiser.clip": None,
+}
 
 
 def digest(run: Run) -> str:

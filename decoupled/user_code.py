@@ -158,11 +158,12 @@ def reference_to(thing: Any) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """What kind of error, what it says, and the last line of the user's own that led to it, if any."""
+    """What kind of error, the first line of what it says, and the last line of the user's own that led to it, if any."""
     paths = {source.path.resolve() for source in _named.values()}
     frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
     lines = [f" at {path.name}:{line}" for path, line in frames if path.resolve() in paths]
-    return f"{type(error).__name__}: {error}{lines[-1] if lines else ''}"
+    said = next(iter(str(error).strip().splitlines()), "").rstrip(".")
+    return f"{type(error).__name__}{said and f': {said:.300}'}{lines[-1] if lines else ''}"
 
 
 def fingerprints(references: Iterable[str]) -> dict[str, str]:

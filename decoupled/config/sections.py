@@ -11,6 +11,7 @@ from decoupled.wire.codec import MESSAGE_BYTES_MAX
 
 WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
 QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
+DEVICES = r"^(auto|(cpu|cuda(:\d{1,3})?)(,(cpu|cuda(:\d{1,3})?))*)$"
 
 # Names, or references to a user's own. Nothing is loaded when a run is read.
 ActivationName: TypeAlias = Annotated[str, BeforeValidator(ACTIVATIONS.name)]
@@ -37,6 +38,9 @@ class OptimiserOptions(Frozen):
     name: OptimiserName = "adam"
     momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
     decay: Literal["constant", "linear", "cosine"] = "linear"  # of the learning rate, to 0 at the end of the run
+    warm_up: int = Field(0, ge=0, le=WHOLE_MAX)  # updates in which the learning rate rises to its start
+    weight_decay: float | None = Field(None, ge=0)  # None: the optimiser's own; of PyTorch's models
+    clip: float | None = Field(None, gt=0)  # the largest norm of a stage's mean gradient; of PyTorch's models
 
 
 class HeadOptions(Frozen):
@@ -84,7 +88,8 @@ class LinkOptions(Frozen):
 class RuntimeOptions(Frozen):
     """How the processes behave."""
 
-    threads: int = Field(1, ge=1, le=1024)  # BLAS threads of each worker
+    threads: int = Field(1, ge=1, le=1024)  # of each worker's BLAS and PyTorch
+    device: str = Field("auto", pattern=DEVICES)  # of PyTorch's models: stage i is on device i, and around; auto: cuda, else cpu
     evaluate_every: int = Field(0, ge=0, le=WHOLE_MAX)  # epochs; 0: only at the end, outside the time that is measured
     report_every_s: float = Field(0.25, gt=0)
 

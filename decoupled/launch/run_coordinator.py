@@ -48,6 +48,8 @@ def run_coordinator(
     """
     run = resolved.run
     check_messages_fit(resolved)
+    if workers.are_started_here:
+        resolved.require_devices()
     with ExitStack() as stack:
         stack.callback(store.finish)
         stack.enter_context(workers)

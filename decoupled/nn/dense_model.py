@@ -64,8 +64,16 @@ class DenseModel:
     def check(self, training: Training, stages: Stages) -> None:
         if training.optimiser in OPTIMISER_NAMES and training.optimiser not in OPTIMISERS:
             raise UsageError(f"mlp has no optimiser {training.optimiser}; PyTorch's models have it, such as torch-mlp.")
+        if self.architecture.dtype == "bfloat16":
+            raise UsageError("mlp computes in float32 or float64; PyTorch's models take bfloat16, such as torch-mlp.")
         if training.head is not None and training.head in HEAD_NAMES and training.head not in HEADS:
             raise UsageError(f"mlp has no head {training.head}; choose {', '.join(HEADS)}.")
+        if training.clip is not None:
+            raise UsageError("mlp has no optimiser.clip; PyTorch's models have it, such as torch-mlp.")
+        if training.devices not in ("auto", "cpu"):
+            raise UsageError(
+                f"mlp is computed on the CPU, not on {training.devices}; PyTorch's models can be, such as torch-mlp."
+            )
         OPTIMISERS.fitting(training.optimiser, 0, training.optimiser_args)
         ACTIVATIONS.fitting(self.architecture.activation, 0, self.architecture.activation_args)
         LOSSES.fitting(self.architecture.loss, 0, self.architecture.loss_args)
@@ -87,7 +95,7 @@ class DenseModel:
             layers=made,
             optimiser=optimiser,
             rate=training.rate,
-            learning_rate=LearningRate(training.decay, training.steps_total),
+            learning_rate=LearningRate(training.decay, training.steps_total, training.warm_up),
             loss=architecture.make_loss(),
             head=head,
             weights=training.weights or Weights.CURRENT,

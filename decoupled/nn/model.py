@@ -38,6 +38,10 @@ class Training:
     heads_before: str | None = None  # of the last stage: the head of those before it, which may read what it publishes
     head_rate: float = 0.0
     head_args: dict[str, Any] = field(default_factory=dict)
+    warm_up: int = 0  # updates in which the learning rate rises
+    clip: float | None = None  # the largest norm of the stage's mean gradient
+    devices: str = "auto"  # which there are, such as cuda:0,cuda:1
+    stage: int = 0  # its number, which decides its device
 
 
 class TrainedModel(Protocol):

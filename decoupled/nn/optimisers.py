@@ -81,14 +81,20 @@ OPTIMISERS = Registry("optimiser", {"adam": Adam, "sgd": SGD})
 
 @dataclass(frozen=True, slots=True)
 class LearningRate:
-    """How the learning rate moves over a run of `steps_total` updates: constant, linear to 0, or a half cosine to 0."""
+    """How the learning rate moves over a run of `steps_total` updates.
+
+    It rises in equal steps for `warm_up` updates, and then is constant, falls in a line to 0, or in a half cosine to 0.
+    """
 
     decay: str
     steps_total: int
+    warm_up: int = 0
 
     def factor(self, step: int) -> float:
         """The share of the initial rate to use at update `step` (0 is the first)."""
-        done = min(step / max(self.steps_total, 1), 1.0)
+        if step < self.warm_up:
+            return (step + 1) / self.warm_up
+        done = min((step - self.warm_up) / max(self.steps_total - self.warm_up, 1), 1.0)
         match self.decay:
             case "linear":
                 return 1 - done

@@ -26,7 +26,7 @@ class Recipe:
     def make(self) -> Any:
         """What the model's factory gives. Raises UsageError when it cannot be had, or has no such options."""
         MODELS.fitting(self.model, 1, self.options)  # which imports what it is made with
-        with _seeded(self.site.seed):
+        with seeded(self.site.seed):
             return MODELS.make(self.model, self.site, options=self.options)
 
     def to_json(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Recipe:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Has a model that PyTorch draws weights for draw the same for a seed; the caller's random numbers go on as before."""
     torch = sys.modules.get("torch")  # what the model is made with has been imported with it
     if torch is None:

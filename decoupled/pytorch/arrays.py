@@ -8,14 +8,14 @@ from decoupled.tensors import Array
 BFLOAT16 = np.dtype("bfloat16")  # which torch knows and numpy's own interface does not: both are read as whole numbers
 NAMES = {getattr(torch, name): name for name in ("float32", "float64", "float16", "bfloat16", "uint8", "bool")}
 NAMES |= {getattr(torch, name): name for name in ("int8", "int16", "int32", "int64")}
+TYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
 def type_of(name: str) -> torch.dtype:
     """The tensor type of an array's. Raises ValueError where PyTorch has none."""
-    for dtype, known in NAMES.items():
-        if known == name:
-            return dtype
-    raise ValueError(f"PyTorch has no type for {name}")
+    if name not in TYPES:
+        raise ValueError(f"PyTorch has no type for {name}")
+    return TYPES[name]
 
 
 def to_tensor(array: Array, device: torch.device) -> torch.Tensor:

@@ -5,13 +5,15 @@ place at the front, and the others pass it by. So a block may hand on its input 
 """
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from decoupled import user_code
 from decoupled.errors import UsageError
 from decoupled.pytorch.arrays import NAMES, to_tensor
 from decoupled.tensors import Array, ArraySpec, TensorSpec
@@ -76,6 +78,19 @@ def renamed(arrays: dict[str, Array], row: nn.Sequential) -> dict[str, Array]:
     return {f"{names[int(place)]}.{rest}": arrays[name] for name, (place, _, rest) in places.items()}
 
 
+@contextmanager
+def evaluating(blocks: Iterable[Block]) -> Iterator[None]:
+    """Evaluation mode, for all that is in training mode."""
+    modules = [module for block in blocks for module in block.module.modules() if module.training]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = True
+
+
 def flows(blocks: Sequence[Block], inputs: TensorSpec) -> list[TensorSpec]:
     """What enters each block, and what leaves the last, found by passing zeros through in evaluation mode.
 
@@ -105,16 +120,13 @@ def _shapes(blocks: Sequence[Block], inputs: TensorSpec, rows: int, length: int)
     flowing: Flow = tuple(to_tensor(array, HOST) for array in inputs.zeros(rows, length))
     found = []
     for index, block in enumerate(blocks):
-        was_training = block.module.training
-        block.module.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), evaluating([block]):
                 flowing = block(flowing)
         except Exception as error:
             given = " and ".join(f"{NAMES.get(one.dtype, one.dtype)} {tuple(one.shape)}" for one in flowing)
-            raise UsageError(f"Block {index} ({block.name}) cannot take {given}: {str(error).splitlines()[0]:.200}") from error
-        finally:
-            block.module.train(was_training)
+            said = user_code.describe(error)
+            raise UsageError(f"Block {index} ({block.name}) cannot take {given}: {said}.") from error
         if not all(isinstance(one, Tensor) and one.dtype in NAMES and one.ndim and len(one) == rows for one in flowing):
             raise UsageError(f"Block {index} ({block.name}) must give tensors whose first dimension is that of the samples.")
         found.append(flowing)

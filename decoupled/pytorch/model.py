@@ -10,16 +10,18 @@ from torch import Tensor, nn
 
 from decoupled.nn.model import Stages, TrainedModel, Training
 from decoupled.nn.optimisers import LearningRate
-from decoupled.nn.recipe import Recipe
+from decoupled.nn.recipe import Recipe, seeded
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
 from decoupled.pytorch.blocks import Block, blocks_of, flows, renamed, row_of
+from decoupled.pytorch.devices import device_of
 from decoupled.pytorch.heads.catalogue import check_head, check_options, make_head, reads_output
 from decoupled.pytorch.heads.interface import Head, HeadSite
 from decoupled.pytorch.heads.sequence import output_layer
 from decoupled.pytorch.losses import make_loss
-from decoupled.pytorch.optimisers import OPTIMISERS, Optimiser
+from decoupled.pytorch.optimisers import Optimiser, try_out
 from decoupled.pytorch.precision import precision, standardising, weights_type
+from decoupled.pytorch.requirements import require_trainable, require_untied
 from decoupled.pytorch.stage import TorchStage
 from decoupled.pytorch.trained import TorchNetwork
 from decoupled.pytorch.work import head_and_stage
@@ -43,15 +45,18 @@ class TorchModel:
         self._row = row_of(made).to(weights_type(self._dtype))
         self.blocks = blocks_of(self._row)
         self._scales = bool(self._site.scaling[0].size)
-        with precision(self._dtype, HOST):
+        with precision(self._dtype, HOST), seeded(self._site.seed + 1):  # lazy modules draw their weights here
             self._flows = flows([*self._scaling(HOST), *self.blocks], self._site.inputs)
+        require_trainable(self.blocks)
 
     @property
     def layers(self) -> int:
         return len(self.blocks)
 
     def check(self, training: Training, stages: Stages) -> None:
-        OPTIMISERS.fitting(training.optimiser, 1, training.optimiser_args)
+        require_untied(self.blocks, stages)
+        one_of_each = {p.ndim: p for block in self.blocks for p in block.module.parameters() if p.requires_grad}
+        try_out(training.optimiser, list(one_of_each.values()), training.optimiser_args)
         if training.head is None:
             return
         check_options(training.head, training.head_args)
@@ -70,10 +75,10 @@ class TorchModel:
         return [Block.of(standardising(self._site, self._dtype).to(device))] if self._scales else []
 
     def stage(self, layers: tuple[int, ...], training: Training) -> TorchStage:
-        device = HOST
+        device = device_of(training.devices, training.stage)
         blocks = self._blocks(layers)
         for block in blocks:
-            block.module.to(device).train()
+            block.module.to(device)
         by_place = dict(zip(layers, blocks, strict=True))
         scaling = self._scaling(device) if layers[0] == 0 else []
         named = {f"{place}.{name}": p for place, block in by_place.items() for name, p in block.module.named_parameters()}
@@ -82,7 +87,7 @@ class TorchModel:
             inputs=self.flow(layers[0]),
             outputs=self.flow(layers[-1] + 1),
             optimiser=self._optimiser(named, training),
-            learning_rate=LearningRate(training.decay, training.steps_total),
+            learning_rate=LearningRate(training.decay, training.steps_total, training.warm_up),
             loss=self.loss,
             task=self._task,
             seed=training.seed,
@@ -101,8 +106,9 @@ class TorchModel:
         return {"softmax": "classification", "sigmoid": "multilabel"}.get(self._site.loss, "regression")
 
     def _optimiser(self, named: dict[str, nn.Parameter], training: Training) -> Optimiser:
-        learnt: dict[str, Tensor] = {name: p for name, p in named.items() if p.requires_grad}
-        return Optimiser(training.optimiser, learnt, training.rate, training.optimiser_args)
+        first_names = {p: name for name, p in reversed(named.items()) if p.requires_grad}  # one for each that has two places
+        learnt: dict[str, Tensor] = {name: p for name, p in named.items() if first_names.get(p) == name}
+        return Optimiser(training.optimiser, learnt, training.rate, training.optimiser_args, training.clip)
 
     def _read(self, layers: tuple[int, ...], training: Training, blocks: list[Block]) -> tuple[Tensor, ...]:
         """The parameters of the network's output layer, where a head may read them."""

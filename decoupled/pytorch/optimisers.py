@@ -1,12 +1,16 @@
 """Optimisers in PyTorch: one update with gradients that are sums over samples, and their state as named arrays."""
 
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from decoupled.pytorch.arrays import to_array, to_tensor
+from decoupled import user_code
+from decoupled.errors import UsageError
+from decoupled.pytorch.arrays import NAMES, to_array, to_tensor
 from decoupled.registry import Registry
 from decoupled.tensors import Array
 
@@ -16,6 +20,7 @@ OPTIMISERS = Registry(
 )
 
 Named = dict[str, Tensor]
+HOST = torch.device("cpu")
 
 
 class Optimiser:
@@ -23,18 +28,25 @@ class Optimiser:
 
     def __init__(self, name: str, parameters: Named, rate: float, options: dict[str, Any], clip: float | None = None) -> None:
         """`clip` bounds the norm of the mean gradient of all parameters together. Raises UsageError for unfit options."""
-        self._parameters, self._rate, self._clip = parameters, rate, clip
-        self._make: Callable[[Iterable[Tensor]], torch.optim.Optimizer] = lambda given: OPTIMISERS.make(
-            name, given, options={"lr": rate} | options
-        )
-        self._optimiser = self._make(parameters.values()) if parameters else None
+        self._name, self._parameters, self._rate, self._clip = name, parameters, rate, clip
+        self._options = _fast(name, parameters, options) | {"lr": rate} | options
+        self._optimiser = self._make(list(parameters.values())) if parameters else None
 
-    def step(self, gradients: list[Tensor | None], samples: int, factor: float) -> None:
+    def _make(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        try:
+            made = OPTIMISERS.make(self._name, parameters, options=self._options)
+        except (ValueError, TypeError, RuntimeError) as error:  # of PyTorch's own
+            raise UsageError(f"The optimiser {self._name} does not take its options: {user_code.describe(error)}.") from None
+        if not isinstance(made, torch.optim.Optimizer):
+            raise UsageError(f"The optimiser {self._name} gave a {type(made).__name__}, which is no torch.optim.Optimizer.")
+        return made
+
+    def step(self, gradients: Sequence[Tensor | None], samples: int, factor: float) -> None:
         """One update. The gradients are those of the parameters in their order, summed over `samples`."""
         if self._optimiser is None:
             return
         for parameter, gradient in zip(self._parameters.values(), gradients, strict=True):
-            parameter.grad = None if gradient is None else gradient.div_(samples)
+            parameter.grad = None if gradient is None else gradient / samples
         if self._clip is not None:
             torch.nn.utils.clip_grad_norm_(self._parameters.values(), self._clip)
         for group in self._optimiser.param_groups:
@@ -53,30 +65,72 @@ class Optimiser:
             if value is not None
         }
 
+    def check(self, state: dict[str, Array]) -> None:
+        """Raises ValueError when this is no state of such an optimiser of such parameters."""
+        rest = set(state)
+        for name, parameter in self._parameters.items():
+            own = _of(name, state)
+            remembered = self._after_an_update(parameter) if own else {}  # one that had no gradient remembers nothing
+            if odd := sorted(own.keys() ^ remembered.keys()):
+                raise ValueError(f"the optimiser's {name}.{odd[0]} is in only one of the two")
+            for key, array in own.items():
+                like = torch.as_tensor(remembered[key])
+                if (array.dtype.name, array.shape) != (NAMES[like.dtype], tuple(like.shape)):
+                    raise ValueError(f"the optimiser's {name}.{key} is {array.dtype} {array.shape} there")
+                if not array.shape and not (np.isfinite(array) and array >= 0):
+                    raise ValueError(f"the optimiser's {name}.{key} is {array} there")
+            rest -= {f"{name}.{key}" for key in own}
+        if rest:
+            raise ValueError(f"the optimiser knows no {min(rest)}")
+
     def load(self, state: dict[str, Array]) -> None:
         """Goes on from a state. Raises ValueError, before anything has changed, when it is not that of such parameters."""
-        known = self._shapes() if state else {}
-        for name, array in state.items():
-            if name not in known or known[name] != array.shape or array.dtype.kind not in "fiu":
-                raise ValueError(f"the optimiser knows no {name} of shape {array.shape}")
+        self.check(state)
         if self._optimiser is None:
             return
         for name, parameter in self._parameters.items():
-            own = {key.removeprefix(f"{name}."): array for key, array in state.items() if key.rpartition(".")[0] == name}
-            host = torch.device("cpu")
-            found = {key: to_tensor(array, parameter.device if array.ndim else host) for key, array in own.items()}
-            self._optimiser.state[parameter].clear()
-            self._optimiser.state[parameter].update(found)
+            own = _of(name, state)
+            like = self._after_an_update(parameter) if own else {}
+            remembered = self._optimiser.state[parameter]
+            remembered.clear()
+            remembered.update({key: _as_before(array, like[key]) for key, array in own.items()})
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        """What it remembers after an update: found on a parameter of one number."""
-        one = torch.nn.Parameter(torch.zeros(1))
-        one.grad = torch.ones(1)
-        trial = self._make([one])
+    def _after_an_update(self, parameter: Tensor) -> dict[str, Any]:
+        """What it remembers of such a parameter, found on a twin."""
+        twin = torch.nn.Parameter(torch.zeros_like(parameter))
+        twin.grad = torch.zeros_like(parameter)
+        trial = self._make([twin])
         trial.step()
-        keys = {key: torch.as_tensor(value).ndim for key, value in trial.state[one].items() if value is not None}
-        return {
-            f"{name}.{key}": tuple(parameter.shape) if ndim else ()
-            for name, parameter in self._parameters.items()
-            for key, ndim in keys.items()
-        }
+        return {key: value for key, value in trial.state[twin].items() if value is not None}
+
+
+def try_out(name: str, parameters: Sequence[Tensor], options: dict[str, Any]) -> None:
+    """An update of twins of the parameters. Raises UsageError unless the optimiser can make it, and be saved."""
+    if "lr" in options:
+        raise UsageError("The learning rate is --lr, and no option of the optimiser.")
+    for parameter in parameters:
+        optimiser = Optimiser(name, {"twin": torch.nn.Parameter(torch.zeros_like(parameter))}, 0.1, options)
+        try:
+            optimiser.step([torch.ones_like(parameter)], 1, 1.0)
+            optimiser.load(optimiser.state())
+        except Exception as error:
+            shape = " x ".join(map(str, parameter.shape)) or "a single number"
+            said = user_code.describe(error)
+            raise UsageError(f"The optimiser {name} cannot train, or save, a parameter of {shape}: {said}.") from error
+
+
+def _fast(name: str, parameters: Named, options: dict[str, Any]) -> dict[str, Any]:
+    """Options with which PyTorch's own do the same on the CPU in a third of the time."""
+    is_known = name in OPTIMISERS and "fused" in inspect.signature(OPTIMISERS[name]).parameters
+    is_free = not options.keys() & {"foreach", "capturable", "differentiable"}
+    return {"fused": True} if is_known and is_free and all(p.device == HOST for p in parameters.values()) else {}
+
+
+def _of(name: str, state: dict[str, Array]) -> dict[str, Array]:
+    """What is remembered of one parameter."""
+    return {key.removeprefix(f"{name}."): array for key, array in state.items() if key.rpartition(".")[0] == name}
+
+
+def _as_before(array: Array, like: Any) -> Any:
+    """The array as what it was: a tensor, or a number."""
+    return to_tensor(array, like.device) if isinstance(like, Tensor) else type(like)(array.item())

@@ -1,24 +1,28 @@
 """The PyTorch backend of a stage: consecutive blocks with one optimiser and, unless it is the last, a head."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+import weakref
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from decoupled.errors import RunFailed
 from decoupled.nn.optimisers import LearningRate
 from decoupled.nn.stage import LossResult, Pass, Quality, Weights
-from decoupled.pytorch.arrays import to_array, to_tensor, wait_for
-from decoupled.pytorch.blocks import Block, Flow
+from decoupled.pytorch.arrays import NAMES, to_array, to_tensor, type_of, wait_for
+from decoupled.pytorch.blocks import Block, Flow, evaluating
 from decoupled.pytorch.heads.interface import Head
 from decoupled.pytorch.losses import Loss, correct, summed
 from decoupled.pytorch.optimisers import Optimiser
-from decoupled.pytorch.weights import KeptWeights, Version
+from decoupled.pytorch.weights import KeptWeights
 from decoupled.tensors import Array, Tensors, TensorSpec
 
 HEAD, OPTIMISER = "head.", "optimiser."  # before the names of what belongs to them
+UPDATES, PASSES = "updates", "passes"  # that were made
+COUNT_MAX = 2**53
 
 
 class Entrance(torch.autograd.Function):
@@ -33,15 +37,20 @@ class Entrance(torch.autograd.Function):
         return gradient, None, None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Graph:
-    """What a pass keeps for its way back."""
+    """What a pass keeps for its way back, and for the head."""
 
-    stand_ins: list[Tensor]  # of the inputs that have a gradient
     outputs: Flow
-    version: Version
-    x: Tensors
     number: int  # of the pass, which decides its random numbers
+    x: Tensors = ()  # where it may have to go forward again
+    stand_ins: list[Tensor] = field(default_factory=list)  # of the inputs that have a gradient
+    is_whole: bool = True  # there is still a way back
+
+    def let_go(self) -> None:
+        """Frees all but the outputs."""
+        self.outputs = tuple(output.detach() for output in self.outputs)
+        self.stand_ins, self.is_whole = [], False
 
 
 class TorchStage:
@@ -76,6 +85,7 @@ class TorchStage:
         self._trained = [p for block in blocks.values() for p in block.module.parameters() if p.requires_grad]
         self._trained = list(dict.fromkeys(self._trained))  # a parameter may have two places
         self._kept = KeptWeights(self._trained)
+        self._in_flight = weakref.WeakSet[Graph]()  # passes that may have to go forward again
         self._gradients: list[Tensor | None] = [None] * len(self._trained)
         self._passes = 0  # forward, to train
         self._read = read
@@ -83,27 +93,42 @@ class TorchStage:
     # Forward and back.
 
     def forward(self, x: Tensors, training: bool = True) -> Pass:
+        """Raises RunFailed when the blocks give something else in training than they did in evaluation."""
         if not training:
-            with torch.no_grad(), self._evaluating():
-                outputs = self._run(tuple(to_tensor(array, self._device) for array in x))
+            with torch.no_grad(), evaluating(self._blocks.values()):
+                outputs = self._run(self._tensors(x))
             return Pass(tuple(map(to_array, outputs)))
         self._passes += 1
         graph = self._graph(x, self._passes)
-        return Pass(tuple(map(to_array, graph.outputs)), graph, self._weights)
+        arrays = self._arrays(graph.outputs)
+        if self._weights is Weights.CURRENT:
+            graph.x = x
+            self._in_flight.add(graph)
+        return Pass(arrays, graph, self._weights)
 
     def _graph(self, x: Tensors, number: int) -> Graph:
         stand_ins, flowing = list[Tensor](), list[Tensor]()
         for spec, array in zip(self.inputs.arrays, x, strict=True):
             if spec.has_gradient:
-                tensor = to_tensor(array[:0], self._device)  # for its type
-                stand_ins.append(tensor.new_empty(1).expand(array.shape).requires_grad_())
+                one = torch.empty(1, dtype=type_of(spec.dtype), device=self._device)
+                stand_ins.append(one.expand(array.shape).requires_grad_())
                 flowing.append(Entrance.apply(stand_ins[-1], array, self._device))
             else:
                 flowing.append(to_tensor(array, self._device))
-        with self._kept.noted() as version:
+        keeps = self._weights is Weights.AT_FORWARD
+        with self._kept.noted() if keeps else nullcontext():
             outputs = self._run(tuple(flowing), number)
         wait_for(self._device)
-        return Graph(stand_ins, outputs, version, x if self._weights is Weights.CURRENT else (), number)
+        return Graph(outputs, number, stand_ins=stand_ins)
+
+    def _arrays(self, outputs: Flow) -> Tensors:
+        """The outputs as they travel. Raises RunFailed unless they are those that were promised."""
+        arrays = tuple(to_array(output) for output in outputs if isinstance(output, Tensor))
+        try:
+            self.outputs.check(arrays)
+        except ValueError as error:
+            raise RunFailed(f"A block gives other tensors in training than in evaluation: {error}.") from None
+        return arrays
 
     def _run(self, flowing: Flow, number: int | None = None) -> Flow:
         """Through all blocks; each draws its random numbers from the seed, its place and the pass alone, wherever it is cut."""
@@ -113,17 +138,6 @@ class TorchStage:
                     torch.manual_seed(hash((self._seed, place, number)) & 0x7FFF_FFFF_FFFF_FFFF)
                 flowing = block(flowing)
         return flowing
-
-    @contextmanager
-    def _evaluating(self) -> Iterator[None]:
-        modules = [module for block in self._blocks.values() for module in block.module.modules() if module.training]
-        for module in modules:
-            module.training = False
-        try:
-            yield
-        finally:
-            for module in modules:
-                module.training = True
 
     def loss(self, passed: Pass, targets: Tensors) -> LossResult:
         answers, wanted = to_tensor(passed.outputs[0], self._device), to_tensor(targets[0], self._device)
@@ -136,43 +150,47 @@ class TorchStage:
 
     def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
         graph: Graph = passed.saved
-        if self._weights is Weights.CURRENT and graph.version.weights is not None:
-            graph = self._again(graph)
-        sought = [*self._trained, *(graph.stand_ins if want_dx else [])]
-        pairs = zip(self.outputs.differentiable(graph.outputs), gradients, strict=True)
-        ways = [(output, to_tensor(gradient, self._device)) for output, gradient in pairs if output.requires_grad]
-        outputs, given = [output for output, _ in ways], [gradient for _, gradient in ways]
-        found = torch.autograd.grad(outputs, sought, given, allow_unused=True) if outputs else [None] * len(sought)
+        way = graph if graph.is_whole else self._again(graph)
+        sought = [*self._trained, *(way.stand_ins if want_dx else [])]
+        pairs = zip(self.outputs.differentiable(way.outputs), gradients, strict=True)
+        ends = [(output, to_tensor(gradient, self._device)) for output, gradient in pairs if output.requires_grad]
+        found: Sequence[Tensor | None] = [None] * len(sought)
+        if ends and sought:
+            outputs, given = zip(*ends, strict=True)
+            found = torch.autograd.grad(outputs, sought, given, allow_unused=True)
         count = len(self._trained)
         for index, gradient in enumerate(found[:count]):
             before = self._gradients[index]
             self._gradients[index] = gradient if before is None else before if gradient is None else before + gradient
+        flows = [
+            torch.zeros_like(stand_in) if dx is None else dx for stand_in, dx in zip(way.stand_ins, found[count:], strict=False)
+        ]
         wait_for(self._device)
-        if not want_dx:
-            return None
-        flows = zip(graph.stand_ins, found[count:], strict=True)
-        return tuple(to_array(torch.zeros_like(stand_in) if dx is None else dx) for stand_in, dx in flows)
+        graph.let_go()
+        return tuple(map(to_array, flows)) if want_dx else None
 
     def _again(self, graph: Graph) -> Graph:
-        """The same pass with today's weights, by the same random numbers. What follows the data does so once."""
+        """The same pass with today's weights, by the same random numbers. What follows the data has done so already."""
         buffers = [buffer for block in self._blocks.values() for buffer in block.module.buffers()]
         before = [buffer.clone() for buffer in buffers]
         again = self._graph(graph.x, graph.number)
         for buffer, value in zip(buffers, before, strict=True):
-            buffer.copy_(value)
+            buffer.data.copy_(value)  # by .data, so that other passes do not take it for a change
         return again
 
     # The head.
 
     def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
         assert self.head is not None, "the last stage has the true gradient and no head"
-        return tuple(map(to_array, self.head.synthesize(self._leaving(passed), self._tensors(targets))))
+        with self._precision:
+            return tuple(map(to_array, self.head.synthesize(self._leaving(passed), self._tensors(targets))))
 
     def refine(self, passed: Pass, targets: Tensors, gradients: Tensors) -> Quality:
         assert self.head is not None, "the last stage has the true gradient and no head"
         factor = self._learning_rate.factor(self.version)
         returned = self._tensors(gradients)
-        synthetic = self.head.refine(self._leaving(passed), self._tensors(targets), returned, factor)
+        with self._precision:
+            synthetic = self.head.refine(self._leaving(passed), self._tensors(targets), returned, factor)
         return Quality.of(tuple(map(to_array, synthetic)), gradients)
 
     def published(self) -> Tensors:
@@ -198,6 +216,9 @@ class TorchStage:
         self._kept.before_update()
         self._optimiser.step(self._gradients, samples, factor)
         self._gradients = [None] * len(self._trained)
+        for graph in self._in_flight:
+            graph.let_go()
+        self._in_flight.clear()
         if self.head is not None:
             self.head.update(samples, factor)
         self.version += 1
@@ -212,27 +233,29 @@ class TorchStage:
         of_head = self.head.state() if self.head is not None else {}
         whole = self.model_state() | {OPTIMISER + name: array for name, array in self._optimiser.state().items()}
         whole |= {HEAD + name: array for name, array in of_head.items()}
-        return whole | {"updates": np.array(self.version), "passes": np.array(self._passes)}
+        return whole | {UPDATES: np.array(self.version), PASSES: np.array(self._passes)}
 
     def load_state_dict(self, state: dict[str, Array]) -> None:
-        of_head = {name.removeprefix(HEAD): array for name, array in state.items() if name.startswith(HEAD)}
-        of_optimiser = {name.removeprefix(OPTIMISER): array for name, array in state.items() if name.startswith(OPTIMISER)}
+        of_head, of_optimiser = _under(HEAD, state), _under(OPTIMISER, state)
+        own = {name: array for name, array in state.items() if not name.startswith((HEAD, OPTIMISER))}
+        counts = [_count(own.pop(name, np.array(-1)), name) for name in (UPDATES, PASSES)]
         named = self._named()
-        rest = {name for name in state if not name.startswith((HEAD, OPTIMISER))}
-        if odd := sorted((named.keys() | {"updates", "passes"}) ^ rest):
+        if odd := sorted(named.keys() ^ own.keys()):
             raise ValueError(f"{odd[0]} is in only one of the two")
         for name, value in named.items():
-            if (mine := to_array(value)).shape != state[name].shape or mine.dtype != state[name].dtype:
-                raise ValueError(f"{name} is {state[name].dtype} {state[name].shape} there and {mine.dtype} {mine.shape} here")
-        if self.head is None and of_head:
-            raise ValueError("there is a head's state, and the stage has none")
-        self._optimiser.load(of_optimiser)
+            mine, theirs = (NAMES[value.dtype], tuple(value.shape)), (own[name].dtype.name, own[name].shape)
+            if mine != theirs:
+                raise ValueError(f"{name} is {theirs[0]} {theirs[1]} there and {mine[0]} {mine[1]} here")
+        self._optimiser.check(of_optimiser)
         if self.head is not None:
             self.head.load(of_head)
+        elif of_head:
+            raise ValueError("there is a head's state, and the stage has none")
+        self._optimiser.load(of_optimiser)
         with torch.no_grad():
             for name, value in named.items():
-                value.copy_(to_tensor(state[name], self._device))
-        self.version, self._passes = int(state["updates"]), int(state["passes"])
+                value.copy_(to_tensor(own[name], self._device))
+        self.version, self._passes = counts
 
     def _named(self) -> dict[str, Tensor]:
         """What the blocks hold, under the names that an nn.Sequential of the whole model would give."""
@@ -241,3 +264,15 @@ class TorchStage:
             for place, block in self._blocks.items()
             for name, value in block.module.state_dict().items()
         }
+
+
+def _under(prefix: str, state: dict[str, Array]) -> dict[str, Array]:
+    """What has such a name, by the rest of it."""
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+
+
+def _count(array: Array, name: str) -> int:
+    """How many there were. Raises ValueError for what is no such number."""
+    if array.shape or array.dtype.kind not in "iu" or not 0 <= int(array) <= COUNT_MAX:
+        raise ValueError(f"{name} is no number of what was done")
+    return int(array)

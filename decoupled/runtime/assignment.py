@@ -147,7 +147,7 @@ def assign(resolved: ResolvedRun, stage: int, attempt_id: str = "", downstream: 
 
 def make_stage(assignment: Assignment) -> Stage:
     """The stage with its initial weights: the same for a seed, whatever the partition."""
-    trained = training(assignment.run, assignment.steps_total, assignment.has_head)
+    trained = training(assignment.run, assignment.steps_total, assignment.has_head, assignment.place.stage)
     return assignment.model.stage(assignment.layers, trained)
 
 

@@ -56,6 +56,13 @@ class ResolvedRun:
     def targets(self) -> TensorSpec:
         return TensorSpec((self.dataset.y,))
 
+    def require_devices(self) -> None:
+        """Raises UsageError when a stage is to be on a device that this machine does not have."""
+        if "cuda" in self.run.runtime.device:
+            from decoupled.pytorch.devices import require  # here, because nothing else needs PyTorch
+
+            require(self.run.runtime.device, len(self.stages))
+
     @property
     def scaling(self) -> tuple[Array, Array]:
         """Mean and deviation of what enters the first stage."""
@@ -108,6 +115,9 @@ def build_model(run: Run, inputs: TensorSpec, targets: TensorSpec, outputs: int,
             "activation_args": run.args.activation,
             "loss_args": run.args.loss,
         }
+    if run.model == "torch-mlp":
+        network = run.network
+        options = {"hidden": run.hidden, "activation": network.activation, "batch_norm": network.batch_norm} | options
     if run.model == "mlp":
         model: Model = MODELS.make(run.model, site, options=options)
         return model
@@ -127,9 +137,13 @@ def _weights(run: Run) -> Weights | None:
     return None if said is None else Weights(said)
 
 
-def training(run: Run, steps_total: int, has_head: bool) -> Training:
+def training(run: Run, steps_total: int, has_head: bool, stage: int = 0) -> Training:
     """How a stage of the run is trained."""
-    args = run.args
+    args, of_optimiser = run.args, dict[str, Any]()
+    if run.optimiser.name == "sgd":
+        of_optimiser["momentum"] = run.optimiser.momentum
+    if run.optimiser.weight_decay is not None:
+        of_optimiser["weight_decay"] = run.optimiser.weight_decay
     of_head: dict[str, Any] = {"mlp-label": {"hidden": run.heads.hidden}}.get(run.head, {})
     if run.head == "readout":
         of_head = {"width": run.heads.width, "feedback_weight": run.heads.feedback_weight}
@@ -140,11 +154,15 @@ def training(run: Run, steps_total: int, has_head: bool) -> Training:
         steps_total=steps_total,
         optimiser=run.optimiser.name,
         weights=_weights(run),
-        optimiser_args=({"momentum": run.optimiser.momentum} if run.optimiser.name == "sgd" else {}) | args.optimiser,
+        optimiser_args=of_optimiser | args.optimiser,
         head=run.head if has_head else None,
         heads_before=run.head if is_decoupled(run.schedule) and not has_head else None,
         head_rate=run.heads.lr or run.lr,
         head_args=of_head | args.head,
+        warm_up=run.optimiser.warm_up,
+        clip=run.optimiser.clip,
+        devices=run.runtime.device,
+        stage=stage,
     )
 
 

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from decoupled.errors import UsageError
 from decoupled.nn.model import ModelSite
+from decoupled.pytorch.models.samples import Share, Size, tokens
 
 
 class Embedding(nn.Module):
@@ -41,9 +43,23 @@ class Block(nn.Module):
 
 
 def make(
-    spec: ModelSite, width: int = 128, depth: int = 4, heads: int = 4, context: int = 1024, dropout: float = 0.0
+    spec: ModelSite,
+    width: Size = 128,
+    depth: Size = 4,
+    heads: Size = 4,
+    context: Size = 1024,
+    dropout: Share = 0.0,
+    tied: bool = False,
 ) -> list[nn.Module]:
-    """An embedding, `depth` blocks, and a norm with the output layer."""
-    tokens, length = spec.outputs, spec.inputs.arrays[0].shape[0] or context
+    """An embedding, `depth` blocks, and a norm with the output layer, which has the embedding's weights if `tied`.
+
+    `context` is the greatest length where the lengths vary.
+    """
+    if width % heads:
+        raise UsageError(f"gpt: width={width} is no multiple of heads={heads}, which share it.")
+    vocabulary, length = tokens(spec, "gpt"), spec.inputs.arrays[0].shape[0] or context
+    embedding, output = Embedding(vocabulary, length, width), nn.Linear(width, spec.outputs, bias=not tied)
+    if tied:
+        output.weight = embedding.token.weight
     blocks = [Block(width, heads, dropout) for _ in range(depth)]
-    return [Embedding(tokens, length, width), *blocks, nn.Sequential(nn.LayerNorm(width), nn.Linear(width, tokens))]
+    return [embedding, *blocks, nn.Sequential(nn.LayerNorm(width), output)]

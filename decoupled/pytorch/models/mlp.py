@@ -1,18 +1,47 @@
-"""torch-mlp: the fully connected network of `decoupled.nn`, for comparison."""
+"""torch-mlp: the fully connected network of `decoupled.nn`, with the same initial weights, for comparison."""
 
-from itertools import pairwise
+from typing import Literal
 
+import torch
 from torch import nn
 
+from decoupled.errors import UsageError
+from decoupled.nn.layers import Dense
 from decoupled.nn.model import ModelSite
+from decoupled.nn.network import Architecture, build_layer
+
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "identity": nn.Identity}
 
 
-def make(spec: ModelSite, hidden: tuple[int, ...] = (256, 256, 256), batch_norm: bool = True) -> list[nn.Module]:
-    """Hidden layers with batch norm and ReLU, and an output layer."""
-    (inputs,) = spec.inputs.arrays[0].shape
-    widths = (inputs or 0, *hidden)
-    blocks = [
-        nn.Sequential(nn.Linear(a, b, bias=not batch_norm), *([nn.BatchNorm1d(b)] if batch_norm else []), nn.ReLU())
-        for a, b in pairwise(widths)
-    ]
-    return [*blocks, nn.Linear(widths[-1], spec.outputs)]
+def linear(layer: Dense) -> nn.Linear:
+    """With the weights of one of numpy's, in its type."""
+    made = nn.Linear(*layer.weight.value.shape, bias=layer.bias is not None, dtype=torch.float64)
+    with torch.no_grad():
+        made.weight.copy_(torch.from_numpy(layer.weight.value.T.copy()))
+        if layer.bias is not None:
+            made.bias.copy_(torch.from_numpy(layer.bias.value))
+    return made
+
+
+def make(
+    spec: ModelSite,
+    hidden: tuple[int, ...] = (256, 256, 256),
+    activation: Literal["relu", "sigmoid", "tanh", "identity"] = "relu",
+    batch_norm: bool = True,
+) -> list[nn.Module]:
+    """Hidden layers with batch norm and an activation, and an output layer."""
+    shape = spec.inputs.arrays[0].shape
+    if len(spec.inputs) > 1 or len(shape) != 1 or not shape[0]:
+        raise UsageError(f"torch-mlp takes vectors, N x length, and these samples are {spec.inputs}.")
+    widths = (shape[0], *hidden, spec.outputs)
+    architecture = Architecture(widths, activation, batch_norm, spec.loss, "float64")
+    blocks = list[nn.Module]()
+    for index in range(architecture.layers):
+        dense = build_layer(architecture, index, spec.seed)[0]
+        assert isinstance(dense, Dense)
+        if index == len(hidden):
+            blocks.append(linear(dense))
+            continue
+        norm = [nn.BatchNorm1d(hidden[index])] if batch_norm else []
+        blocks.append(nn.Sequential(linear(dense), *norm, ACTIVATIONS[activation]()))
+    return blocks

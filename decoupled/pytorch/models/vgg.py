@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from decoupled.nn.model import ModelSite
+from decoupled.pytorch.models.samples import Share, Size, image
 
 
 def convolution(inputs: int, outputs: int, pool: bool) -> nn.Sequential:
@@ -13,14 +14,14 @@ def convolution(inputs: int, outputs: int, pool: bool) -> nn.Sequential:
     return nn.Sequential(*layers, *([nn.MaxPool2d(2)] if pool else []))
 
 
-def make(spec: ModelSite, width: int = 32) -> list[nn.Module]:
-    """Seven convolutions of `width` to 4 x `width` channels, and two dense layers.
+def make(spec: ModelSite, width: Size = 32, dense: Size = 128, dropout: Share = 0.0) -> list[nn.Module]:
+    """Seven convolutions of `width` to 4 x `width` channels, and two dense layers, with `dense` units between them.
 
     Some 41 M multiplications for a sample of 32 x 32 pixels.
     """
-    channels, height, _ = (length or 1 for length in spec.inputs.arrays[0].shape)
+    channels, height, breadth = image(spec, "vgg", least=16)
     widths = [channels, width, width, 2 * width, 2 * width, 4 * width, 4 * width, 4 * width]
     blocks = [convolution(a, b, pool=index % 2 == 1 or index == 6) for index, (a, b) in enumerate(pairwise(widths))]
-    cells = (height // 16) ** 2
-    dense = [nn.Flatten(), nn.Linear(4 * width * cells, 4 * width), nn.ReLU(), nn.Linear(4 * width, spec.outputs)]
-    return [*blocks, nn.Sequential(*dense)]
+    features = 4 * width * (height // 16) * (breadth // 16)
+    last = [nn.Flatten(), nn.Linear(features, dense), nn.ReLU(), nn.Dropout(dropout), nn.Linear(dense, spec.outputs)]
+    return [*blocks, nn.Sequential(*last)]
