@@ -85,6 +85,9 @@ def run_options(
     workers: Annotated[
         int | None, typer.Option(help="Worker processes; with fewer than layers they hold blocks of layers.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="PyTorch: auto (default: cuda, else cpu), cpu, or cuda:0,cuda:1: stage i is on the i-th.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with any of the run's values.")] = None,
     on_failure: Annotated[
         str | None, typer.Option(help="When a worker dies: continue (default of dni) or rollback (of the others).")
@@ -114,6 +117,7 @@ def run_options(
     sections = {
         "dni": _given(overflow=overflow, feedback=feedback, share=feedback_share),
         "dataset": _given(directory=data_dir, augment=augment),
+        "runtime": _given(device=device),
         "args": {
             "data": assignments(data_args or []),
             "head": assignments(head_args or []),

@@ -1,5 +1,6 @@
 """The sections of a run: its options by what they are about, each frozen and checked."""
 
+import re
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -11,12 +12,20 @@ from decoupled.wire.codec import MESSAGE_BYTES_MAX
 
 WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
 QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
-DEVICES = r"^(auto|(cpu|cuda(:\d{1,3})?)(,(cpu|cuda(:\d{1,3})?))*)$"
 
 # Names, or references to a user's own. Nothing is loaded when a run is read.
 ActivationName: TypeAlias = Annotated[str, BeforeValidator(ACTIVATIONS.name)]
 LossName: TypeAlias = Annotated[str, BeforeValidator(LOSSES.name)]
 OptimiserName: TypeAlias = Annotated[str, BeforeValidator(OPTIMISER_NAMES.name)]
+
+
+def _devices(text: Any) -> Any:
+    if text != "auto" and not all(re.fullmatch(r"cpu|cuda(:\d{1,3})?", name) for name in str(text).split(",")):
+        raise ValueError(f"a device is auto, cpu, cuda, or a list such as cuda:0,cuda:1, and not {text!r:.60}")
+    return text
+
+
+DeviceNames: TypeAlias = Annotated[str, BeforeValidator(_devices)]
 
 
 class Frozen(BaseModel):
@@ -89,7 +98,7 @@ class RuntimeOptions(Frozen):
     """How the processes behave."""
 
     threads: int = Field(1, ge=1, le=1024)  # of each worker's BLAS and PyTorch
-    device: str = Field("auto", pattern=DEVICES)  # of PyTorch's models: stage i is on device i, and around; auto: cuda, else cpu
+    device: DeviceNames = "auto"  # of PyTorch's models: stage i is on device i, and around; auto: cuda, else cpu
     evaluate_every: int = Field(0, ge=0, le=WHOLE_MAX)  # epochs; 0: only at the end, outside the time that is measured
     report_every_s: float = Field(0.25, gt=0)
 

@@ -5,7 +5,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from decoupled.errors import UsageError
 from decoupled.nn.layers import Dense
 from decoupled.nn.model import ModelSite
 from decoupled.nn.network import Architecture, build_layer
@@ -23,6 +22,12 @@ def linear(layer: Dense) -> nn.Linear:
     return made
 
 
+def block(layer: nn.Linear, activation: str, batch_norm: bool) -> nn.Module:
+    """A hidden layer."""
+    norm = [nn.BatchNorm1d(layer.out_features)] if batch_norm else []
+    return nn.Sequential(layer, *norm, ACTIVATIONS[activation]())
+
+
 def make(
     spec: ModelSite,
     hidden: tuple[int, ...] = (256, 256, 256),
@@ -30,18 +35,9 @@ def make(
     batch_norm: bool = True,
 ) -> list[nn.Module]:
     """Hidden layers with batch norm and an activation, and an output layer."""
-    shape = spec.inputs.arrays[0].shape
-    if len(spec.inputs) > 1 or len(shape) != 1 or not shape[0]:
-        raise UsageError(f"torch-mlp takes vectors, N x length, and these samples are {spec.inputs}.")
-    widths = (shape[0], *hidden, spec.outputs)
+    (inputs,) = spec.inputs.arrays[0].shape
+    widths = (inputs or 0, *hidden, spec.outputs)
     architecture = Architecture(widths, activation, batch_norm, spec.loss, "float64")
-    blocks = list[nn.Module]()
-    for index in range(architecture.layers):
-        dense = build_layer(architecture, index, spec.seed)[0]
-        assert isinstance(dense, Dense)
-        if index == len(hidden):
-            blocks.append(linear(dense))
-            continue
-        norm = [nn.BatchNorm1d(hidden[index])] if batch_norm else []
-        blocks.append(nn.Sequential(linear(dense), *norm, ACTIVATIONS[activation]()))
-    return blocks
+    dense = [build_layer(architecture, index, spec.seed)[0] for index in range(architecture.layers)]
+    *body, last = [linear(layer) for layer in dense if isinstance(layer, Dense)]
+    return [*(block(layer, activation, batch_norm) for layer in body), last]

@@ -14,7 +14,7 @@ Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 def image(spec: ModelSite, model: str, least: int) -> tuple[int, int, int]:
     """Channels, height and width of the samples. Raises UsageError unless they are images of `least` pixels a side."""
     first, *others = spec.inputs.arrays
-    if others or not first.has_gradient and first.dtype != "uint8" or len(first.shape) != 3 or None in first.shape:
+    if others or (not first.has_gradient and first.dtype != "uint8") or len(first.shape) != 3 or None in first.shape:
         raise UsageError(f"{model} takes images N x channels x height x width, and these samples are {spec.inputs}.")
     channels, height, width = (length or 0 for length in first.shape)
     if min(height, width) < least:

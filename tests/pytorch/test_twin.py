@@ -1,0 +1,57 @@
+"""torch-mlp is the numpy network: the same initial weights, and the same after training, but for rounding.
+
+The data are float32: numpy's network makes that of wider inputs.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from decoupled.tensors import Array
+from tests.datasets import prices
+from tests.pytorch.runs import alone, over_workers
+from tests.pytorch.samples import images
+
+pytestmark = pytest.mark.slow
+
+OF_NORM = {"weight": "scale", "bias": "shift", "running_mean": "mean", "running_var": "variance"}
+
+
+def as_numpy_has_it(arrays: dict[str, Array]) -> dict[str, Array]:
+    """PyTorch's arrays by the names of the numpy network, with its weights turned round."""
+    found = {}
+    for name, array in arrays.items():
+        module, _, last = name.rpartition(".")
+        layer = f"layer{name.split('.')[0]}"
+        if f"{module}.running_mean" not in arrays:
+            found[f"{layer}.{last}"] = array.T
+        elif last in OF_NORM:
+            found[f"{layer}.norm.{OF_NORM[last]}"] = array
+    return found
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_both_networks_learn_the_same(activation: str, optimiser: str, batch_norm: bool) -> None:
+    network = {"activation": activation, "batch_norm": batch_norm, "dtype": "float64"}
+    values: dict[str, Any] = {"hidden": (12, 10), "network": network, "optimiser": {"name": optimiser, "warm_up": 7}, "epochs": 3}
+
+    theirs = alone({"model": "mlp"} | values, images(side=4)).network.arrays
+    ours = as_numpy_has_it(alone({"model": "torch-mlp"} | values, images(side=4)).network.arrays)
+
+    assert ours.keys() == {name for name in theirs if not name.startswith("input.")}
+    for name, array in ours.items():
+        np.testing.assert_allclose(array, theirs[name], rtol=0, atol=1e-10, err_msg=name)
+
+
+def test_both_networks_score_values_alike() -> None:
+    values = {"hidden": (12, 10), "network": {"dtype": "float64"}, "epochs": 3}
+
+    theirs, ours = (over_workers({"model": model} | values, prices(), schedule="lockstep") for model in ("mlp", "torch-mlp"))
+
+    assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-5)
+    assert ours.test_r2 == pytest.approx(theirs.test_r2, rel=1e-5)
