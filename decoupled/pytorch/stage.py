@@ -182,15 +182,13 @@ class TorchStage:
 
     def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
         assert self.head is not None, "the last stage has the true gradient and no head"
-        with self._precision:
-            return tuple(map(to_array, self.head.synthesize(self._leaving(passed), self._tensors(targets))))
+        return tuple(map(to_array, self.head.synthesize(self._leaving(passed), self._tensors(targets))))
 
     def refine(self, passed: Pass, targets: Tensors, gradients: Tensors) -> Quality:
         assert self.head is not None, "the last stage has the true gradient and no head"
         factor = self._learning_rate.factor(self.version)
         returned = self._tensors(gradients)
-        with self._precision:
-            synthetic = self.head.refine(self._leaving(passed), self._tensors(targets), returned, factor)
+        synthetic = self.head.refine(self._leaving(passed), self._tensors(targets), returned, factor)
         return Quality.of(tuple(map(to_array, synthetic)), gradients)
 
     def published(self) -> Tensors:
