@@ -1,7 +1,7 @@
 """What a person reads in a terminal: a live table while training, tables and timelines after. In a pipe, plain lines."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -107,7 +107,7 @@ class Display:
             self._next_line_s = progress.seconds + LINE_EVERY_S
             print(_line(progress), flush=True)
         for evaluation in progress.evaluations[self._evaluations_shown :]:
-            score = scored(evaluation.loss, evaluation.accuracy, evaluation.r2, evaluation.mae)
+            score = scored(evaluation.loss, evaluation.accuracy, evaluation.r2, evaluation.mae, evaluation.metrics)
             self._console.print(f"after epoch {evaluation.epoch}: {score}", highlight=False, soft_wrap=True)
         self._evaluations_shown = len(progress.evaluations)
         if self._incidents_shown is None:  # what happened before the run was resumed has been told
@@ -158,8 +158,12 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def scored(loss: float, accuracy: float | None, r2: float | None, mae: float | None) -> str:
+def scored(loss: float, accuracy: float | None, r2: float | None, mae: float | None, metrics: Mapping[str, float]) -> str:
     """What a test set gave, in words. The loss of values is that of standardised ones; their error is in the user's units."""
+    return ", ".join([_usual(loss, accuracy, r2, mae), *(f"{name} {value:,.4g}" for name, value in metrics.items())])
+
+
+def _usual(loss: float, accuracy: float | None, r2: float | None, mae: float | None) -> str:
     if accuracy is not None:
         return f"test accuracy {accuracy:.2%}, test loss {loss:.4f}"
     if mae is None:
@@ -171,7 +175,7 @@ def summary(report: Report) -> None:
     """The end of a run."""
     print(
         f"{report.schedule} on {report.data}: "
-        f"{scored(report.test_loss, report.test_accuracy, report.test_r2, report.test_mae)}; "
+        f"{scored(report.test_loss, report.test_accuracy, report.test_r2, report.test_mae, report.test_metrics)}; "
         f"{report.samples_per_s:,.0f} samples/s, {report.seconds:.1f} s, overlap {report.overlap:.2f}"
     )
     if dropped := sum(worker.dropped for worker in report.workers_detail):
@@ -202,11 +206,16 @@ def comparison(runs: dict[str, dict[str, Any]]) -> None:
         ("speed-up", "", ""),
         ("overlap", "overlap", ".2f"),
     ]
-    columns = [*(usual[1:3] if is_mixed else usual), *scores, ("seconds", "seconds", ".1f")]  # all of them would not fit
+    metrics = list(dict.fromkeys(name for report in reports for name in report["test_metrics"]))
+    is_wide = is_mixed or metrics  # all of them would not fit
+    columns = [*(usual[1:3] if is_wide else usual), *scores, ("seconds", "seconds", ".1f")]
     for title, _, _ in columns:
         table.add_column(title, justify="right", no_wrap=True)
+    for title in metrics:
+        table.add_column(Text(title), justify="right")
     for name, report in runs.items():
         cells = [_number(report[key], form) if key else _speed_up(report, reference) for _, key, form in columns]
+        cells += [_number(report["test_metrics"].get(metric), ",.4g") for metric in metrics]
         table.add_row(*([Text(name)] if is_named else []), report["schedule"], *cells)
     Console().print(table)
 

@@ -12,7 +12,7 @@ from decoupled.nn.targets import REGRESSION
 
 # What may be another when a run is resumed: all that changes neither the network nor which batches come in which order.
 CHANGEABLE: dict[str, Any] = {
-    **dict.fromkeys(("epochs", "lr", "link", "emulation", "checkpoint", "supervision", "faults"), True),
+    **dict.fromkeys(("epochs", "lr", "link", "emulation", "checkpoint", "supervision", "faults", "metrics"), True),
     "runtime": {"threads", "device", "report_every_s"},
     "dataset": {"directory"},
 }

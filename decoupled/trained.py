@@ -88,7 +88,7 @@ def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = N
     elif run.data in GIVEN:
         raise UsageError(f"{folder} was trained on {run.data} that it does not hold. Give the data to evaluate on.")
     dataset = load_data(run)
-    tally = Tally(network.targets.unit(dataset.outputs))
+    tally = Tally.of(network.targets, dataset.outputs, run.network.loss, run.metrics)
     try:
         for x, y in dataset.test_batches(network.BATCH, 0):
             network.tally(tally, x, dataset.targets.restored(y))

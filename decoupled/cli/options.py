@@ -72,6 +72,10 @@ def run_options(
         int | None,
         typer.Option(help="Send every n-th gradient back (default 4; 1 with heads that learn from nothing else)."),
     ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", metavar="METRIC", help="To measure on the test set: top5, or my_metrics.py:mine. Repeatable."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the training data (default {DEFAULT.epochs}).")] = None,
     batch: Annotated[int | None, typer.Option(help=f"Samples in a batch, of one update (default {DEFAULT.batch}).")] = None,
     microbatches: Annotated[int | None, typer.Option(help="gpipe, 1f1b: parts of a batch (default 4).")] = None,
@@ -113,7 +117,9 @@ def run_options(
     allow_all(code)
     plain = _given(data=data, task=task, schedule=schedule, head=head, feedback_every=feedback_every, epochs=epochs, batch=batch)
     plain |= _given(model=model, microbatches=microbatches, lr=lr, seed=seed, workers=workers)
-    lists = _given(hidden=None if hidden is None else _widths(hidden), faults=faults and [fault(text) for text in faults])
+    lists = _given(
+        hidden=None if hidden is None else _widths(hidden), faults=faults and [fault(text) for text in faults], metrics=metrics
+    )
     sections = {
         "dni": _given(overflow=overflow, feedback=feedback, share=feedback_share),
         "dataset": _given(directory=data_dir, augment=augment),

@@ -27,9 +27,15 @@ def eval_(
     allow_all(code)
     found = trained.evaluate(folder, data)
     if json_file is not None:
-        figures = {"test_loss": found.loss, "test_accuracy": found.accuracy, "test_r2": found.r2, "test_mae": found.mae}
+        figures = {
+            "test_loss": found.loss,
+            "test_accuracy": found.accuracy,
+            "test_r2": found.r2,
+            "test_mae": found.mae,
+            "test_metrics": found.metrics,
+        }
         write_json(json_file, figures | {"samples": found.samples})
-    print(f"{scored(found.loss, found.accuracy, found.r2, found.mae)}, on {found.samples:,} samples")
+    print(f"{scored(found.loss, found.accuracy, found.r2, found.mae, found.metrics)}, on {found.samples:,} samples")
 
 
 @command

@@ -27,6 +27,7 @@ from decoupled.config.sections import (
 )
 from decoupled.errors import UsageError
 from decoupled.nn.catalogue import HEAD_NAMES, MODELS
+from decoupled.nn.metrics import METRICS, name_of
 from decoupled.schedules.catalogue import EXACT, SCHEDULES, is_decoupled
 
 PIPELINES = ("gpipe", "1f1b")
@@ -35,6 +36,7 @@ GIVEN = ("arrays", "source")  # how a run folder calls data that were given in m
 # Names, or references to a user's own. Nothing is loaded when a run is read.
 ModelName: TypeAlias = Annotated[str, BeforeValidator(MODELS.name)]
 HeadName: TypeAlias = Annotated[str, BeforeValidator(HEAD_NAMES.name)]
+MetricName: TypeAlias = Annotated[str, BeforeValidator(METRICS.name)]
 ScheduleName: TypeAlias = Annotated[str, BeforeValidator(SCHEDULES.name)]
 
 
@@ -70,6 +72,7 @@ class Run(Frozen):
     supervision: SupervisionOptions = SupervisionOptions()
     faults: tuple[Fault, ...] = ()
     args: Arguments = Arguments()
+    metrics: tuple[MetricName, ...] = ()  # what is measured on the test set, such as top5, or my_metrics.py:mine
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -97,6 +100,13 @@ class Run(Frozen):
         if self.network.batch_norm and self.batch < 2 * (self.microbatches or 1):
             raise ValueError(f"batch norm needs microbatches of at least 2; {self.batch} samples make no {self.microbatches}")
         return self
+
+    @field_validator("metrics")
+    @classmethod
+    def _have_names_of_their_own(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(map(name_of, metrics))) < len(metrics):
+            raise ValueError("each metric needs a name of its own")
+        return metrics
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> "Run":
@@ -147,7 +157,15 @@ class Run(Frozen):
     @property
     def references(self) -> tuple[str, ...]:
         """The user's code that the stages need."""
-        named = (self.model, self.schedule, self.head, self.optimiser.name, self.network.loss, self.network.activation)
+        named = (
+            self.model,
+            self.schedule,
+            self.head,
+            self.optimiser.name,
+            self.network.loss,
+            self.network.activation,
+            *self.metrics,
+        )
         return tuple(dict.fromkeys(name for name in named if name is not None and user_code.is_reference(name)))
 
     @property
@@ -167,7 +185,7 @@ class Run(Frozen):
         sections = {"network": self.network.model_copy(update=network), "optimiser": self.optimiser.model_copy(update=optimiser)}
         data = changed(self.data) if self._data_is_code else self.data
         plain = {"model": changed(self.model), "schedule": changed(self.schedule), "head": changed(self.head), "data": data}
-        return self.model_copy(update=sections | plain)
+        return self.model_copy(update=sections | plain | {"metrics": tuple(map(changed, self.metrics))})
 
     @property
     def _data_is_code(self) -> bool:

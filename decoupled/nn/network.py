@@ -183,7 +183,8 @@ class Network:
             raise UsageError(f"There are {len(outputs)} inputs and {len(y) if y.ndim else 1} targets.")
         targets = self.targets.encode(y, self.architecture.widths[-1])
         loss, correct = self.loss.value_and_gradient(outputs, targets)[0], self.loss.correct(outputs, targets)
-        tally.add(len(targets), loss, correct, sums(outputs, targets) if self.targets.task == REGRESSION else None)
+        errors = sums(outputs, targets) if self.targets.task == REGRESSION else None
+        tally.add(len(targets), loss, correct, errors, measured=tally.measure(outputs, targets))
 
 
 def _fitting(targets: Targets, outputs: int) -> Targets:

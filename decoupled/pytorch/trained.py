@@ -113,7 +113,7 @@ class TorchNetwork:
 
     def evaluate(self, x: Array, y: Array) -> Score:
         """How well the answers for raw inputs fit a user's targets. Raises UsageError for what cannot be this network's."""
-        tally = Tally(self.targets.unit(self.recipe.site.outputs))
+        tally = Tally.of(self.targets, self.recipe.site.outputs, self.recipe.site.loss, ())
         self.tally(tally, x, y)
         return tally.score
 
@@ -126,8 +126,9 @@ class TorchNetwork:
         wanted = to_tensor(targets, HOST)
         loss = float(summed(self._loss, outputs, wanted)) / len(targets)
         right, answers = correct(self.targets.task, outputs, wanted)
-        errors = sums(to_array(outputs), targets) if self.targets.task == REGRESSION else None
-        tally.add(len(targets), loss, right, errors, answers)
+        given = to_array(outputs)
+        errors = sums(given, targets) if self.targets.task == REGRESSION else None
+        tally.add(len(targets), loss, right, errors, answers, tally.measure(given, targets))
 
 
 def refuse_others(modules: nn.Sequential, arrays: dict[str, Array]) -> None:

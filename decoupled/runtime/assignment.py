@@ -6,6 +6,7 @@ from operator import index
 
 from decoupled import user_code
 from decoupled.config import Run
+from decoupled.nn.metrics import Metric, load_metrics
 from decoupled.nn.model import Model
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
@@ -103,6 +104,11 @@ class Assignment:
     def inputs(self) -> TensorSpec:
         """What comes to the stage, beside the targets."""
         return self.model.flow(self.layers[0])
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What its stage measures on the test set. Raises UsageError where that cannot be had."""
+        return load_metrics(self.run.metrics) if self.place.is_last else {}
 
     @property
     def has_head(self) -> bool:

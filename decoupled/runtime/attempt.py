@@ -36,8 +36,7 @@ class Attempt:
         stream, gives = DataStream(resolved.feed, state.fed), resolved.inputs + resolved.targets
         self.feed_link = FeedLink(self.attempt_id, stream, checkpoints, transport, clock, gives)
         self.results = [Chunks() for _ in resolved.stages]
-        dataset = resolved.dataset
-        metrics.evaluations = Evaluations(dataset.test_samples, state.evaluations, dataset.targets.unit(dataset.outputs))
+        metrics.evaluations = Evaluations(resolved.dataset.test_samples, state.evaluations, resolved.tally)
         checkpoints.begin(clock(), state.fed.number - 1)
 
     @property

@@ -4,9 +4,11 @@ Its records hold what the schedule only names: inputs, passes, returned gradient
 """
 
 import math
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 from decoupled.errors import Diverged
+from decoupled.nn.metrics import Metric, measured
 from decoupled.nn.scores import sums
 from decoupled.nn.stage import LossResult, Pass, Stage
 from decoupled.runtime.chunks import into_chunks
@@ -52,10 +54,11 @@ class StageExecutor:
         counters: Counters,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
         publish_every: int | None = None,
+        metrics: Mapping[str, Metric] | None = None,
     ) -> None:
-        """The last stage publishes what heads read of it, if any do, every so many updates."""
+        """The last stage measures the metrics, and publishes what heads read of it, if any do, every so many updates."""
         self.stage, self.counters, self._message_bytes_max = stage, counters, message_bytes_max
-        self._place, self._publish_every = place, publish_every
+        self._place, self._publish_every, self._metrics = place, publish_every, metrics or {}
         self._newest: Tensors = ()  # that came, of what the last stage publishes
         self.records: dict[int, Record] = {}  # in flight, in the order they came
         self._samples = 0  # in the backward passes since the update
@@ -194,8 +197,9 @@ class StageExecutor:
             tensors = (*passed.outputs, *targets)
             return [(DOWNSTREAM, Message(Kind.ACTIVATION, microbatch=m, body={"training": False}, tensors=tensors))]
         result = _finite(self.stage.loss(passed, targets), m)
-        found = {"loss": result.value, "correct": result.correct, "answers": result.answers}
         output, target = passed.outputs[0], targets[0]
+        found: dict[str, Any] = {"loss": result.value, "correct": result.correct, "answers": result.answers}
+        found["metrics"] = measured(self._metrics, output, target)
         errors = (sums(output, target),) if output.shape == target.shape and target.dtype.kind == "f" else ()  # of values
         return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found, tensors=errors))]
 

@@ -48,7 +48,7 @@ class WorkerDetail:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A finished run. The fields up to `test_mae` are what report.json holds."""
+    """A finished run. The fields up to `test_metrics` are what report.json holds."""
 
     schedule: str
     workers: int
@@ -69,6 +69,7 @@ class Report:
     task: str  # classification, multilabel or regression
     test_r2: float | None  # of values: the mean over outputs
     test_mae: float | None  # of values: mean absolute error in the user's units, the mean over outputs
+    test_metrics: dict[str, float]  # the run's own by name, and perplexity of tokens
     run: Run = field(repr=False)  # it may hold whole datasets
     network: TrainedModel = field(repr=False)
     spans: tuple[Rows, ...] = field(repr=False)  # what each worker did when
@@ -87,7 +88,12 @@ class Report:
         return whole
 
 
-ADDED = {"task": None, "test_r2": None, "test_mae": None}  # fields that reports of earlier versions lack
+ADDED: dict[str, Any] = {
+    "task": None,
+    "test_r2": None,
+    "test_mae": None,
+    "test_metrics": {},
+}  # fields that reports of earlier versions lack
 JSON_FIELDS = tuple(f.name for f in fields(Report) if f.name not in ("run", "network", "spans", "account", "folder"))
 
 
@@ -123,6 +129,7 @@ def conclude(run: Run, metrics: RunMetrics, network: TrainedModel, fed: Cursor, 
         task=network.targets.task,
         test_r2=None if final.r2 is None else round(final.r2, 6),
         test_mae=final.mae,
+        test_metrics={name: round(value, 6) for name, value in final.metrics.items()},
         run=run,
         network=network,
         spans=metrics.spans,

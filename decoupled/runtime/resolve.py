@@ -13,9 +13,11 @@ from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.nn.catalogue import IMITATORS, MODELS
 from decoupled.nn.dense_model import DenseModel
+from decoupled.nn.metrics import load_metrics
 from decoupled.nn.model import Model, ModelSite, Training
 from decoupled.nn.network import Architecture, partition
 from decoupled.nn.recipe import Recipe
+from decoupled.nn.scores import Tally
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.feed import Feed
@@ -68,6 +70,10 @@ class ResolvedRun:
         """Mean and deviation of what enters the first stage."""
         return _inputs(self.run, self.dataset)[1]
 
+    def tally(self) -> Tally:
+        """What adds up an evaluation. Raises UsageError where one of the run's metrics cannot be had."""
+        return Tally.of(self.dataset.targets, self.dataset.outputs, self.run.network.loss, self.run.metrics)
+
     @property
     def feed(self) -> Feed:
         """All that enters the first stage."""
@@ -79,9 +85,10 @@ class ResolvedRun:
 
 
 def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
-    """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets."""
+    """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets, or a metric is none."""
     run = _decided(run, dataset)
     SCHEDULES.fitting(run.schedule, 1, run.args.schedule)
+    load_metrics(run.metrics)
     inputs, scaling = _inputs(run, dataset)
     model = build_model(run, TensorSpec((inputs,)), TensorSpec((dataset.y,)), dataset.outputs, scaling)
     stages = _stages(run, model)

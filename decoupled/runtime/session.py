@@ -48,8 +48,8 @@ class StageSession:
         self.counters = Counters(self._place.stage)
         message_bytes_max = assignment.run.link.message_bytes_max
         publish_every = assignment.run.heads.publish_every if is_decoupled(assignment.run.schedule) else None
-        stage = build_stage(assignment)
-        self._executor = StageExecutor(stage, self._place, self.counters, message_bytes_max, publish_every)
+        stage, metrics = build_stage(assignment), assignment.metrics
+        self._executor = StageExecutor(stage, self._place, self.counters, message_bytes_max, publish_every, metrics)
         gives = self._executor.stage.outputs + assignment.targets
         self._connection = Connection(transport, DOWNSTREAM, assignment.attempt_id, assignment.generation, gives)
         self._restore(state)

@@ -31,9 +31,12 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
     run, dataset = resolved.run, resolved.dataset
     assignment = assign(resolved, 0)
     counters, spans = Counters(stage=0), Spans()
-    schedule, executor = build_schedule(assignment), StageExecutor(build_stage(assignment), assignment.place, counters)
+    schedule, executor = (
+        build_schedule(assignment),
+        StageExecutor(build_stage(assignment), assignment.place, counters, metrics=assignment.metrics),
+    )
     metrics = RunMetrics(resolved.stages, run.epochs, dataset.samples, dataset.test_samples)
-    metrics.evaluations = Evaluations(dataset.test_samples, unit=dataset.targets.unit(dataset.outputs))
+    metrics.evaluations = Evaluations(dataset.test_samples, tally=resolved.tally)
     stream = DataStream(resolved.feed)
 
     def report(now: int) -> None:

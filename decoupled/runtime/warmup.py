@@ -7,6 +7,7 @@ import numpy as np
 
 from decoupled import user_code
 from decoupled.errors import DecoupledError, RunFailed
+from decoupled.nn.metrics import measured
 from decoupled.nn.stage import Stage
 from decoupled.runtime.assignment import Assignment, make_stage
 from decoupled.tensors import Tensors
@@ -35,6 +36,7 @@ def _train(stage: Stage, assignment: Assignment, is_received: bool) -> None:
     passed = stage.forward(x)
     if assignment.place.is_last:
         gradients = stage.loss(passed, targets).gradients
+        measured(assignment.metrics, passed.outputs[0], targets[0])
     elif assignment.has_head:
         gradients = stage.synthesize(passed, targets)
         stage.refine(passed, targets, _as_received(tuple(one.copy() for one in gradients), True))

@@ -78,7 +78,7 @@ def _evaluations(progress: Progress, told: set[int]) -> Iterator[tuple[str, floa
     for one in progress.evaluations:
         if one.epoch not in told:
             step = one.epoch * progress.samples_total // progress.epochs
-            found = {"loss": one.loss, "accuracy": one.accuracy, "r2": one.r2, "mae": one.mae}
+            found = {"loss": one.loss, "accuracy": one.accuracy, "r2": one.r2, "mae": one.mae, **one.metrics}
             yield from ((f"test/{name}", value, step) for name, value in found.items() if value is not None)
 
 

@@ -51,9 +51,7 @@ class _Run(Collector):
             if now[name] is not None:
                 yield GaugeMetricFamily(f"decoupled_training_{name}", f"The {name} on the last training batches.", now[name])
         for evaluation in self._told["evaluations"]:
-            for name in ("loss", "accuracy", "r2", "mae"):
-                if evaluation[name] is not None:
-                    yield GaugeMetricFamily(f"decoupled_test_{name}", f"The {name} on the test set.", evaluation[name])
+            yield from _tested(evaluation)
         workers = now["workers"]
         yield _states("decoupled_worker_state", "What the worker is doing.", [_state(one) for one in workers], WORKER_STATES)
         for name, (called, what) in GAUGES.items():
@@ -63,6 +61,18 @@ class _Run(Collector):
             for stage, totals in enumerate(self._totals):
                 family.add_metric([str(stage)], totals[name])
             yield family
+
+
+def _tested(evaluation: dict[str, Any]) -> Iterator[Metric]:
+    """What the test set gave."""
+    for name in ("loss", "accuracy", "r2", "mae"):
+        if evaluation[name] is not None:
+            yield GaugeMetricFamily(f"decoupled_test_{name}", f"The {name} on the test set.", evaluation[name])
+    further = GaugeMetricFamily("decoupled_test_metric", "Perplexity, and metrics that the run names.", labels=["metric"])
+    for name, value in evaluation["metrics"].items():
+        if value is not None:
+            further.add_metric([name], value)
+    yield further
 
 
 def _state(worker: dict[str, Any]) -> tuple[dict[str, str], str]:

@@ -8,6 +8,7 @@ from decoupled.errors import UsageError
 
 WORKERS_MAX = 1_000
 NEWS_MAX = 10_000  # of a kind, in one record: a resumed run's first tells all that happened before
+METRICS_MAX = 100
 CELLS_MAX = 4_000  # in one record
 
 Whole = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -55,6 +56,7 @@ class Evaluation(_Part):
     seconds: float
     r2: float | None = None
     mae: float | None = None
+    metrics: Annotated[dict[Text, float | None], Field(max_length=METRICS_MAX)] = {}
 
 
 class Event(_Part):

@@ -121,6 +121,7 @@ def _whole(told: Told, now: Told) -> RenderableType:
     for one in told["evaluations"][-1:]:
         line += "" if one["accuracy"] is None else f"  test {one['accuracy']:.2%}"
         line += "" if one["r2"] is None else f"  test R2 {one['r2']:.4f}"
+        line += "".join(f"  {name} {value:,.4g}" for name, value in one["metrics"].items() if value is not None)
     bar = ProgressBar(total=max(now["samples_total"], 1), completed=now["samples_fed"], width=40)
     table = Table.grid(padding=(0, 2))
     table.add_row(bar, f"{now['samples_fed']:,} of {now['samples_total']:,} samples")

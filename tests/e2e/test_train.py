@@ -12,7 +12,7 @@ from tests.e2e.commands import SMALL, decoupled, in_process, is_one_sentence
 
 FIELDS = {
     "schedule", "workers", "data", "samples_per_s", "seconds", "epochs", "updates", "test_accuracy", "test_loss", "overlap",
-    "workers_detail", "evaluations", "restarts", "incidents", "seed", "versions", "task", "test_mae", "test_r2",
+    "workers_detail", "evaluations", "restarts", "incidents", "seed", "versions", "task", "test_mae", "test_metrics", "test_r2",
 }  # fmt: skip
 DETAIL_FIELDS = {
     "stage", "layers", "host", "busy", "wait", "samples", "staleness_mean", "staleness_max", "head_cosine", "unmatched_gradients",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from decoupled.nn.scores import sums
+from decoupled.nn.scores import Tally, sums
 from decoupled.telemetry.evaluations import Evaluation, Evaluations, Part
 
 
@@ -67,7 +67,7 @@ def test_a_run_that_goes_on_keeps_the_evaluations_it_had() -> None:
 
 def test_values_are_scored_in_the_users_units() -> None:
     y, answers = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([[0.5], [1.0], [2.0], [2.5]])
-    evaluations = Evaluations(samples=4, unit=np.array([100.0]))
+    evaluations = Evaluations(samples=4, tally=lambda: Tally(np.array([100.0])))
     for rows in (slice(0, 3), slice(3, 4)):
         evaluations.add(Part(0.1, None, len(y[rows]), sums(answers[rows], y[rows])), len(y[rows]), epoch=1, seconds=1.0)
 

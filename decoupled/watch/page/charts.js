@@ -15,6 +15,7 @@ const CHARTS = [
   { title: "Samples a second", say: short, floor: 0, lines: rate },
   { title: "Loss", say: figures, isLog: true, lines: losses },
   { title: "Test accuracy", say: (it) => percent(it, 2), hasPoints: true, isAbsent: hasNone, lines: accuracy },
+  { title: "Test metrics", say: figures, hasPoints: true, isAbsent: (it) => !metricsOf(it).length, lines: metrics },
   { title: "Busy share", say: percent, floor: 0, ceiling: 1, lines: stages("busy") },
   { title: "Staleness, in updates", say: (it) => fixed(it, 1), floor: 0, lines: stages("staleness") },
   { title: "True gradients", say: percent, floor: 0, ceiling: 1, isAbsent: (it) => !it.hasHeads, lines: stages("truth") },
@@ -30,6 +31,14 @@ function losses(history) {
 
 function accuracy(history) {
   return { data: tests(history, "accuracy"), names: ["test"] };
+}
+
+const metricsOf = ({ evaluations }) => Object.keys(evaluations.at(-1)?.metrics ?? {});
+
+function metrics(history) {
+  const names = metricsOf(history);
+  const line = (name) => history.evaluations.map((one) => one.metrics?.[name] ?? null);
+  return { data: [history.evaluations.map((one) => one.seconds), ...names.map(line)], names };
 }
 
 /** Where right and wrong mean nothing. */

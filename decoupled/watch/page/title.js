@@ -9,11 +9,13 @@ const cells = new Map();
 
 /** Makes the places for the figures. */
 export function begin() {
-  for (const name of FIGURES) {
-    const value = element("dd", "", NONE);
-    cells.set(name, value);
-    byId("figures").append(element("div", "", element("dt", "", name), value));
-  }
+  for (const name of FIGURES) place(name);
+}
+
+function place(name) {
+  const value = element("dd", "", NONE);
+  cells.set(name, value);
+  byId("figures").append(element("div", "", element("dt", "", name), value));
 }
 
 /** Shows what is known of the whole run. */
@@ -38,6 +40,10 @@ export function show(told, connected) {
     epoch: run.epochs ? `${whole(now.epoch)}/${whole(run.epochs)}` : whole(now.epoch),
     time: duration(now.seconds),
   };
+  for (const [name, value] of Object.entries(test?.metrics ?? {})) {
+    if (!cells.has(name)) place(name); // perplexity, or a metric of the user's
+    said[name] = figures(value);
+  }
   for (const [name, text] of Object.entries(said)) put(cells.get(name), text);
 }
 
