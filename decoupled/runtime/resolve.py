@@ -85,7 +85,10 @@ class ResolvedRun:
 
 
 def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
-    """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets, or a metric is none."""
+    """Decides what the run left open. Raises UsageError when the task or the loss does not fit the targets.
+
+    It is raised as well for a metric that is not there.
+    """
     run = _decided(run, dataset)
     SCHEDULES.fitting(run.schedule, 1, run.args.schedule)
     load_metrics(run.metrics)

@@ -52,7 +52,7 @@ def test_a_record_holds_the_run_its_workers_and_its_evaluations() -> None:
     moment = MetricsRecorder().record(metrics().progress(seconds=1.23456, epoch=1))
 
     assert (moment["seconds"], moment["samples"], moment["loss"], moment["overlap"]) == (1.235, 50, 0.5, 0.2)
-    scores = {"loss": 0.25, "accuracy": 0.9, "r2": None, "mae": None, "metrics": {}}
+    scores: dict[str, Any] = {"loss": 0.25, "accuracy": 0.9, "r2": None, "mae": None, "metrics": {}}
     assert moment["evaluations"] == [{"epoch": 1, "seconds": 2.0, **scores}]
     assert [(worker["stage"], worker["samples"]) for worker in moment["workers"]] == [(0, 60), (1, 50)]
     assert [worker["dropped"] for worker in moment["workers"]] == [3, 0]
