@@ -109,6 +109,8 @@ def resume(
     if before.schedule == "single":
         raise UsageError(f"{folder} was trained by single, which keeps no checkpoints. Train it anew.")
     run = run or before.model_copy(update={"faults": ()})  # a plan is for the run it was given for
+    if run.stages is None and run.workers == before.workers:  # measured times would be others today
+        run = run.model_copy(update={"stages": before.stages})
     run = _found_from_anywhere(run if data is None else run.model_copy(update={"data": data}))
     if run.data in GIVEN:
         raise UsageError(

@@ -116,8 +116,14 @@ class ToyModel:
         features = inputs.shape[-1] or 1
         self._widths = [features, *[width] * (layers - 1), site.outputs]
 
+    def name(self, layer: int) -> str:
+        return "tanh" if layer < self.layers - 1 else "mean"
+
     def weights(self, layer: int) -> int:
         return self._widths[layer] * self._widths[layer + 1]
+
+    def work(self, samples: int) -> None:
+        """It is to be measured."""
 
     def flow(self, layer: int) -> TensorSpec:
         if layer == 0:

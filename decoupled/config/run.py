@@ -58,8 +58,8 @@ class Run(Frozen):
     microbatches: int | None = Field(None, ge=1, le=WHOLE_MAX)  # of gpipe and 1f1b, in a batch; None: 4
     lr: float = Field(3e-3, gt=0)
     seed: int = Field(0, ge=0, le=WHOLE_MAX)
-    workers: int | None = Field(None, ge=1)  # None: one per layer
-    stages: tuple[tuple[int, ...], ...] | None = None  # which layers each worker has; None: cut evenly
+    workers: int | None = Field(None, ge=1)  # None: one per layer; of other models than mlp 4 at most
+    stages: tuple[tuple[int, ...], ...] | None = None  # which layers each worker has; None: cut by their work
     network: NetworkOptions = NetworkOptions()
     optimiser: OptimiserOptions = OptimiserOptions()
     heads: HeadOptions = HeadOptions()
@@ -138,7 +138,11 @@ class Run(Frozen):
                 raise ValueError(f"there are {len(self.stages)} stages but {self.workers} workers; leave one of the two out")
         elif self.workers is not None and self.workers > layers:
             raise ValueError(f"{self.workers} workers cannot share {layers} layers")
-        count = 1 if self.schedule == "single" else len(self.stages or ()) or self.workers or layers
+        self.refuse_missing_stages(1 if self.schedule == "single" else len(self.stages or ()) or self.workers or layers)
+        return self
+
+    def refuse_missing_stages(self, count: int) -> None:
+        """Raises ValueError when something is to happen to a stage that is not there, of so many."""
         if self.emulation.straggler is not None and self.emulation.straggler >= count:
             raise ValueError(f"there is no stage {self.emulation.straggler} to slow down; the last of {count} is {count - 1}")
         for fault in self.faults:
@@ -147,7 +151,6 @@ class Run(Frozen):
                 raise ValueError(
                     f"there is no stage {fault.stage} for the fault {fault.kind}; the last that can have it is {last}"
                 )
-        return self
 
     @property
     def rolls_back(self) -> bool:

@@ -13,6 +13,7 @@ from decoupled.nn.losses import LOSSES
 from decoupled.nn.model import ModelSite, Stages, Training
 from decoupled.nn.network import Architecture, Network, build_layer
 from decoupled.nn.optimisers import OPTIMISERS, LearningRate, Optimiser
+from decoupled.nn.partition import Work
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
 from decoupled.tensors import Array, TensorSpec
@@ -55,8 +56,19 @@ class DenseModel:
     def layers(self) -> int:
         return self.architecture.layers
 
+    def name(self, layer: int) -> str:
+        is_last = layer == self.layers - 1
+        return "dense" if is_last else f"dense, {'norm, ' * self.architecture.batch_norm}{self.architecture.activation}"
+
     def weights(self, layer: int) -> int:
-        return self.architecture.weights(layer)
+        """With the biases, or the norm's two for each output."""
+        has_norm = self.architecture.batch_norm and layer < self.layers - 1
+        return self.architecture.weights(layer) + self.architecture.widths[layer + 1] * (2 if has_norm else 1)
+
+    def work(self, samples: int) -> Work:
+        """Counted: the output, and both gradients of a matrix product, also where nobody asks for the inputs' gradient."""
+        products = tuple(samples * self.architecture.weights(layer) for layer in range(self.layers))
+        return Work("multiplications", products, tuple(2 * product for product in products))
 
     def flow(self, layer: int) -> TensorSpec:
         return TensorSpec.of(self.architecture.dtype, self.architecture.widths[layer]) if layer else self._site.inputs

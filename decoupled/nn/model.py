@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from decoupled.nn.partition import Work
 from decoupled.nn.scores import Score, Tally
 from decoupled.nn.stage import Stage, Weights
 from decoupled.nn.targets import Targets
@@ -91,8 +92,14 @@ class Model(Protocol):
     def layers(self) -> int:
         """How many there are."""
 
+    def name(self, layer: int) -> str:
+        """What the layer is, in a word or two, for people."""
+
     def weights(self, layer: int) -> int:
-        """How many numbers the layer learns: a measure of its work, and of what its state can take."""
+        """How many numbers the layer learns."""
+
+    def work(self, samples: int) -> Work | None:
+        """What each layer computes for so many samples, by which the model is cut into stages; None: it is to be measured."""
 
     def flow(self, layer: int) -> TensorSpec:
         """What enters that layer; for `layers`, what comes out of the last."""

@@ -1,9 +1,7 @@
-"""Networks: from an architecture to seeded layers, to a partition into stages, to a trained network that answers."""
+"""Networks: from an architecture to seeded layers, to a trained network that answers."""
 
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +37,7 @@ class Architecture:
         return loss
 
     def weights(self, index: int) -> int:
-        """How many weights layer `index` has: a measure of its work."""
+        """How many weights layer `index` has, each of which is multiplied with once for a sample."""
         return self.widths[index] * self.widths[index + 1]
 
 
@@ -61,38 +59,6 @@ def build_layer(architecture: Architecture, index: int, seed: int) -> list[Layer
     if hidden and architecture.batch_norm:
         return [Dense(name, weight), BatchNorm(f"{name}.norm", outputs, dtype), activation]
     return [Dense(name, weight, np.zeros(outputs, dtype)), activation]
-
-
-class Cuttable(Protocol):
-    """Layers in a row, and how much work each is."""
-
-    @property
-    def layers(self) -> int: ...
-    def weights(self, index: int, /) -> int: ...
-
-
-def partition(network: Cuttable, workers: int) -> tuple[tuple[int, ...], ...]:
-    """Cuts the layers into `workers` consecutive blocks so that the heaviest block is as light as can be.
-
-    Raises ValueError when there are more workers than layers.
-    """
-    count = network.layers
-    if not 1 <= workers <= count:
-        raise ValueError(f"{workers} workers cannot share {count} layers: give between 1 and {count} workers.")
-
-    @cache
-    def best(start: int, blocks: int) -> tuple[int, tuple[int, ...]]:
-        """The heaviest block's weights, and the starts of the blocks, for the layers from `start` on."""
-        if blocks == 1:
-            return sum(map(network.weights, range(start, count))), (start,)
-        options = []
-        for stop in range(start + 1, count - blocks + 2):
-            rest, starts = best(stop, blocks - 1)
-            options.append((max(sum(map(network.weights, range(start, stop))), rest), (start, *starts)))
-        return min(options)
-
-    starts = (*best(0, workers)[1], count)
-    return tuple(tuple(range(a, b)) for a, b in pairwise(starts))
 
 
 class Network:

@@ -64,6 +64,12 @@ class TorchModel:
             with self._seeded_for(layers, training):
                 check_head(training.head, self._head_site(layers, training, self._blocks(layers), HOST), training.head_args)
 
+    def name(self, layer: int) -> str:
+        return self.blocks[layer].name
+
+    def work(self, samples: int) -> None:
+        """It is to be measured: multiplications say little of what a block takes."""
+
     def weights(self, layer: int) -> int:
         return self.blocks[layer].numbers
 

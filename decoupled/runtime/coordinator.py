@@ -50,6 +50,7 @@ class Coordinator:
         """
         self._resolved, self._transport, self._clock = resolved, transport, clock
         run, dataset = resolved.run, resolved.dataset
+        self._state_bytes_max = [state_bytes_max(resolved, stage) for stage in range(len(resolved.stages))]
         self._checkpoints = CheckpointCoordinator(len(resolved.stages), store, run.checkpoint)
         self.metrics = RunMetrics(resolved.stages, run.epochs, dataset.samples, dataset.test_samples)
         if resume is not None:
@@ -138,7 +139,7 @@ class Coordinator:
                 self.group.heard(stage, float((rows[:, 3] - rows[:, 2]).max(initial=0)) / 1e9)
             case Kind.EVALUATED:
                 self._evaluated(message.microbatch, Part.from_message(message))
-            case Kind.SNAPSHOT | Kind.RESULT if announced_bytes(message) > state_bytes_max(self._resolved, stage):
+            case Kind.SNAPSHOT | Kind.RESULT if announced_bytes(message) > self._state_bytes_max[stage]:
                 raise ValueError(f"{announced_bytes(message):,} bytes, which are more than its state can have")
             case Kind.SNAPSHOT:
                 stream, m = attempt.feed_link.stream, message.microbatch

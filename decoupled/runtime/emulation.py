@@ -38,7 +38,9 @@ def head_products(assignment: Assignment, stage: Stage) -> tuple[float, float]:
     """What the stage's head takes to synthesize and to refine, in products of its last layer; nothing where that is not known."""
     if not isinstance(stage, DenseStage) or stage.head is None:
         return 0.0, 0.0
-    of_layer = assignment.model.weights(assignment.layers[-1])
+    counted = assignment.model.work(1)
+    assert counted is not None
+    of_layer = counted.forward[assignment.layers[-1]]
     synthesize, refine = stage.head.work
     return synthesize / of_layer, refine / of_layer
 

@@ -15,17 +15,20 @@ from decoupled.nn.catalogue import IMITATORS, MODELS
 from decoupled.nn.dense_model import DenseModel
 from decoupled.nn.metrics import load_metrics
 from decoupled.nn.model import Model, ModelSite, Training
-from decoupled.nn.network import Architecture, partition
+from decoupled.nn.network import Architecture
+from decoupled.nn.partition import Work, partition
 from decoupled.nn.recipe import Recipe
 from decoupled.nn.scores import Tally
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.feed import Feed
+from decoupled.runtime.timing import measure
 from decoupled.schedules.catalogue import SCHEDULES, STALE, is_decoupled
 from decoupled.tensors import Array, ArraySpec, TensorSpec
 
 AS_THEY_ARE = np.empty(0, np.float32), np.empty(0, np.float32)  # inputs that are not scaled, such as tokens
 OF_ROWS = ("mlp", "torch-mlp")  # models that take a sample of any shape as a row of numbers
+WORKERS_USUAL = 4  # at most, of a model that is not asked for more: each is a process, with a copy of the libraries
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +38,8 @@ class ResolvedRun:
     run: Run
     dataset: DataSource
     model: Model
-    stages: tuple[tuple[int, ...], ...]
+    stages: tuple[tuple[int, ...], ...] = ()
+    work: Work | None = None  # of the layers, where the cut into stages depended on it
 
     @property
     def steps_total(self) -> int:
@@ -94,9 +98,9 @@ def resolve(run: Run, dataset: DataSource) -> ResolvedRun:
     load_metrics(run.metrics)
     inputs, scaling = _inputs(run, dataset)
     model = build_model(run, TensorSpec((inputs,)), TensorSpec((dataset.y,)), dataset.outputs, scaling)
-    stages = _stages(run, model)
-    model.check(training(run, 1, is_decoupled(run.schedule)), stages)
-    return ResolvedRun(run, dataset, model, stages)
+    resolved = _cut(ResolvedRun(run, dataset, model))
+    model.check(training(run, 1, is_decoupled(run.schedule)), resolved.stages)
+    return resolved
 
 
 def _inputs(run: Run, dataset: DataSource) -> tuple[ArraySpec, tuple[Array, Array]]:
@@ -210,13 +214,45 @@ def _decided(run: Run, dataset: DataSource) -> Run:
     )
 
 
-def _stages(run: Run, model: Model) -> tuple[tuple[int, ...], ...]:
-    """Raises UsageError when the run's own stages do not hold every layer in order, or it has more workers than layers."""
-    if run.schedule == "single":
-        return (tuple(range(model.layers)),)
-    if run.stages and [layer for stage in run.stages for layer in stage] != list(range(model.layers)):
-        raise UsageError(f"Stages must hold the layers 0 to {model.layers - 1} of {run.model} in order, each once.")
+def _cut(resolved: ResolvedRun) -> ResolvedRun:
+    """The same with its stages. A cut by measured times is written into the run, so that it is made once.
+
+    Raises UsageError when the run's own stages do not hold every layer in order, or something is to happen to one that is
+    not there.
+    """
+    run, layers = resolved.run, range(resolved.model.layers)
+    own = None if run.schedule == "single" else run.stages
+    if own is not None and ([layer for stage in own for layer in stage] != list(layers) or not all(own)):
+        raise UsageError(f"Stages must hold the layers 0 to {layers[-1]} of {run.model} in order, each once; none may be empty.")
+    workers = _workers(run, len(layers))
     try:
-        return run.stages or partition(model, run.workers or model.layers)
+        run.refuse_missing_stages(workers)
+        if own is not None or workers in (1, len(layers)):
+            return replace(resolved, stages=own or tuple(tuple(layers[at::workers]) for at in range(workers)))
+        work = work_of(resolved)
+        stages = partition(work, workers)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{str(error)[0].upper()}{str(error)[1:].rstrip('.')}.") from None
+    if work.unit == "ms":
+        run = run.model_copy(update={"stages": stages})
+    return replace(resolved, run=run, stages=stages, work=work)
+
+
+def _workers(run: Run, layers: int) -> int:
+    """How many stages there are. Raises UsageError when the run says two numbers."""
+    if run.schedule == "single":
+        return 1
+    if run.stages is None:
+        return run.workers or (layers if run.model == "mlp" else min(layers, WORKERS_USUAL))
+    if run.workers not in (None, len(run.stages)):
+        raise UsageError(f"There are {len(run.stages)} stages but {run.workers} workers. Leave one of the two out.")
+    return len(run.stages)
+
+
+def work_of(resolved: ResolvedRun) -> Work:
+    """What the layers compute for one microbatch of the run: as it was found for the cut, or else counted or measured now."""
+    if resolved.work is not None:
+        return resolved.work
+    first = next(resolved.feed.items()).x
+    counted = resolved.model.work(len(first))
+    return counted or measure(resolved.model, training(resolved.run, 1, False), (first,))

@@ -1,16 +1,14 @@
 """Sizes: how large a run's messages and states can be, so that limits are checked before anything is sent or kept."""
 
 from decoupled.errors import UsageError
-from decoupled.nn.dense_model import DenseModel
-from decoupled.runtime.assignment import assign
+from decoupled.runtime.assignment import assign, make_stage
 from decoupled.runtime.chunks import CHUNK_BYTES_MAX
 from decoupled.runtime.resolve import ResolvedRun
 from decoupled.tensors import Tensors
 
 SMALL_BYTES = 1 << 16  # that every message's header, and all that is not an array of the run's own, fits into
-FLOAT_BYTES = 8  # of the widest type in which a stage keeps its numbers
-COPIES = 3  # of each weight in a state: itself and two moments
-OWN_TIMES = 16  # as much may be in the state of a stage with a head or an optimiser of the user's own
+TIMES = 6  # a state is larger than at first by two or three moments for each weight
+OWN_TIMES = 48  # as much may be in the state of a stage with a head or an optimiser of the user's own
 
 
 def message_bytes_needed(resolved: ResolvedRun) -> int:
@@ -36,18 +34,11 @@ def check_messages_fit(resolved: ResolvedRun) -> None:
 
 
 def state_bytes_max(resolved: ResolvedRun, stage: int) -> int:
-    """A bound, generous rather than tight, on what a stage's state takes, in bytes; no worker has reason to send more."""
+    """A bound, generous rather than tight, on what a stage's state takes, in bytes; no worker has reason to send more.
+
+    It is found by making the stage, as its worker does, with its head and what its optimiser begins with.
+    """
+    made = make_stage(assign(resolved, stage))
+    at_first = _bytes_of((*made.state_dict().values(),))
     trained = 2 * 8 * resolved.steps_total * (resolved.run.microbatches or 1)  # as ranges of one microbatch each
-    times = OWN_TIMES if resolved.run.references else 2
-    return times * COPIES * FLOAT_BYTES * _numbers(resolved, stage) + trained + CHUNK_BYTES_MAX
-
-
-def _numbers(resolved: ResolvedRun, stage: int) -> int:
-    """How many a stage learns, with a head of decoupled's."""
-    run, layers = resolved.run, resolved.stages[stage]
-    if not isinstance(resolved.model, DenseModel):
-        return sum(map(resolved.model.weights, layers))
-    widths = resolved.architecture.widths
-    weights = sum(resolved.model.weights(layer) + 8 * widths[layer + 1] for layer in layers) + 2 * widths[0]
-    width = widths[layers[-1] + 1]
-    return weights + 2 * (width + widths[-1]) * max(width, run.heads.width, run.heads.hidden)
+    return (OWN_TIMES if resolved.run.references else TIMES) * at_first + trained + CHUNK_BYTES_MAX

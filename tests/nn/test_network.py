@@ -1,11 +1,11 @@
-"""Networks: seeded layers, partitions, and answers from trained arrays."""
+"""Networks: seeded layers, and answers from trained arrays."""
 
 import numpy as np
 import pytest
 
 from decoupled.errors import UsageError
 from decoupled.nn.layers import BatchNorm, BatchNormReLU, Dense, Identity, ReLU, Tanh
-from decoupled.nn.network import Architecture, Network, build_layer, partition
+from decoupled.nn.network import Architecture, Network, build_layer
 from decoupled.nn.targets import CLASSIFICATION, REGRESSION, Targets
 
 SMALL = Architecture((6, 5, 4, 3))
@@ -47,27 +47,6 @@ def test_batch_norm_and_relu_are_one_layer_only_where_they_meet() -> None:
 
     assert [type(layer) for layer in tanh] == [Dense, BatchNorm, Tanh]
     assert [type(layer) for layer in plain] == [Dense, ReLU]
-
-
-@pytest.mark.parametrize(
-    ("widths", "workers", "stages"),
-    [
-        ((8, 8, 8, 8, 8), 4, ((0,), (1,), (2,), (3,))),
-        ((8, 8, 8, 8, 8), 2, ((0, 1), (2, 3))),
-        ((8, 8, 8, 8, 8), 1, ((0, 1, 2, 3),)),
-        ((784, 256, 256, 256, 10), 2, ((0,), (1, 2, 3))),
-        ((8, 8, 8, 100, 8), 3, ((0, 1), (2,), (3,))),
-    ],
-)
-def test_a_partition_makes_the_heaviest_block_as_light_as_can_be(
-    widths: tuple[int, ...], workers: int, stages: tuple[tuple[int, ...], ...]
-) -> None:
-    assert partition(Architecture(widths), workers) == stages
-
-
-def test_more_workers_than_layers_are_refused() -> None:
-    with pytest.raises(ValueError, match="4 workers cannot share 3 layers"):
-        partition(SMALL, 4)
 
 
 def test_a_network_answers_the_same_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decoupled import api, folders
+from decoupled import api, folders, user_code
 from decoupled.checkpoint import Checkpoint, Store
 from decoupled.config import Run
 from decoupled.errors import RunFailed
@@ -110,6 +110,23 @@ def test_how_a_run_is_carried_out_may_be_another(tmp_path: Path, started: Starte
     assert all(getattr(started.resolved.run, name) == getattr(run, name) for name in values)
     assert started.checkpoint is not None
     assert started.checkpoint.microbatch == 49
+
+
+def test_a_cut_that_was_measured_is_not_measured_anew(tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = Path(__file__).parents[1] / "toy_model.py"
+    user_code.allow(str(toy))
+    run = Run(**USUAL | {"model": f"{toy}:ToyModel", "workers": 2})
+    folder = begun(tmp_path / "run", **run.model_dump())
+    monkeypatch.setattr("decoupled.runtime.resolve.measure", lambda *_: pytest.fail("it would come out otherwise today"))
+
+    with pytest.raises(RunFailed):
+        api.resume(folder, run, on_warning=lambda sentence: None)
+
+    assert started.resolved is not None
+    assert started.resolved.stages == folders.load_run(folder).stages is not None
+    assert "trained with workers 2, not 3" in refusal(
+        folder, Run(**run.model_dump() | {"workers": 3, "stages": [[0], [1], [2, 3]]})
+    )
 
 
 def test_without_a_checkpoint_it_begins_anew(tmp_path: Path, started: Started) -> None:

@@ -15,8 +15,8 @@ from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, 
 from decoupled.data.dataset import Array
 from decoupled.errors import RunFailed
 from decoupled.launch.plan import worker_environment
-from decoupled.nn.network import partition
-from decoupled.runtime.resolve import ResolvedRun, resolve
+from decoupled.nn.partition import partition
+from decoupled.runtime.resolve import ResolvedRun, resolve, work_of
 
 LOOPBACK = "127.0.0.1"
 
@@ -93,7 +93,7 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
     store = torch.distributed.TCPStore(LOOPBACK, port)
     torch.distributed.init_process_group("gloo", store=store, rank=stage, world_size=job.workers)
     resolved = resolve(job.run, load_data(job.run))
-    layers = partition(resolved.architecture, job.workers)[stage]
+    layers = partition(work_of(resolved), job.workers)[stage]
     model = network(resolved, layers)
     kind = pipelining.ScheduleGPipe if job.kind == "gpipe" else pipelining.Schedule1F1B
     place = pipelining.PipelineStage(model, stage, job.workers, torch.device("cpu"), *_shapes(job, resolved, layers))
