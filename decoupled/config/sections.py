@@ -107,10 +107,17 @@ class EmulationOptions(Frozen):
     """Hardware that is not there, by waiting: slower links and devices than this machine has."""
 
     latency_ms: float = Field(0.0, ge=0, le=60_000)  # of every message to a worker, each way
+    jitter_ms: float = Field(0.0, ge=0, le=60_000)  # up to so much more, by chance
+    loss: float = Field(0.0, ge=0, lt=1)  # probability that a message takes a round trip more, as one that is sent again
+    bandwidth_mbit: float | None = Field(None, gt=0)  # of every link, each way, in Mbit/s; what is sent faster queues
     drop: float = Field(0.0, ge=0, lt=1)  # probability that a gradient gets lost on its way
     straggler: int | None = Field(None, ge=0)  # the stage that is slow
     straggler_factor: float = Field(1.0, ge=1, le=10_000)  # how many times as long everything takes there
     device_ms: float | None = Field(None, gt=0, le=60_000)  # a layer's three products for a batch, not computed but waited for
+
+    @property
+    def links_are_changed(self) -> bool:
+        return bool(self.latency_ms or self.jitter_ms or self.loss or self.bandwidth_mbit or self.drop)
 
 
 class CheckpointOptions(Frozen):

@@ -3,6 +3,7 @@
 A fault strikes when the stage gets to its microbatch, so a worker that joins later is spared.
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -18,13 +19,25 @@ from decoupled.runtime.feed import Feed
 from decoupled.telemetry.incidents import Incident
 from decoupled.transport.faulty import LinkFault
 
+BYTES_OF_MBIT = 125_000
+
 
 def link_faults(assignment: Assignment) -> list[LinkFault]:
     """What makes the messages that come to the stage late or lose them."""
     run, stage = assignment.run, assignment.place.stage
     found = []
-    if run.emulation.latency_ms or run.emulation.drop:
-        found.append(LinkFault(latency_s=run.emulation.latency_ms / 1000, drop=run.emulation.drop))
+    emulation = run.emulation
+    if emulation.links_are_changed:
+        wire = emulation.bandwidth_mbit
+        found.append(
+            LinkFault(
+                latency_s=emulation.latency_ms / 1000,
+                jitter_s=emulation.jitter_ms / 1000,
+                loss=emulation.loss,
+                bytes_per_s=math.inf if wire is None else wire * BYTES_OF_MBIT,
+                drop=emulation.drop,
+            )
+        )
     for fault in run.faults:
         when = LinkFault(from_microbatch=fault.microbatch, seconds=fault.seconds)
         match fault.kind:

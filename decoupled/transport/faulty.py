@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from decoupled.transport.interface import Arrival, Limits, Received, Transport
 from decoupled.wire.messages import Kind, Message
 
+HEADER_BYTES = 300  # about as much as a message has beside its arrays
+
 
 @dataclass(frozen=True, slots=True)
 class LinkFault:
@@ -17,6 +19,9 @@ class LinkFault:
 
     latency_s: float = 0.0
     drop: float = 0.0  # probability that a gradient is lost; only gradients are: no schedule can do without the rest
+    jitter_s: float = 0.0  # up to so much more, by chance
+    loss: float = 0.0  # probability that a message takes a round trip more, as one that is sent again
+    bytes_per_s: float = math.inf  # that the wire carries; what comes faster queues
     holds: bool = False  # nothing comes until it is over
     peer: str = ""
     from_microbatch: int = 0
@@ -61,6 +66,7 @@ class FaultyTransport:
         self.suffer(link_faults)
         self._random = random.Random(seed)
         self._late: dict[str, deque[tuple[float, Arrival]]] = {}  # by peer: when each is due, in the order they came
+        self._free_at: dict[str, float] = {}  # by peer: when its wire has carried all that came
 
     def suffer(self, link_faults: Sequence[LinkFault]) -> None:
         """Has these link faults from now on, in place of those before."""
@@ -87,14 +93,18 @@ class FaultyTransport:
 
     def connect(self, peer: str, address: str, name: str, key: str = "") -> None:
         self._inner.connect(peer, address, name, key)
-        self._late.pop(peer, None)  # of a link before this one
+        self._forget(peer)  # of a link before this one
 
     def admit(self, keys: Iterable[str]) -> None:
         self._inner.admit(keys)
 
     def disconnect(self, peer: str) -> None:
         self._inner.disconnect(peer)
+        self._forget(peer)
+
+    def _forget(self, peer: str) -> None:
         self._late.pop(peer, None)
+        self._free_at.pop(peer, None)
 
     def send(self, peer: str, message: Message) -> None:
         self._inner.send(peer, message)
@@ -125,14 +135,28 @@ class FaultyTransport:
                 link_fault.see(message.microbatch, now)
         waiting = self._late.get(arrival.peer)
         due = waiting[-1][0] if waiting else now  # nothing overtakes what came before it from the same peer
-        latency_s = 0.0
+        latency_s, carried = 0.0, now
         for link_fault in self._link_faults:
             end = link_fault.ends_at(now) if arrival.peer.startswith(link_fault.of.peer) else None
             if end is None:
                 continue
-            latency_s += link_fault.of.latency_s
+            latency_s += self._latency(link_fault.of)
+            carried = max(carried, self._carry(arrival, now, link_fault.of.bytes_per_s))
             if link_fault.of.holds:
                 due = max(due, end)
             if message is not None and message.kind is Kind.GRADIENT and self._random.random() < link_fault.of.drop:
                 return
-        self._late.setdefault(arrival.peer, deque()).append((max(due, now + latency_s), arrival))
+        self._late.setdefault(arrival.peer, deque()).append((max(due, carried + latency_s), arrival))
+
+    def _latency(self, fault: LinkFault) -> float:
+        """Of one message."""
+        again = 2 * fault.latency_s if fault.loss and self._random.random() < fault.loss else 0.0
+        return fault.latency_s + again + (self._random.uniform(0, fault.jitter_s) if fault.jitter_s else 0.0)
+
+    def _carry(self, arrival: Arrival, now: float, bytes_per_s: float) -> float:
+        """When the wire has carried this arrival, behind all that came before it from the same peer."""
+        if bytes_per_s == math.inf or not isinstance(arrival, Received):
+            return now
+        size = HEADER_BYTES + sum(array.nbytes for array in arrival.message.tensors)
+        self._free_at[arrival.peer] = max(self._free_at.get(arrival.peer, now), now) + size / bytes_per_s
+        return self._free_at[arrival.peer]

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pytest
 
 from decoupled.transport.faulty import FaultyTransport, LinkFault
@@ -276,3 +277,55 @@ def test_what_is_late_from_a_peer_that_is_disconnected_never_comes() -> None:
 
     assert link.heard() == [1]
     assert ("disconnect", "peer") in link.inner.asked
+
+
+def with_arrays(m: int, mb: float) -> Received:
+    """A message of about so many megabytes."""
+    return Received("peer", Message(Kind.ACTIVATION, microbatch=m, tensors=(np.zeros(int(mb * 1e6), np.uint8),)))
+
+
+def due(link: Link, numbers: int, step_s: float = 0.001, seconds: float = 5.0) -> list[float]:
+    """When each of so many messages is handed over, after now."""
+    begun, found = link.now, dict[int, float]()
+    while len(found) < numbers and link.now < begun + seconds:
+        for m in link.heard():
+            found[m] = link.now - begun
+        link.now += step_s
+    return [found[m] for m in range(numbers)]
+
+
+def test_a_wire_carries_one_message_after_the_other_and_then_they_take_the_latency() -> None:
+    link = Link(link_faults=[LinkFault(latency_s=0.5, bytes_per_s=1e6)])
+    link.inner.arrived += [with_arrays(0, 1.0), with_arrays(1, 0.25)]
+
+    assert due(link, 2) == pytest.approx([1.5, 1.75], abs=0.005)
+
+
+def test_a_wire_that_has_been_idle_begins_anew() -> None:
+    link = Link(link_faults=[LinkFault(bytes_per_s=1e6)])
+    link.inner.arrived.append(with_arrays(0, 0.5))
+    assert due(link, 1) == pytest.approx([0.5], abs=0.005)
+    link.now += 10
+    link.inner.arrived.append(with_arrays(0, 0.5))
+
+    assert due(link, 1) == pytest.approx([0.5], abs=0.005)
+
+
+def test_jitter_is_up_to_its_bound_and_overtakes_nothing() -> None:
+    link = Link(link_faults=[LinkFault(latency_s=0.1, jitter_s=0.2)])
+    link.arrive(*range(50))
+    found = due(link, 50)
+
+    assert found == sorted(found)
+    assert 0.1 <= found[0] < found[-1] <= 0.301
+
+
+def test_what_has_to_be_sent_again_takes_a_round_trip_more() -> None:
+    link = Link(link_faults=[LinkFault(latency_s=0.1, loss=0.5)], seed=1)
+    found = []
+    for _ in range(40):
+        link.arrive(0)
+        found.append(round(due(link, 1)[0], 2))
+
+    assert set(found) == {0.1, 0.3}
+    assert 8 < found.count(0.3) < 32
