@@ -8,11 +8,12 @@ from decoupled.config import Run
 from decoupled.errors import UsageError
 from decoupled.schedules.catalogue import is_decoupled
 
-Axis: TypeAlias = Literal["", "latency", "straggler", "drop", "workers"]
+Axis: TypeAlias = Literal["", "latency", "bandwidth", "straggler", "drop", "workers"]
 
 LABELS: dict[Axis, str] = {
     "": "",
     "latency": "link latency (ms each way)",
+    "bandwidth": "link bandwidth (Mbit/s each way)",
     "straggler": "slow-down of one stage",
     "drop": "share of gradients lost",
     "workers": "workers",
@@ -42,6 +43,7 @@ class Condition:
         return {
             "": "",
             "latency": f"{value} ms",
+            "bandwidth": f"{value} Mbit/s",
             "straggler": f"stage {self.stage} x{value}",
             "drop": f"{self.value:.0%} lost",
             "workers": f"{value} workers",
@@ -54,6 +56,8 @@ class Condition:
                 return run
             case "latency":
                 return _emulating(run, latency_ms=self.value)
+            case "bandwidth":
+                return _emulating(run, bandwidth_mbit=self.value)
             case "straggler":
                 return _emulating(run, straggler=self.stage, straggler_factor=self.value)
             case "drop":
@@ -77,9 +81,12 @@ class Condition:
 AS_IS = Condition("", 0)
 
 
-def parse(latencies: str | None, straggler: str | None, drops: str | None, workers: str | None) -> list[Condition]:
+def parse(
+    latencies: str | None, straggler: str | None, drops: str | None, workers: str | None, bandwidths: str | None = None
+) -> list[Condition]:
     """The conditions that the options name, the run as it is if they name none. Raises UsageError for another form."""
     conditions = [Condition("latency", value) for value in _numbers("--link-latency-ms", latencies, 0, 60_000)]
+    conditions += [Condition("bandwidth", value) for value in _numbers("--link-bandwidth-mbit", bandwidths, 0.1, 1e6)]
     if straggler is not None:
         stage, colon, factors = straggler.partition(":")
         if not colon or not stage.strip().isdecimal():

@@ -41,6 +41,7 @@ def bench(
         float | None, typer.Option(min=0, max=1, help="Also say how long steady training takes to it.")
     ] = None,
     link_latency_ms: Annotated[str | None, typer.Option(help="Delays of every message, such as 0,1,5,10,20.")] = None,
+    link_bandwidth_mbit: Annotated[str | None, typer.Option(help="Bandwidths of every link, each way: 100,1000.")] = None,
     straggler: Annotated[str | None, typer.Option(metavar="STAGE:FACTORS", help="Slow one stage down: 3:1,2,5.")] = None,
     drop: Annotated[str | None, typer.Option(help="Shares of gradients to lose, such as 0,0.1,0.3 (dni).")] = None,
     workers: Annotated[str | None, typer.Option(help="Numbers of workers: 2,4,8,16 (emulated devices: and of layers).")] = None,
@@ -54,7 +55,7 @@ def bench(
     can_be_written(json_file)
     allow_all(run.code)  # which the options name
     run = run.with_references(absolute)
-    conditions = parse(link_latency_ms, straggler, drop, workers)
+    conditions = parse(link_latency_ms, straggler, drop, workers, link_bandwidth_mbit)
     wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
     folder = folders.new_folder(out if out is not None else folders.fresh_folder(run, "bench"))
     try:

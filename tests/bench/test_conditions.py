@@ -37,8 +37,9 @@ def test_a_straggler_is_a_stage_with_its_factors() -> None:
 
 
 def test_every_option_has_its_own_axis() -> None:
-    assert parse("0.5", "0:2", "0.1", "4") == [
+    assert parse("0.5", "0:2", "0.1", "4", "100") == [
         Condition("latency", 0.5),
+        Condition("bandwidth", 100),
         Condition("straggler", 2, 0),
         Condition("drop", 0.1),
         Condition("workers", 4),
@@ -52,6 +53,7 @@ def test_every_option_has_its_own_axis() -> None:
         (("", None, None, None), "--link-latency-ms takes numbers"),
         (("-1", None, None, None), "--link-latency-ms takes numbers from 0 to 60000, not '-1'"),
         (("nan", None, None, None), "--link-latency-ms takes numbers from 0"),
+        ((None, None, None, None, "0"), "--link-bandwidth-mbit takes numbers from 0.1"),
         ((None, "5", None, None), "--straggler takes STAGE:FACTOR"),
         ((None, "last:5", None, None), "--straggler takes STAGE:FACTOR"),
         ((None, "-1:5", None, None), "--straggler takes STAGE:FACTOR"),
