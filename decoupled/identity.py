@@ -21,6 +21,7 @@ CHANGEABLE: dict[str, Any] = {
 NEWER = {
     "model": "mlp",
     "dataset.augment": None,
+    "heads.publish_every": 10,
     "dni.late_weights": None,
     "dni.share": 1.0,
     "optimiser.warm_up": 0,
