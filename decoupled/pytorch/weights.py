@@ -56,7 +56,7 @@ class KeptWeights:
         def pack(tensor: Tensor) -> Noted | tuple[Tensor, int]:
             address = tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
             if address not in self._storages:
-                return tensor, tensor._version
+                return tensor.detach(), tensor._version  # without its way back, which would hold itself alive
             version.needed.add(address)
             return Noted(version, address, tensor.dtype, tensor.size(), tensor.stride(), tensor.storage_offset())
 
