@@ -16,6 +16,7 @@ from torch import nn
 from decoupled import UsageError, user_code
 from decoupled.nn.stage import Pass
 from decoupled.pytorch.model import TorchModel
+from decoupled.pytorch.models import gpt
 from decoupled.pytorch.stage import TorchStage
 from decoupled.tensors import Tensors, TensorSpec
 from tests.pytorch import models
@@ -53,9 +54,13 @@ def returned(passed: Pass, stage: TorchStage) -> Tensors:
     return tuple((0.01 * rng.standard_normal(one.shape)).astype(one.dtype) for one in outputs)
 
 
-@pytest.mark.parametrize("kind", CUT)
-def test_a_reading_gives_the_gradient_of_its_own_loss(kind: str) -> None:
-    model, stage = first_stage(kind, dtype="float64")
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("images", {}), ("images", {"convolutions": 3, "layers": 0, "cells": 3}), ("vectors", {}), ("vectors", {"width": 0})]
+    + [("texts", options) for options in ({}, {"blocks": 2}, {"blocks": 0}, {"blocks": 0, "width": 0})],
+)
+def test_a_reading_gives_the_gradient_of_its_own_loss(kind: str, options: dict[str, Any]) -> None:
+    model, stage = first_stage(kind, dtype="float64", **options)
     x, targets = microbatch(model, stage)
     passed = stage.forward(x)
     module = stage.head.module  # type: ignore[union-attr]
@@ -366,3 +371,27 @@ def test_nothing_is_published_that_no_head_reads() -> None:
     for kind in ("images", "vectors"):
         training = replace(models.training(None), heads_before="auto")
         assert MAKE[kind]().stage(CUT[kind][-1], training).published() == ()
+
+
+def test_a_text_may_have_one_answer_in_all() -> None:
+    class Last(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(16, 3)
+
+        def forward(self, h: Any) -> Any:
+            return self.linear(h.mean(1))
+
+    tokens = TensorSpec.of("int64", models.LENGTH, below=models.TOKENS)
+    model = models.of_blocks(
+        lambda site: [gpt.Embedding(models.TOKENS, models.LENGTH, 16), gpt.Block(16, 2, 0.0), Last()],
+        tokens,
+        TensorSpec.of("int64", below=3),
+        3,
+    )
+    training = models.training()
+    model.check(training, ((0, 1), (2,)))
+    stage = model.stage((0, 1), training)
+    x, targets = microbatch(model, stage)
+    assert targets[0].shape == (8,)
+    assert stage.synthesize(stage.forward(x), targets)[0].shape == (8, models.LENGTH, 16)
