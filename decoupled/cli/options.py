@@ -82,6 +82,9 @@ def run_options(
     overflow: Annotated[
         str | None, typer.Option(help="dni: when the next inbox is full, block (default), drop-oldest or latest.")
     ] = None,
+    wire: Annotated[
+        str | None, typer.Option(help="Type in which activations and gradients travel: float32, bfloat16, float16 or int8.")
+    ] = None,
     lr: Annotated[float | None, typer.Option(help=f"Learning rate at the start (default {DEFAULT.lr:g}).")] = None,
     seed: Annotated[
         int | None, typer.Option(help=f"Decides initial weights and order of batches (default {DEFAULT.seed}).")
@@ -122,6 +125,7 @@ def run_options(
     )
     sections = {
         "dni": _given(overflow=overflow, feedback=feedback, share=feedback_share),
+        "link": _given(wire=wire),
         "dataset": _given(directory=data_dir, augment=augment),
         "runtime": _given(device=device),
         "args": {

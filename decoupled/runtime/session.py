@@ -16,6 +16,7 @@ from decoupled.runtime.emulation import build_stage
 from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM, UPSTREAM, Outgoing, StageExecutor
 from decoupled.runtime.faults import FaultInjector
 from decoupled.runtime.records import Record
+from decoupled.runtime.wire_form import WireForms
 from decoupled.schedules.actions import Action, Forward
 from decoupled.schedules.catalogue import is_decoupled
 from decoupled.schedules.dni import window_under
@@ -50,8 +51,9 @@ class StageSession:
         publish_every = assignment.run.heads.publish_every if is_decoupled(assignment.run.schedule) else None
         stage, metrics = build_stage(assignment), assignment.metrics
         self._executor = StageExecutor(stage, self._place, self.counters, message_bytes_max, publish_every, metrics)
-        gives = self._executor.stage.outputs + assignment.targets
-        self._connection = Connection(transport, DOWNSTREAM, assignment.attempt_id, assignment.generation, gives)
+        is_first, narrow = self._place.is_first, assignment.run.link.wire
+        self._forms = WireForms(stage.inputs, stage.outputs, assignment.targets, is_first, narrow)
+        self._connection = Connection(transport, DOWNSTREAM, assignment.attempt_id, assignment.generation, self._forms.gives)
         self._restore(state)
         self._spans = Spans()
         self._stirred_ns = clock_ns()  # when the downstream stage said something, or this one did something
@@ -124,8 +126,7 @@ class StageSession:
         number = index(message.body.get("link", 0))
         if self._upstream.adopt(peer, (message.generation, number)):
             room = {"count": self._window, "room": self._window - len(self._upstream.waiting), "link": number}
-            takes = (self._executor.stage.inputs + self._assignment.targets).to_body()
-            self._send(UPSTREAM, Message(Kind.WINDOW, body=room | {"takes": takes}))
+            self._send(UPSTREAM, Message(Kind.WINDOW, body=room | {"takes": self._forms.takes.to_body()}))
             self._send_all(self._executor.published())  # it may be a successor, which has the initial ones
             if self._has_finished:
                 self._send(UPSTREAM, Message(Kind.FINISHED))
@@ -134,7 +135,7 @@ class StageSession:
         m = message.microbatch
         match message.kind:
             case Kind.ACTIVATION:
-                x, targets = self._assignment.split(message.tensors)
+                x, targets = self._assignment.split(self._forms.received(message))
                 body = message.body
                 training, ends = bool(body.get("training")), bool(body.get("ends_minibatch", True))
                 if self._upstream.is_new(m):
@@ -152,7 +153,7 @@ class StageSession:
         self._stirred_ns = self._clock_ns()
         if message.kind is Kind.GRADIENT:
             is_true = bool(message.body.get("is_true", True))
-            is_awaited = self._executor.accept_gradients(message.microbatch, message.tensors, is_true)
+            is_awaited = self._executor.accept_gradients(message.microbatch, self._forms.received(message), is_true)
             return GradientArrived(message.microbatch) if is_awaited else None
         if message.kind is Kind.PUBLISHED:
             self._send_all(self._executor.adopt(message.tensors))
@@ -229,7 +230,7 @@ class StageSession:
         if not peer:
             return
         stamped = replace(
-            message,
+            self._forms.sent(message),
             run=self._assignment.attempt_id,
             generation=self._assignment.generation,
             stage=self._place.stage,
