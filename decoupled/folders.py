@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from decoupled.nn.targets import Targets
 from decoupled.runtime.report import ADDED, JSON_FIELDS, Report
 from decoupled.telemetry.spans import COLUMNS, Rows
 from decoupled.tensors import Array
+from decoupled.user_code import allow_all
 
 CHECKPOINTS = "checkpoints"
 RECORD_BYTES_MAX = 1 << 20  # of the last line of metrics.jsonl
@@ -163,8 +164,12 @@ def load_run(folder: str | Path) -> Run:
         raise UsageError(f"{Path(folder) / 'run.toml'} is not that of a run of this version: {error}") from None
 
 
-def load_network(folder: str | Path) -> AnsweringModel:
-    """The network that a run trained. Raises UsageError when the folder holds none, or its code may not be run here."""
+def load_network(folder: str | Path, code: Iterable[str] = ()) -> AnsweringModel:
+    """The network that a run trained. `code` are files and modules of the user's that may be run for it.
+
+    Raises UsageError when the folder holds none, or the network needs code that was not named.
+    """
+    allow_all(code)
     path = Path(folder) / "model.safetensors"
     if not path.exists() and (Path(folder) / "run.toml").exists():
         raise UsageError(f"{folder} holds no finished run. {_way_on(Path(folder))}")

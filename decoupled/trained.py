@@ -1,8 +1,9 @@
 """What a finished run is good for: its network's score and answers, and the timeline of its workers."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from decoupled.config import GIVEN
 from decoupled.data.arrays import first_sentence
 from decoupled.errors import UsageError
 from decoupled.folders import load_network, load_report, load_run, load_spans
+from decoupled.nn.model import AnsweringModel
 from decoupled.nn.parameters import Array
+from decoupled.nn.sampling import continued
 from decoupled.nn.scores import Score, Tally
 from decoupled.telemetry.trace import middle, trace_file
+
+CONTEXT = 64  # characters that a network looks back on which was trained on windows of any length
 
 
 def trace(folders: Sequence[str | Path], target: str | Path, seconds: float = 5.0) -> int:
@@ -56,6 +61,31 @@ def predict(folder: str | Path, source: str | Path, target: str | Path, proba: b
     return answers
 
 
+def sample(folder: str | Path, prompt: str, tokens: int = 200, temperature: float = 1.0, seed: int = 0) -> Iterator[str]:
+    """The characters with which a network that was trained on a text goes on after the prompt, one after another.
+
+    A temperature of 0 always takes the likeliest; the higher it is, the more freely they are drawn. Raises UsageError for a
+    run on something else, and for a prompt of characters that its text lacks.
+    """
+    network = load_network(folder)
+    labels = network.labels
+    if labels is None or not _is_text(network):
+        raise UsageError(f"{folder} was not trained on a text, so it cannot go on with one. Train on one: --data text:FILE")
+    if not prompt:
+        raise UsageError("The prompt is empty. Give at least one character to go on from.")
+    if unknown := sorted(set(prompt) - set(labels.tolist())):
+        raise UsageError(f"The text that {folder} was trained on has no {' '.join(map(repr, unknown))}. Leave that out.")
+    numbers = np.searchsorted(labels, list(prompt)).tolist()
+    follow = continued(network.outputs, numbers, network.inputs.arrays[0].shape[0] or CONTEXT, temperature, seed)
+    return (str(labels[number]) for number in islice(follow, tokens))
+
+
+def _is_text(network: AnsweringModel) -> bool:
+    """Its inputs and its answers are characters, by the same numbers."""
+    (inputs,), labels = network.inputs.arrays, network.labels
+    return labels is not None and labels.dtype == "U1" and inputs.below == len(labels) and len(inputs.shape) == 1
+
+
 def _inputs(source: str | Path) -> Array:
     """The array in an .npy file. Raises UsageError when it holds no samples of numbers."""
     try:
@@ -91,7 +121,8 @@ def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = N
     tally = Tally.of(network.targets, dataset.outputs, run.network.loss, run.metrics)
     try:
         for x, y in dataset.test_batches(network.BATCH, 0):
-            network.tally(tally, x, dataset.targets.restored(y))
+            known = network.targets.encode(dataset.targets.restored(x), dataset.outputs) if _is_text(network) else x
+            network.tally(tally, known, dataset.targets.restored(y))
     except UsageError as error:
         raise UsageError(f"{dataset.name} cannot be evaluated on: {error}") from None
     return Evaluated(**asdict(tally.score), samples=tally.samples)

@@ -36,6 +36,15 @@ class Source:
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
+    @property
+    def is_imported(self) -> bool:
+        """By others, and not run here."""
+        return self.module is not None and self.module.__name__ != self._name
+
+    @property
+    def _name(self) -> str:
+        return f"_decoupled_user_{self.sha256[:16]}"
+
     def load(self) -> ModuleType:
         """Raises UsageError when its code cannot be run."""
         if self.module is None:
@@ -50,7 +59,7 @@ class Source:
 
     def _run(self) -> ModuleType:
         """Runs the very content whose sha256 was compared."""
-        module = ModuleType(f"_decoupled_user_{self.sha256[:16]}")
+        module = ModuleType(self._name)
         module.__file__ = str(self.path)
         sys.modules[module.__name__] = module  # dataclasses look there
         exec(compile(self.content, self.path, "exec"), module.__dict__)
@@ -99,14 +108,21 @@ def _whole(where: str) -> str:
 
 
 def allow(where: str) -> Source:
-    """Lets this process run that file or module. Raises UsageError when there is none."""
+    """Lets this process run that file or module: as it is now, where it was changed since it was last named.
+
+    What a script or a notebook has imported itself stays as it is there. Raises UsageError when there is no such code.
+    """
     where = _whole(where)
-    if where not in _named:
-        path = Path(where) if where.endswith(".py") else _file_of(where)
-        try:
-            _named[where] = Source(where, path, path.read_bytes())
-        except OSError as error:
-            raise UsageError(f"The code {where} cannot be read: {error.strerror}.") from None
+    before = _named.get(where)
+    if before is not None and before.is_imported:
+        return before
+    path = before.path if before is not None else Path(where) if where.endswith(".py") else _file_of(where)
+    try:
+        now = Source(where, path, path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"The code {where} cannot be read: {error.strerror}.") from None
+    if before is None or before.content != now.content:
+        _named[where] = now
     return _named[where]
 
 
@@ -172,7 +188,7 @@ def fingerprints(references: Iterable[str]) -> dict[str, str]:
     for reference in references:
         load(reference)
         where = split(reference)[0]
-        found[where] = allow(where).sha256
+        found[where] = _named[_whole(where)].sha256
     return found
 
 

@@ -89,7 +89,9 @@ def safetensors(header: object) -> bytes:
 @pytest.mark.parametrize("name", ["model.safetensors", "spans.safetensors", "report.json", "run.toml"])
 def test_a_run_folder_with_a_bomb_in_it_is_refused(name: str, tmp_path: Path, mark: Path) -> None:
     run = a_run_folder(tmp_path / "run")
-    loads = {"model": folders.load_network, "spans": folders.load_spans, "report": folders.load_report, "run": folders.load_run}
+    loads: dict[str, Callable[[Path], object]] = {
+        "model": folders.load_network, "spans": folders.load_spans, "report": folders.load_report, "run": folders.load_run,
+    }  # fmt: skip
     for content in (
         pickle.dumps(Bomb(mark)),
         explosive_npy(mark),

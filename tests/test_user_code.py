@@ -98,6 +98,17 @@ def test_what_runs_is_what_was_there_when_it_was_named(head: Path) -> None:
     assert user_code.fingerprints([f"{head}:number"]) == {str(head): before}
 
 
+def test_a_file_that_is_named_again_runs_as_it_is_then(head: Path) -> None:
+    """So a notebook's next run trains what its cell has written."""
+    source = user_code.allow(str(head))
+    assert user_code.load(f"{head}:number") == 3
+    head.write_text("number = 5")
+
+    assert user_code.load(f"{head}:number") == 3
+    assert user_code.allow(str(head)).sha256 != source.sha256
+    assert user_code.load(f"{head}:number") == 5
+
+
 @pytest.mark.parametrize(
     ("where", "content", "said"),
     [

@@ -120,12 +120,15 @@ def worker(
     keys: KeysFolder = None,
     insecure: Insecure = False,
     code: Code = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="FILE:NAME", help="The run's model where it is code of yours; the same as --code FILE.")
+    ] = None,
     owned: Annotated[bool, typer.Option("--owned", help="End when standard input ends, with the process that holds it.")] = False,
 ) -> None:
     """One worker: it asks the coordinator which stage it is. May be started before the coordinator."""
     if owned:
         end_with_stdin()
-    allow_all(code)
+    allow_all([*(code or ()), *Run(model=model or "mlp").code])
     own = of_worker(keys) if keys is not None else None
     work(join, host, insecure, own, say)
 

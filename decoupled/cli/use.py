@@ -54,6 +54,24 @@ def predict(
 
 
 @command
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run on text:FILE.")],
+    prompt: Annotated[str, typer.Option(help="What the text begins with.")],
+    tokens: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many characters to add.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0, max=100, help="0: always the likeliest; higher: more varied.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides what is drawn.")] = 0,
+    code: Code = None,
+) -> None:
+    """Go on with a text as a trained network foretells it, character by character, without workers."""
+    allow_all(code)
+    text = trained.sample(folder, prompt, tokens, temperature, seed)
+    print(prompt, end="", flush=True)
+    for character in text:
+        print(character, end="", flush=True)
+    print()
+
+
+@command
 def export_(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     to: Annotated[Path, typer.Option(help="Where to write it, as .npz, .safetensors or .onnx.")],

@@ -72,6 +72,10 @@ class AnsweringModel(TrainedModel, Protocol):
     BATCH: int  # rows at a time, to bound memory
 
     @property
+    def inputs(self) -> TensorSpec:
+        """What it takes."""
+
+    @property
     def labels(self) -> Array | None:
         """The classes' labels, in the order of their numbers; None where there are no classes."""
 

@@ -11,6 +11,7 @@ from decoupled.nn.losses import LOSSES, Loss
 from decoupled.nn.parameters import Array
 from decoupled.nn.scores import Score, Tally, sums
 from decoupled.nn.targets import CLASSIFICATION, DEVIATION, MEAN, MULTILABEL, REGRESSION, Targets
+from decoupled.tensors import TensorSpec
 
 USUAL = {"softmax": CLASSIFICATION, "sigmoid": MULTILABEL, "squared": REGRESSION}  # the task of a loss, where none is said
 
@@ -88,6 +89,11 @@ class Network:
     def about(self) -> dict[str, Any]:
         """What is needed beside the arrays to build the network again, as plain values."""
         return {"architecture": asdict(self.architecture), "targets": self.targets.to_json()}
+
+    @property
+    def inputs(self) -> TensorSpec:
+        """Rows of numbers; of any type, although a type is named."""
+        return TensorSpec.of(self.architecture.dtype, self.architecture.widths[0])
 
     @property
     def labels(self) -> Array | None:

@@ -14,7 +14,7 @@ from decoupled.pytorch.arrays import NAMES, to_array, to_tensor
 from decoupled.pytorch.blocks import Block, Flow, blocks_of, row_of
 from decoupled.pytorch.losses import correct, make_loss, summed
 from decoupled.pytorch.precision import precision, standardising, weights_type
-from decoupled.tensors import Array
+from decoupled.tensors import Array, TensorSpec
 from decoupled.user_code import is_reference
 
 HOST = torch.device("cpu")
@@ -44,6 +44,10 @@ class TorchNetwork:
         """What is needed beside the arrays to build the network again, as plain values."""
         units = {name: array.tolist() for name, array in self.targets.arrays.items()}
         return {"pytorch": self.recipe.to_json(), "targets": self.targets.to_json(), "units": units}
+
+    @property
+    def inputs(self) -> TensorSpec:
+        return self.recipe.site.inputs
 
     @property
     def labels(self) -> Array | None:
