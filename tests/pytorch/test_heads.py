@@ -170,7 +170,7 @@ def test_heads_work_in_every_precision(kind: str, head: str, dtype: str) -> None
     stage.refine(passed, targets, synthetic)
 
 
-class Two(nn.Module):  # type: ignore[misc]
+class Two(nn.Module):
     """Gives beside its output a mask and what it was given."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ class Two(nn.Module):  # type: ignore[misc]
 
 @pytest.mark.parametrize("head", ["auto", "linear-label"])
 def test_of_several_tensors_that_leave_each_that_can_have_one_gets_a_gradient(head: str) -> None:
-    class Last(nn.Module):  # type: ignore[misc]
+    class Last(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.linear = torch.nn.Linear(28, models.CLASSES)
