@@ -91,9 +91,7 @@ class LinkOptions(Frozen):
     window: int = Field(8, ge=1, le=4096)  # microbatches in a stage's inbox
     high_water_mark: int = Field(64, ge=1, le=QUEUE_MAX)  # messages in a socket's queue
     message_bytes_max: int = Field(MESSAGE_BYTES_MAX, ge=1 << 10, le=WHOLE_MAX)  # a batch between stages must fit
-    wire: Literal["float32", "bfloat16", "float16", "int8"] | None = (
-        None  # in which activations and gradients travel; None: their own
-    )
+    wire: Literal["float32", "bfloat16", "float16", "int8"] | None = None  # of activations and gradients; None: their own
     silence_s: float = Field(30.0, ge=0.1, le=86_400)  # before a silent host is taken for dead; not on socket files
 
 

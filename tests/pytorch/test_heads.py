@@ -374,7 +374,7 @@ def test_nothing_is_published_that_no_head_reads() -> None:
 
 
 def test_a_text_may_have_one_answer_in_all() -> None:
-    class Last(nn.Module):  # type: ignore[misc]
+    class Last(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.linear = nn.Linear(16, 3)
