@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from decoupled import Run, train
+from decoupled.data.map_style import DatasetSource
 from decoupled.tensors import Array
 
 torch = pytest.importorskip("torch")
@@ -52,3 +53,35 @@ def test_images_are_standardised_by_channel() -> None:
 
 def test_a_network_of_rows_takes_images() -> None:
     assert accuracy(data="digits", model="torch-mlp", args={"model": {"hidden": [32]}}) > 0.9
+
+
+class Noisy:
+    """Draws with PyTorch's random numbers, as transforms do."""
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return torch.rand(1, 8, 8) + index % 3, index % 3
+
+
+def test_transforms_draw_the_same_for_a_seed_wherever_an_epoch_is_taken_up() -> None:
+    source = DatasetSource(Noisy(), Noisy(), outputs=3)
+
+    before = torch.random.get_rng_state()
+    whole, rest = (list(source.batches(8, 1, start, seed=0)) for start in (0, 3))
+    other = next(source.batches(8, 2, 0, seed=0))
+
+    assert all((a[0] == b[0]).all() for a, b in zip(whole[3:], rest, strict=True))
+    assert not (np.sort(whole[0][0] % 1) == np.sort(other[0] % 1)).any()
+    assert (torch.random.get_rng_state() == before).all()
+    assert source.fingerprint == DatasetSource(Noisy(), Noisy(), outputs=3).fingerprint
+
+
+def test_a_torch_dataset_is_learnt() -> None:
+    y = torch.arange(120) % 3
+    images = torch.utils.data.TensorDataset(torch.rand(120, 1, 8, 8) + y[:, None, None, None], y)
+    parts = torch.utils.data.Subset(images, range(90)), torch.utils.data.Subset(images, range(90, 120))
+    source = DatasetSource(*parts, outputs=3)
+
+    assert accuracy(data=source, model="resnet", epochs=15, batch=10, args={"model": {"width": 4}}) > 0.9
