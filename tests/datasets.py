@@ -1,9 +1,32 @@
 """Small datasets for tests."""
 
+from pathlib import Path
+
 import numpy as np
 
 from decoupled.data.arrays import from_mapping
-from decoupled.data.dataset import Dataset
+from decoupled.data.cifar10 import ROW, TEST, TRAIN
+from decoupled.data.dataset import Array, Dataset
+
+
+def _cifar10() -> dict[str, Array]:
+    """The content of cifar10's six files, in small."""
+    rng = np.random.default_rng(0)
+    content = {name: rng.integers(0, 256, (4, ROW)).astype(np.uint8) for name in (*TRAIN, TEST)}
+    for rows in content.values():
+        rows[:, 0] %= 10
+    return content
+
+
+CIFAR10 = _cifar10()
+
+
+def write_cifar10(folder: Path) -> Path:
+    """Makes the folder, with the six files in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in CIFAR10.items():
+        (folder / name).write_bytes(rows.tobytes())
+    return folder
 
 
 def blobs(train: int = 200, test: int = 50, features: int = 6, classes: int = 3) -> Dataset:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from decoupled.config import Run
+from tests.datasets import write_cifar10
 from tests.e2e.commands import decoupled, environment, free_address, in_process, started
 from tests.reference import is_section, reference
 
@@ -54,6 +55,8 @@ def shortened(words: list[str]) -> list[str]:
     if short[0] in ("train", "bench") and "--resume" not in short:
         needs_four = "stage=" in " ".join(short)
         short += ["--epochs", "20" if needs_four else "2", "--hidden", "16,16,16" if needs_four else "16"]
+    if "cifar10" in short:
+        short += ["--data-dir", "."]
     if short[0] == "dashboard":
         short += ["--address", "127.0.0.1:0"]
     elif "--dashboard" in short:
@@ -72,7 +75,12 @@ def succeeds(words: list[str], folder: Path) -> None:
 def test_the_commands_work_one_after_another(document: str, tmp_path: Path) -> None:
     for name, content in named_files(document).items():
         (tmp_path / name).write_text(content)
+    if any("--model" in words for words in alone(document)):
+        pytest.importorskip("torch")
+    write_cifar10(tmp_path)
     for words in alone(document):
+        for name in re.findall(r"\btext:(\S+)", " ".join(words)):
+            (tmp_path / name).write_text("Once upon a time there was a king who had three daughters. " * 60)
         if "--resume" in words:
             cut_short(tmp_path / words[words.index("--resume") + 1], tmp_path)
         if words[0] == "dashboard":
