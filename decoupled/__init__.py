@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         evaluate,
         load_network,
         load_report,
+        plan,
         resume,
         train,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "evaluate",
     "load_network",
     "load_report",
+    "plan",
     "resume",
     "train",
 ]

@@ -1,4 +1,4 @@
-"""What a script or a notebook calls: train a run, coordinate one by hand, resume one."""
+"""What a script or a notebook calls: plan a run, train it, coordinate one by hand, resume one."""
 
 import inspect
 import os
@@ -23,6 +23,7 @@ from decoupled.launch.run_coordinator import Callbacks, ignore, run_coordinator
 from decoupled.nn.targets import REGRESSION
 from decoupled.runtime.checkpoints import RunState
 from decoupled.runtime.faults import beyond_the_end, not_struck
+from decoupled.runtime.plan import Plan, plan_of
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.single import train_single
@@ -83,6 +84,16 @@ def train(
     except BaseException:
         folders.remove_if_nothing_happened(folder)
         raise
+
+
+def plan(run: Run) -> Plan:
+    """What the run's model is made of, what its layers and heads cost here, and how it is cut; nothing is trained.
+
+    Raises UsageError for what `train` would refuse.
+    """
+    run = _found_from_anywhere(run)
+    user_code.allow_all(run.code)
+    return plan_of(resolve(run, load_data(run)))
 
 
 def resume(

@@ -1,6 +1,6 @@
 """What `import decoupled` offers, in one place; `decoupled/__init__.py` imports it when one of the names is asked for."""
 
-from decoupled.api import resume, train
+from decoupled.api import plan, resume, train
 from decoupled.config import Run
 from decoupled.errors import DecoupledError, Diverged, RunFailed, UsageError
 from decoupled.folders import load_network, load_report
@@ -21,6 +21,7 @@ __all__ = [
     "evaluate",
     "load_network",
     "load_report",
+    "plan",
     "resume",
     "train",
 ]

@@ -32,8 +32,8 @@ A command that fails says why in one sentence on standard error. Its exit code s
 OF_A_RUN = """\
 ## Options of a run
 
-`train`, `coordinator` and `bench` have all of these, unless one is listed there with another meaning. They go over the file given
-with `--config`, and `--set` goes over them.
+`plan`, `train`, `coordinator` and `bench` have all of these, unless one is listed there with another meaning. They go over the
+file given with `--config`, and `--set` goes over them.
 """
 
 SETTINGS = """\

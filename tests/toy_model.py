@@ -125,6 +125,12 @@ class ToyModel:
     def work(self, samples: int) -> None:
         """It is to be measured."""
 
+    def head_name(self, layers: tuple[int, ...], training: Training) -> str:
+        return "mean"
+
+    def head_work(self, layers: tuple[int, ...], training: Training, length: int) -> tuple[int, int]:
+        return 0, 0
+
     def flow(self, layer: int) -> TensorSpec:
         if layer == 0:
             return self._site.inputs

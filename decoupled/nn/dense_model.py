@@ -70,6 +70,13 @@ class DenseModel:
         products = tuple(samples * self.architecture.weights(layer) for layer in range(self.layers))
         return Work("multiplications", products, tuple(2 * product for product in products))
 
+    def head_name(self, layers: tuple[int, ...], training: Training) -> str:
+        return training.head or ""
+
+    def head_work(self, layers: tuple[int, ...], training: Training, length: int) -> tuple[int, int]:
+        head = self.stage(layers, training).head
+        return (0 if head is None else head.work[0]), 3 * sum(map(self.architecture.weights, layers))
+
     def flow(self, layer: int) -> TensorSpec:
         return TensorSpec.of(self.architecture.dtype, self.architecture.widths[layer]) if layer else self._site.inputs
 

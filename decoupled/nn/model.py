@@ -105,6 +105,15 @@ class Model(Protocol):
     def work(self, samples: int) -> Work | None:
         """What each layer computes for so many samples, by which the model is cut into stages; None: it is to be measured."""
 
+    def head_name(self, layers: tuple[int, ...], training: Training) -> str:
+        """What the head of such a stage is called, also where the run leaves the choice open."""
+
+    def head_work(self, layers: tuple[int, ...], training: Training, length: int) -> tuple[int, int]:
+        """Multiplications for a sample, forward and backward: of the stage's head and of the stage; 0 where not known.
+
+        Lengths that vary are taken to be `length`.
+        """
+
     def flow(self, layer: int) -> TensorSpec:
         """What enters that layer; for `layers`, what comes out of the last."""
 

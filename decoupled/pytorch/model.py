@@ -15,7 +15,7 @@ from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
 from decoupled.pytorch.blocks import Block, blocks_of, flows, renamed, row_of
 from decoupled.pytorch.devices import device_of
-from decoupled.pytorch.heads.catalogue import check_head, check_options, make_head, reads_output
+from decoupled.pytorch.heads.catalogue import check_head, check_options, fitting, make_head, reads_output
 from decoupled.pytorch.heads.interface import Head, HeadSite
 from decoupled.pytorch.heads.sequence import output_layer
 from decoupled.pytorch.losses import make_loss
@@ -65,7 +65,12 @@ class TorchModel:
                 check_head(training.head, self._head_site(layers, training, self._blocks(layers), HOST), training.head_args)
 
     def name(self, layer: int) -> str:
-        return self.blocks[layer].name
+        module = self.blocks[layer].module
+        parts = list(module) if isinstance(module, nn.Sequential) else [module]
+        return ", ".join(type(part).__name__ for part in parts)
+
+    def head_name(self, layers: tuple[int, ...], training: Training) -> str:
+        return fitting(training.head or "", self.flow(layers[-1] + 1))
 
     def work(self, samples: int) -> None:
         """It is to be measured: multiplications say little of what a block takes."""

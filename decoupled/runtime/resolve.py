@@ -255,4 +255,7 @@ def work_of(resolved: ResolvedRun) -> Work:
         return resolved.work
     first = next(resolved.feed.items()).x
     counted = resolved.model.work(len(first))
-    return counted or measure(resolved.model, training(resolved.run, 1, False), (first,))
+    if counted is not None:
+        return counted
+    devices = "cpu" if resolved.run.runtime.device == "cpu" else "auto"  # those that it names may be other hosts'
+    return measure(resolved.model, replace(training(resolved.run, 1, False), devices=devices), (first,))

@@ -1,4 +1,4 @@
-"""Timing: how long each layer of a model takes for a microbatch, by which the model is cut into stages."""
+"""Timing: how long each layer of a model takes for a microbatch, by which the model is cut into stages; and a head."""
 
 from statistics import median
 from time import perf_counter
@@ -52,3 +52,14 @@ def _round(model: Model, stages: list[Stage], x: Tensors) -> list[tuple[float, f
             raise UsageError(f"{what}: {user_code.describe(error)}.") from error
         x = passed.outputs
     return times
+
+
+def head_ms(stage: Stage, x: Tensors, targets: Tensors) -> float:
+    """What the stage's head takes for the synthetic gradient of a microbatch, on one thread: the median of several."""
+    with threadpool_limits(1):
+        passed, times = stage.forward(x), list[float]()
+        for _ in range(ROUNDS + 1):
+            begun = perf_counter()
+            stage.synthesize(passed, targets)
+            times.append((perf_counter() - begun) * 1e3)
+    return median(times[1:])

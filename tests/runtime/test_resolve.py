@@ -4,10 +4,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from decoupled import user_code
 from decoupled.config import Run
+from decoupled.data.arrays import from_mapping
 from decoupled.errors import UsageError
 from decoupled.nn.partition import Work
 from decoupled.runtime import resolve as module
@@ -20,7 +22,9 @@ TOY = Path(__file__).parents[1] / "toy_model.py"
 def toy(layers: int = 6, **values: Any) -> ResolvedRun:
     """A model whose layers' times are measured."""
     user_code.allow(str(TOY))
-    return resolve(Run(model=f"{TOY}:ToyModel", args={"model": {"layers": layers}}, **values), blobs())
+    x, y = np.ones((40, 5, 3), np.float32), np.arange(40) % 3
+    data = from_mapping({"x_train": x, "y_train": y, "x_test": x, "y_test": y}, "sequences")
+    return resolve(Run(model=f"{TOY}:ToyModel", args={"model": {"layers": layers}}, **values), data)
 
 
 @pytest.fixture
