@@ -91,18 +91,18 @@ def evaluating(blocks: Iterable[Block]) -> Iterator[None]:
             module.training = True
 
 
-def flows(blocks: Sequence[Block], inputs: TensorSpec) -> list[TensorSpec]:
+def flows(blocks: Sequence[Block], inputs: TensorSpec, first: int = 0) -> list[TensorSpec]:
     """What enters each block, and what leaves the last, found by passing zeros through in evaluation mode.
 
-    Raises UsageError where a block cannot take what the one before it gives.
+    Raises UsageError where a block, whose number counts from `first`, cannot take what the one before it gives.
     """
     varies = any(None in spec.shape for spec in inputs.arrays)
-    tries = [_shapes(blocks, inputs, rows, length) for rows, length in (TRIES if varies else TRIES[:1])]
+    tries = [_shapes(dict(enumerate(blocks, first)), inputs, rows, length) for rows, length in (TRIES if varies else TRIES[:1])]
     found = [inputs]
-    for index, (first, *others) in enumerate(zip(*tries, strict=True)):
-        if any(len(other) != len(first) for other in others):
-            raise UsageError(f"Block {index} ({blocks[index].name}) gives another number of tensors for other lengths.")
-        found.append(TensorSpec(tuple(_spec(one, [other[at] for other in others]) for at, one in enumerate(first))))
+    for index, (made, *others) in enumerate(zip(*tries, strict=True)):
+        if any(len(other) != len(made) for other in others):
+            raise UsageError(f"Block {first + index} ({blocks[index].name}) gives another number of tensors for other lengths.")
+        found.append(TensorSpec(tuple(_spec(one, [other[at] for other in others]) for at, one in enumerate(made))))
     return found
 
 
@@ -115,11 +115,11 @@ def _spec(one: Tensor, others: list[Tensor]) -> ArraySpec:
     return ArraySpec(NAMES[one.dtype], shape)
 
 
-def _shapes(blocks: Sequence[Block], inputs: TensorSpec, rows: int, length: int) -> list[Flow]:
+def _shapes(blocks: dict[int, Block], inputs: TensorSpec, rows: int, length: int) -> list[Flow]:
     """What each block gives for so many samples of such a length."""
     flowing: Flow = tuple(to_tensor(array, HOST) for array in inputs.zeros(rows, length))
     found = []
-    for index, block in enumerate(blocks):
+    for index, block in blocks.items():
         try:
             with torch.no_grad(), evaluating([block]):
                 flowing = block(flowing)

@@ -46,7 +46,7 @@ class TorchModel:
         self.blocks = blocks_of(self._row)
         self._scales = bool(self._site.scaling[0].size)
         with precision(self._dtype, HOST), seeded(self._site.seed + 1):  # lazy modules draw their weights here
-            self._flows = flows([*self._scaling(HOST), *self.blocks], self._site.inputs)
+            self._flows = flows([*self._scaling(HOST), *self.blocks], self._site.inputs, -self._scales)
         require_trainable(self.blocks)
 
     @property
