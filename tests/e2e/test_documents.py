@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from decoupled.config import Run
@@ -43,9 +45,27 @@ def commands(document: str) -> list[list[str]]:
     return [words[1:] for words in lines(document) if words[0] == "decoupled" and "runs/figures" not in " ".join(words)]
 
 
+HAS_TORCH = find_spec("torch") is not None
+
+
+def needs_torch(text: str) -> bool:
+    """What PyTorch's models are trained with, or used."""
+    return bool(re.search(r"--model |\btorch\b|runs/(mine --code|text|gpt|images)|my_inputs", text))
+
+
+def users_own(folder: Path) -> None:
+    """The data that the documents' commands call the user's own."""
+    rng, labels = np.random.default_rng(0), np.arange(60) % 3
+    samples = {"my_data.npz": rng.standard_normal((60, 20)), "my_images.npz": rng.integers(0, 256, (60, 3, 32, 32), np.uint8)}
+    for name, x in samples.items():
+        np.savez(folder / name, x_train=x[:40], y_train=labels[:40], x_test=x[40:], y_test=labels[40:])
+    np.save(folder / "my_inputs.npy", samples["my_data.npz"])
+
+
 def alone(document: str) -> list[list[str]]:
     """Those that run to their end by themselves, in order. What needs a Ray cluster is tried by test_ray."""
-    return [words for words in commands(document) if words[0] not in (*BY_HAND, "bench") and "--launcher" not in words]
+    found = [words for words in commands(document) if words[0] not in (*BY_HAND, "bench") and "--launcher" not in words]
+    return [words for words in found if HAS_TORCH or not needs_torch(" ".join(words))]
 
 
 def shortened(words: list[str]) -> list[str]:
@@ -65,19 +85,18 @@ def shortened(words: list[str]) -> list[str]:
 
 
 def succeeds(words: list[str], folder: Path) -> None:
-    done = decoupled(*words, cwd=folder)
+    done = decoupled(*words, cwd=folder, seconds=200)
     assert done.returncode == 0, (words, done.stderr)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)  # a dozen commands, each with processes of its own
+@pytest.mark.timeout(600)  # a dozen commands, each with processes of its own
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if alone(name)])
 def test_the_commands_work_one_after_another(document: str, tmp_path: Path) -> None:
     for name, content in named_files(document).items():
         (tmp_path / name).write_text(content)
-    if any("--model" in words for words in alone(document)):
-        pytest.importorskip("torch")
     write_cifar10(tmp_path)
+    users_own(tmp_path)
     for words in alone(document):
         for name in re.findall(r"\btext:(\S+)", " ".join(words)):
             (tmp_path / name).write_text("Once upon a time there was a king who had three daughters. " * 60)
@@ -135,9 +154,14 @@ def test_the_commands_to_do_it_by_hand_work_together(document: str, tmp_path: Pa
 
     Lines whose workers are started by ssh, or by an engine of containers, are tried by tests/docker.
     """
+    if not HAS_TORCH and any(needs_torch(" ".join(words)) for words in commands(document) if words[0] == "coordinator"):
+        pytest.skip("PyTorch is missing")
     folders = {"127.0.0.1": tmp_path / "one", "127.0.0.2": tmp_path / "two"}
     for folder in folders.values():
         folder.mkdir()
+        users_own(folder)
+        for name, content in named_files(document).items():
+            (folder / name).write_text(content)
     *_, port = free_address().split(":")
     here = [[word.replace("10.0.0.", "127.0.0.").replace("5555", port) for word in words] for words in lines(document)]
     for words in here:
@@ -155,7 +179,7 @@ def test_the_commands_to_do_it_by_hand_work_together(document: str, tmp_path: Pa
     ]
 
     for process in (coordinator, *workers):
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=100)
         assert process.returncode == 0, said
 
 
@@ -168,9 +192,13 @@ PROGRAMS = [
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("document", "program"), PROGRAMS)
 def test_the_program_runs_and_prints_what_is_shown(document: str, program: str, tmp_path: Path) -> None:
     """What is shown is the block of text after it, if there is one; numbers may be others."""
+    used = [content for name, content in named_files(document).items() if name.removesuffix(".py") in program]
+    if not HAS_TORCH and any(map(needs_torch, [program, *used])):
+        pytest.skip("PyTorch is missing")
     for name, content in named_files(document).items():
         (tmp_path / name).write_text(content)
     script = tmp_path / "program.py"
@@ -178,7 +206,7 @@ def test_the_program_runs_and_prints_what_is_shown(document: str, program: str, 
     one_thread = {**environment(), "OPENBLAS_NUM_THREADS": "1"}  # more only wait for the tests beside this one
 
     done = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, env=one_thread, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(script)], cwd=tmp_path, env=one_thread, capture_output=True, text=True, timeout=200, check=False
     )
 
     assert done.returncode == 0, done.stderr

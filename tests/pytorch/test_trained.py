@@ -184,7 +184,7 @@ def test_a_folder_that_claims_a_vast_network_is_refused_before_memory_is_taken(t
     trained(tmp_path / "run")
     path = tmp_path / "run" / "model.safetensors"
     held, about = load_arrays(path)
-    save_arrays(path, held, about | {"pytorch": about["pytorch"] | {"args": {"width": 2**20}}})
+    save_arrays(path, held, about | {"pytorch": about["pytorch"] | {"args": {"width": 2**16}}})
 
     with pytest.raises(UsageError, match=r"is not a model that decoupled wrote: .*has shape"):
         load_network(tmp_path / "run")
