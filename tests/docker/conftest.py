@@ -45,7 +45,17 @@ def with_torch(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The images with PyTorch, which the build gets from this host as its pip finds it."""
     pytest.importorskip("torch")
     wheels = tmp_path_factory.mktemp("wheels")
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, f"torch=={version('torch')}"]
+    download = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--dest",
+        str(wheels),
+        f"torch=={version('torch')}",
+    ]
     if subprocess.run(download, check=False).returncode:
         pytest.skip("pip finds no PyTorch for the images")
     with served(wheels) as address:
