@@ -166,7 +166,8 @@ def reference_to(thing: Any) -> str:
     module = sys.modules.get(getattr(thing, "__module__", ""))
     name, file = getattr(thing, "__qualname__", "<locals>"), getattr(module, "__file__", None)
     if module is None or file is None or "<" in name:
-        raise ValueError(f"{thing!r} cannot be found by other processes, as workers are: define it at the top level of a file")
+        where = "define it at the top level of a file (in a notebook, of one that a cell with %%writefile my_code.py writes)"
+        raise ValueError(f"{thing!r} cannot be found by other processes, as workers are: {where}, and name it my_code.py:thing")
     where = module.__name__ if "." in module.__name__ else str(Path(file).resolve())
     source = allow(where)
     source.module = source.module or module

@@ -256,7 +256,7 @@ def test_every_option_says_what_it_does() -> None:
 def test_every_line_to_type_is_known() -> None:
     for name in DOCUMENTS:
         for line in lines(name):
-            words = [word for word in line if not re.match(r"[A-Z]+=", word)]  # variables for the command come first
+            words = [word for word in line if not re.match(r"[A-Z_]+=", word)]  # variables for the command come first
             assert words[0] in ("decoupled", *ELSEWHERE) or (ROOT / words[0]).is_relative_to(ROOT / "scripts"), (name, words)
 
 
@@ -275,7 +275,9 @@ def test_scripts_and_documents_name_only_options_that_exist() -> None:
     own = "".join((ROOT / path).read_text() for path in ("tests/chaos.py", "tests/throughput.py", "tests/conftest.py"))
     known = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", reference() + own)) | {"--help", "--torch"}
     foreign = "--quiet --disable --editable --check --no --logdir --wheel-dir --index-url "  # of pip, ruff, pytest and so on
-    foreign += "--detach --scale --follow --rm --entrypoint --network --tag --namespace --current --from-file "  # of engines
+    foreign += (
+        "--detach --scale --follow --rm --entrypoint --network --target --tag --namespace --current --from-file "  # engines'
+    )
     foreign += "--head --node-ip --include-dashboard"  # of ray start
 
     for option in set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", "".join(texts))):

@@ -124,6 +124,16 @@ def test_a_model_of_ones_own_is_found_by_its_reference_and_named_as_plain_pytorc
         assert not network.modules.training
 
 
+def test_a_notebooks_next_run_trains_what_its_cell_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`%%writefile my_net.py` and `Run(model="my_net.py:make")`, twice: the workers have the new file, as this process has."""
+    monkeypatch.chdir(tmp_path)
+    for width in (8, 6):
+        (tmp_path / "my_net.py").write_text(MY_NET.replace("width: int = 8", f"width: int = {width}"))
+        report = trained(tmp_path / f"run{width}", model="my_net.py:make", args={}, schedule="lockstep", workers=2)
+
+        assert report.network.arrays["1.weight"].shape == (width, width)
+
+
 def test_a_folder_that_names_code_is_refused_until_the_code_is_named(tmp_path: Path) -> None:
     (tmp_path / "my_net.py").write_text(MY_NET)
     np.savez(tmp_path / "mine.npz", **arrays(UP))  # type: ignore[arg-type]
