@@ -131,11 +131,13 @@ def test_the_timeline_and_the_charts_are_painted_and_told_in_words(training: str
         "Samples a second",
         "Loss",
         "Test accuracy",
+        "Test metrics",
         "Busy share",
         "Staleness, in updates",
+        "True gradients",
         "Head cosine",
     ]
-    assert all(colours(page, f"figure:nth-of-type({i}) canvas") > 2 for i in (1, 2, 4, 5, 6))
+    assert all(colours(page, f"figure:nth-of-type({i}) canvas") > 2 for i in (1, 2, 5, 6, 7, 8))
     assert page.locator("figure", has_text="Busy share").locator("li").count() == 4
     page.locator("figure .u-over").first.hover(position={"x": 1, "y": 20})
     until("the value under the cursor, at the very beginning", lambda: text(page, "figure .key b") == "0")
@@ -214,7 +216,7 @@ def test_the_page_fits_a_phone_in_light_and_dark_and_everything_has_a_name(
     scheme: str, ground: str, training: str, visit: Open
 ) -> None:
     page = visit(training, PHONE, color_scheme=scheme, device_scale_factor=2, reduced_motion="reduce")
-    until("everything to be there", lambda: page.locator("[role=img]").count() == 7 and colours(page, "#timeline") > 4)
+    until("everything to be there", lambda: page.locator("[role=img]").count() == 9 and colours(page, "#timeline") > 4)
     until("it to be told in words", lambda: nameless(page) == [])
 
     assert not is_wider_than_its_window(page)

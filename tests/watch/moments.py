@@ -69,9 +69,9 @@ def lost(seconds: float, stage: int = 1) -> dict[str, Any]:
     return {"seconds": seconds, "stage": stage, "what": "lost", "detail": "its process ended"}
 
 
-def evaluation(epoch: int, seconds: float, accuracy: float | None = 0.9) -> dict[str, Any]:
-    """What an epoch's evaluation gave."""
-    return {"epoch": epoch, "loss": 0.25, "accuracy": accuracy, "seconds": seconds}
+def evaluation(epoch: int, seconds: float, accuracy: float | None = 0.9, **more: Any) -> dict[str, Any]:
+    """What an epoch's evaluation gave; with no more than this, as earlier versions wrote it."""
+    return {"epoch": epoch, "loss": 0.25, "accuracy": accuracy, "seconds": seconds} | more
 
 
 def begin(folder: Path, **options: Any) -> Path:

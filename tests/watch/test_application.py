@@ -14,7 +14,7 @@ from decoupled.config import Fault
 from decoupled.watch.application import application
 from decoupled.watch.follow import Follower
 from tests.conftest import until
-from tests.watch.moments import begin, go_on, lost, values
+from tests.watch.moments import begin, evaluation, go_on, lost, values
 
 JSON = {"content-type": "application/json"}
 
@@ -27,11 +27,14 @@ def client(folder: Path, faults: list[Fault] | None = None) -> Iterator[TestClie
         yield made
 
 
+TESTED = evaluation(1, 0.3, metrics={"perplexity": 4.5})
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """That of a run under way."""
     begin(tmp_path)
-    go_on(tmp_path, values(0.25), values(0.5, incidents=[lost(0.4)]))
+    go_on(tmp_path, values(0.25), values(0.5, incidents=[lost(0.4)], evaluations=[TESTED]))
     return tmp_path
 
 
@@ -83,6 +86,7 @@ def test_metrics_have_units_in_their_names_and_a_value_for_each_stage(folder: Pa
         'decoupled_worker_state{stage="1",state="computing"} 1.0',
         'decoupled_run_state{state="training"} 1.0',
         "decoupled_training_seconds 0.5",
+        'decoupled_test_metric{metric="perplexity"} 4.5',
     ):
         assert f"{line}\n" in answer.text
 

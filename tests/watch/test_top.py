@@ -34,7 +34,12 @@ def folder(tmp_path: Path) -> Path:
     """That of a run in which stage 1 was lost."""
     folder = begin(tmp_path / "mine")
     workers = [worker(0), worker(1, head_cosine=None, samples_per_s=12345.6)]
-    go_on(folder, values(5.0, cell="F9"), values(5.25, evaluations=[evaluation(1, 5.1)], incidents=[lost(5.2)], workers=workers))
+    tested = evaluation(1, 5.1, metrics={"perplexity": 4.5})
+    go_on(
+        folder,
+        values(5.0, cell="F9"),
+        values(5.25, evaluations=[tested], incidents=[lost(5.2)], workers=workers),
+    )
     workers = [worker(0), worker(1, head_cosine=None, samples_per_s=12345.6, state="restarting")]
     go_on(folder, values(5.5, strips=["S5" * 50, "x0" * 50], workers=workers))
     return folder
@@ -43,7 +48,16 @@ def folder(tmp_path: Path) -> Path:
 def test_it_shows_the_run_its_workers_their_time_and_what_happened(folder: Path) -> None:
     text = drawn(told(folder))
 
-    for part in ("mine", "dni on digits", "training", "5,500 of 10,000 samples", "test 90.00%", "3/8", "12,346"):
+    for part in (
+        "mine",
+        "dni on digits",
+        "training",
+        "5,500 of 10,000 samples",
+        "test 90.00%",
+        "perplexity 4.5",
+        "3/8",
+        "12,346",
+    ):
         assert part in text
     for part in ("computing", "restarting", "█", "▅", "xx", "stage 1 lost: its process ended"):
         assert part in text
