@@ -45,7 +45,7 @@ def load(
     placed = {"directory": directory}
     usual: dict[str, dict[str, Any]] = {"addition": {"bits": bits}, "mnist": placed, "cifar10": placed}
     source = _made(data, task, usual.get(data, {}) | dict(options or {}) if isinstance(data, str) else {})
-    if augmentation is None:
+    if augmentation is None or (augmentation == augment.NONE and not isinstance(source, Dataset)):
         return source
     if not isinstance(source, Dataset):
         raise UsageError(f"{source.name} cannot be augmented here: only arrays of images can.")

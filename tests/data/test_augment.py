@@ -8,6 +8,7 @@ import pytest
 from decoupled.data import load
 from decoupled.data.augment import KINDS, augmented
 from decoupled.data.dataset import Array, Dataset
+from decoupled.data.map_style import DatasetSource
 from decoupled.errors import UsageError
 
 
@@ -88,6 +89,14 @@ def test_only_images_that_are_trained_on_change() -> None:
         assert (y == same_y).all()
         assert not (x == moved_x).all()
     assert replace(changed, augment="none").fingerprint == plain.fingerprint
+
+
+def test_a_source_is_never_augmented_here() -> None:
+    source = DatasetSource([(np.zeros((8, 8)), 0)] * 9, [(np.zeros((8, 8)), 0)], outputs=2, name="mine")
+
+    assert load(source, augmentation="none") is source
+    with pytest.raises(UsageError, match=r"^mine cannot be augmented here: only arrays of images can\.$"):
+        load(source, augmentation="flip")
 
 
 def test_what_are_no_images_cannot_be_augmented() -> None:
