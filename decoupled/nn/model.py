@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias
 from decoupled.nn.partition import Work
 from decoupled.nn.scores import Score, Tally
 from decoupled.nn.stage import Stage, Weights
-from decoupled.nn.targets import Targets
+from decoupled.nn.targets import CLASSIFICATION, Targets
 from decoupled.tensors import Array, TensorSpec
 
 Stages: TypeAlias = tuple[tuple[int, ...], ...]  # the layers of each
@@ -39,6 +39,7 @@ class Training:
     heads_before: str | None = None  # of the last stage: the head of those before it, which may read what it publishes
     head_rate: float = 0.0
     head_args: dict[str, Any] = field(default_factory=dict)
+    task: str = CLASSIFICATION  # of the targets
     warm_up: int = 0  # updates in which the learning rate rises
     clip: float | None = None  # the largest norm of the stage's mean gradient
     devices: str = "auto"  # which there are, such as cuda:0,cuda:1

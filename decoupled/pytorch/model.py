@@ -100,7 +100,7 @@ class TorchModel:
             optimiser=self._optimiser(named, training),
             learning_rate=LearningRate(training.decay, training.steps_total, training.warm_up),
             loss=self.loss,
-            task=self._task,
+            task=training.task,
             seed=training.seed,
             device=device,
             weights=training.weights or Weights.AT_FORWARD,
@@ -111,10 +111,6 @@ class TorchModel:
 
     def _blocks(self, layers: tuple[int, ...]) -> list[Block]:
         return copy.deepcopy([self.blocks[layer] for layer in layers])
-
-    @property
-    def _task(self) -> str:
-        return {"softmax": "classification", "sigmoid": "multilabel"}.get(self._site.loss, "regression")
 
     def _optimiser(self, named: dict[str, nn.Parameter], training: Training) -> Optimiser:
         first_names = {p: name for name, p in reversed(named.items()) if p.requires_grad}  # one for each that has two places

@@ -173,6 +173,7 @@ def training(run: Run, steps_total: int, has_head: bool, stage: int = 0) -> Trai
         heads_before=run.head if is_decoupled(run.schedule) and not has_head else None,
         head_rate=run.heads.lr or run.lr,
         head_args=of_head | args.head,
+        task=run.task or CLASSIFICATION,
         warm_up=run.optimiser.warm_up,
         clip=run.optimiser.clip,
         devices=run.runtime.device,
