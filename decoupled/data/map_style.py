@@ -2,8 +2,9 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -29,7 +30,7 @@ class MapStyle(Protocol):
 
 
 class DatasetSource:
-    """A DataSource over a data set to train on and another to test with, whose samples are all of one shape.
+    """A DataSource over a data set to train on and another to test with.
 
     Inputs and targets are tensors, arrays or numbers. Transforms that use PyTorch's random numbers draw anew for each epoch and
     batch, and the same for a seed, so that a run can be taken up anywhere.
@@ -44,23 +45,28 @@ class DatasetSource:
         name: str | None = None,
         fingerprint: str | None = None,
         scaling: tuple[Array, Array] | None = None,
+        collate: Callable[[Sequence[Any]], tuple[Any, Any]] | None = None,
     ) -> None:
         """`outputs` is how many classes, bits or values there are to answer with.
 
         Without a `fingerprint` one is made of the lengths and of some items. `scaling` is the mean and the deviation of the
-        inputs; without, they are taken as they are, but for bytes, which are brought between 0 and 1. Raises UsageError for items
-        that are no pairs of numbers.
+        inputs; without, they are taken as they are, but for bytes, which are brought between 0 and 1. `collate` makes inputs and
+        targets of a list of items, as a DataLoader's does; without it they are stacked. Raises UsageError for items that are no
+        pairs of numbers.
         """
-        self._sets, self._task, self.outputs = (train, test), task, outputs
+        self._sets, self._task, self.outputs, self._collate = (train, test), task, outputs, collate or _stacked
         self.name = name or type(train).__name__
         if not len(train) or not len(test):
             raise UsageError(f"{self.name} has {len(train)} samples to train on and {len(test)} to test with; it needs some.")
-        x, y = self._read(TRAIN, np.zeros(1, np.int64), 0)
-        self.x = ArraySpec(x.dtype.name, x.shape[1:])
-        self.y = ArraySpec(y.dtype.name, y.shape[1:], outputs if task == CLASSIFICATION else None)
+        looked_at = [self._look(which) for which in (TRAIN, TEST)]
+        x, y = looked_at[TRAIN][0]
+        shapes = (_shape([item[at].shape for items in looked_at for item in items]) for at in (0, 1))
+        self.x, self.y = (ArraySpec(one.dtype.name, shape) for one, shape in zip((x, y), shapes, strict=True))
+        if task == CLASSIFICATION:
+            self.y = replace(self.y, below=outputs)
         self.targets = Targets(task, shape=y.shape[1:])
         self.scaling = scaling or _usual_scaling(x)
-        self.fingerprint = fingerprint or self._looked_at()
+        self.fingerprint = fingerprint or self._digest(looked_at)
 
     @property
     def samples(self) -> int:
@@ -84,8 +90,7 @@ class DatasetSource:
         with _drawing_by(which, *drawn_by):
             items = [self._sets[which][int(row)] for row in rows]
         try:
-            inputs, targets = zip(*items, strict=True)
-            x, y = (np.stack([np.asarray(one) for one in column]) for column in (inputs, targets))
+            x, y = (np.asarray(one) for one in self._collate(items))
         except (TypeError, ValueError) as error:
             raise UsageError(f"{self.name}: items must be pairs of an input and a target of one shape: {error}.") from None
         if x.dtype.kind not in "buif" or y.dtype.kind not in "buif" or x.ndim < 2:
@@ -98,14 +103,28 @@ class DatasetSource:
             return y.astype(np.int64)
         return y.reshape(len(y), -1).astype(np.uint8 if self._task == MULTILABEL else np.float32)
 
-    def _looked_at(self) -> str:
-        """A fingerprint of the lengths and of some items, spread evenly."""
+    def _look(self, which: int) -> list[Batch]:
+        """Some items of a set, each by itself, spread evenly."""
+        count = len(self._sets[which])
+        rows = np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(np.int64)
+        return [self._read(which, row, 0) for row in rows[:, None]]
+
+    def _digest(self, looked_at: list[list[Batch]]) -> str:
+        """A fingerprint of the lengths and of these items."""
         digest = hashlib.sha256(f"{self.name} {self.samples} {self.test_samples} {self.outputs} {self._task}".encode())
-        for which, items in enumerate(self._sets):
-            rows = np.linspace(0, len(items) - 1, min(len(items), LOOKED_AT)).astype(np.int64)
-            for array in self._read(which, rows, 0):
-                digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+        for array in (array for items in looked_at for item in items for array in item):
+            digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
         return f"sha256:{digest.hexdigest()}"
+
+
+def _stacked(items: Sequence[Any]) -> tuple[Array, Array]:
+    inputs, targets = zip(*items, strict=True)
+    return np.stack([np.asarray(one) for one in inputs]), np.stack([np.asarray(one) for one in targets])
+
+
+def _shape(shapes: Sequence[tuple[int, ...]]) -> tuple[int | None, ...]:
+    """That of a sample, without the lengths that differ."""
+    return tuple(lengths[0] if len(set(lengths)) == 1 else None for lengths in zip(*(one[1:] for one in shapes), strict=False))
 
 
 def _as_taken(x: Array) -> Array:

@@ -81,6 +81,24 @@ def test_inputs_are_as_networks_take_them(x: Array, dtype: str, scales: list[int
     assert made.scaling[1].tolist() == scales
 
 
+def padded(items: Any) -> tuple[Array, Array]:
+    """Sequences of the longest one's length."""
+    length = max(len(x) for x, _ in items)
+    return np.stack([np.pad(x, (0, length - len(x))) for x, _ in items]), np.array([y for _, y in items])
+
+
+def test_items_of_different_lengths_are_collated_as_is_said() -> None:
+    items = [(np.arange(1 + index % 4), index % 2) for index in range(40)]
+
+    made = DatasetSource(items, items[:5], outputs=2, collate=padded)
+
+    assert made.x == ArraySpec("int64", (None,))
+    assert {x.shape[1] for x, _ in made.batches(1, 1, 0, 0)} == {1, 2, 3, 4}
+    assert all(made.x.describes(x) and made.y.describes(y) for x, y in made.batches(8, 1, 0, 0))
+    with pytest.raises(UsageError, match="of one shape"):
+        next(DatasetSource(items, items, outputs=2).batches(8, 1, 0, 0))
+
+
 def test_a_network_learns_of_it() -> None:
     report = train(Run(data=source(), schedule="single", hidden=(8,), epochs=20, batch=10, lr=1e-2))
 
