@@ -10,8 +10,9 @@ from decoupled.errors import UsageError
 from decoupled.nn.catalogue import HEAD_NAMES
 from decoupled.pytorch.arrays import to_tensor
 from decoupled.pytorch.heads.image import image
+from decoupled.pytorch.heads.imitating import Imitating
 from decoupled.pytorch.heads.interface import Head, HeadSite
-from decoupled.pytorch.heads.learning import Imitating, Reading
+from decoupled.pytorch.heads.reading import Reading
 from decoupled.pytorch.heads.regression import dni_conv, linear, linear_label
 from decoupled.pytorch.heads.sequence import sequence
 from decoupled.pytorch.heads.vector import vector
