@@ -13,7 +13,8 @@ VOCABULARY, CONTEXT = 7, 4
 def successor(window: Array) -> Array:
     """Logits that are sure of the number after each token."""
     assert window.shape == (1, CONTEXT)
-    return np.eye(VOCABULARY)[(window + 1) % VOCABULARY] * 20
+    logits: Array = np.eye(VOCABULARY)[(window + 1) % VOCABULARY] * 20
+    return logits
 
 
 def test_the_likeliest_token_follows_at_no_temperature_however_long_the_text_is() -> None:

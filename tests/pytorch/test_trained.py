@@ -106,6 +106,27 @@ def test_workers_evaluate_as_eval_does(tmp_path: Path) -> None:
     assert (found.loss, found.accuracy) == pytest.approx((report.test_loss, report.test_accuracy), abs=1e-5)
 
 
+MY_LOSS = """from torch.nn import functional
+
+
+def smoothed(share: float = 0.1):
+    return lambda outputs, targets: functional.cross_entropy(outputs, targets, label_smoothing=share)
+"""
+
+
+def test_under_a_loss_of_ones_own_workers_and_eval_count_the_same_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_loss.py").write_text(MY_LOSS)
+    monkeypatch.chdir(tmp_path)
+    report = trained(tmp_path / "run", schedule="lockstep", workers=2, network={"loss": "my_loss.py:smoothed"})
+
+    found = evaluate(tmp_path / "run", arrays(UP))
+
+    assert report.test_accuracy is not None
+    assert (found.loss, found.accuracy) == pytest.approx((report.test_loss, report.test_accuracy), abs=1e-5)
+
+
 def test_a_model_of_ones_own_is_found_by_its_reference_and_named_as_plain_pytorch_names_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
