@@ -114,9 +114,7 @@ def smoothed(share: float = 0.1):
 """
 
 
-def test_under_a_loss_of_ones_own_workers_and_eval_count_the_same_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_under_a_loss_of_ones_own_workers_count_as_eval_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_loss.py").write_text(MY_LOSS)
     monkeypatch.chdir(tmp_path)
     report = trained(tmp_path / "run", schedule="lockstep", workers=2, network={"loss": "my_loss.py:smoothed"})
