@@ -11,13 +11,13 @@ from decoupled import api
 from decoupled.bench import floor, peers, sides, trial
 from decoupled.bench.choice import Choice
 from decoupled.bench.conditions import AS_IS, Condition
+from decoupled.bench.cut import Cut
 from decoupled.bench.plan import Plan
 from decoupled.bench.sides import under
 from decoupled.bench.trial import Outcome, Spread
-from decoupled.data.source import DataSource
 from decoupled.errors import RunFailed, UsageError
 from decoupled.resources import cores
-from decoupled.runtime.resolve import ResolvedRun, resolve
+from decoupled.runtime.resolve import ResolvedRun, work_of
 from decoupled.runtime.versions import versions
 
 
@@ -30,7 +30,7 @@ class Case:
     resolved: ResolvedRun
     settings: peers.Settings | None = None  # of a peer
     outcomes: list[Outcome] = field(default_factory=list)  # one for each round
-    floors: list[float] = field(default_factory=list)  # samples/s, one for each round; none on emulated devices
+    floors: list[float] = field(default_factory=list)  # samples/s, one for each round; none where it is not known
 
     @property
     def name(self) -> str:
@@ -84,20 +84,20 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     the sides is reversed from one round to the next, so that none always comes first. Each round has its own seed, the same
     for all sides. Raises UsageError for what the caller can correct and RunFailed when a trial failed.
     """
-    dataset, about = api.load_data(plan.run), machine()
-    if len(trial.update_sizes(resolve(under("lockstep", plan.run), dataset))) <= plan.warm_up:
+    cut, about = Cut(api.load_data(plan.run)), machine()
+    if len(trial.update_sizes(cut.resolve(under("lockstep", plan.run)))) <= plan.warm_up:
         raise UsageError(f"The run makes no more updates than the {plan.warm_up} that warm it up. Give more --epochs.")
     for condition in plan.conditions:  # what does not fit is refused before anything is tried
         for name in plan.schedules:
             if condition.admits(name, plan.run):
                 condition.applied(under(name, plan.run))
-    cases, choices, notes = _prepare(plan, dataset, lambda what: on_step(what, 0, 1))
+    cases, choices, notes = _prepare(plan, cut, lambda what: on_step(what, 0, 1))
     total = plan.repeat * len(cases)
     for number in range(plan.repeat):
         for i, case in enumerate(cases if number % 2 == 0 else cases[::-1]):
             on_step(f"round {number + 1} of {plan.repeat}: {case.name}", number * len(cases) + i, total)
             case.outcomes.append(_perform(case, _seeded(case.resolved, number), folder / _folder_name(case, number), plan))
-            if case.resolved.run.emulation.device_ms is None:
+            if floor.is_known(case.resolved):
                 case.floors.append(floor.samples_per_s(case.resolved, number))
     on_step("done", total, total)
     return Benchmark(plan, tuple(cases), tuple(choices), (*plan.notes, *notes), about)
@@ -118,16 +118,18 @@ def _perform(case: Case, resolved: ResolvedRun, folder: Path, plan: Plan) -> Out
     return trial.train(resolved, folder, plan.warm_up, plan.target)
 
 
-def _prepare(plan: Plan, dataset: DataSource, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[str]]:
+def _prepare(plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[str]]:
     """The cases, each at its side's best settings, how those were chosen, and what a reader must know of that."""
     cases, choices, failed = list[Case](), list[Choice](), list[str]()
     for name in plan.schedules:
-        run, choice = sides.best(name, plan, dataset, on_try)
+        run, choice = sides.best(name, plan, cut, on_try)
         choices += [choice] if choice else []
         conditions = [condition for condition in plan.conditions if condition.admits(name, run)]
-        cases += [Case(name, condition, resolve(condition.applied(run), dataset)) for condition in conditions or [AS_IS]]
+        cases += [Case(name, condition, cut.resolve(condition.applied(run))) for condition in conditions or [AS_IS]]
     cases.sort(key=lambda case: plan.conditions.index(case.condition) if case.condition in plan.conditions else -1)
-    lockstep = resolve(under("lockstep", plan.run), dataset)
+    lockstep = cut.resolve(under("lockstep", plan.run))
+    if plan.peers:
+        lockstep = replace(lockstep, work=work_of(lockstep))  # their pipelines are cut by it as well
     for name in plan.peers:
         try:
             settings, choice = peers.best(name, lockstep, plan.warm_up, on_try)

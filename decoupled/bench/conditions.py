@@ -121,6 +121,10 @@ def _with_workers(run: Run, workers: int) -> Run:
     own = None if run.schedule == "single" else workers
     if run.emulation.device_ms is None:
         return changed(run, workers=own)
+    if run.model != "mlp":
+        raise UsageError(
+            f"A layer for each of several numbers of emulated devices is for mlp; {run.model} has the layers it has."
+        )
     width = run.hidden[0] if run.hidden else 256
     return changed(run, hidden=(width,) * (workers - 1), workers=own)
 

@@ -14,6 +14,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from decoupled.config import Run
+from decoupled.nn.dense_model import DenseModel
 from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun
 
@@ -29,6 +30,11 @@ class Product:
     n: int
     share: float
     dtype: str
+
+
+def is_known(resolved: ResolvedRun) -> bool:
+    """Of fully connected networks whose products are computed."""
+    return isinstance(resolved.model, DenseModel) and resolved.run.emulation.device_ms is None
 
 
 def products(resolved: ResolvedRun) -> list[Product]:

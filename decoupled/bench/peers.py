@@ -4,7 +4,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,10 +12,12 @@ from decoupled.bench.choice import Choice, choose
 from decoupled.bench.short_runs import TIMED_UPDATES
 from decoupled.bench.trial import Outcome, child, seconds_to
 from decoupled.errors import RunFailed
+from decoupled.nn.partition import partition
 from decoupled.resources import cores
-from decoupled.runtime.resolve import ResolvedRun
+from decoupled.runtime.resolve import ResolvedRun, work_of
 
 NAMES = ("torch", "torch gpipe", "torch 1f1b")
+FUSED = ("adam", "adamw", "sgd")  # optimisers of which PyTorch has a form that makes its update in one sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,13 @@ def is_there() -> bool:
 
 def candidates(name: str, resolved: ResolvedRun) -> list[Settings]:
     """The settings worth trying for that peer on this machine."""
+    ways = (True, False) if resolved.run.optimiser.name in FUSED else (False,)
     if name == "torch":
-        return [Settings("single", threads, fused) for threads in sorted({1, cores()}) for fused in (True, False)]
+        return [Settings("single", threads, fused) for threads in sorted({1, cores()}) for fused in ways]
     kind = name.removeprefix("torch ")
-    workers = sorted({w for w in (2, cores(), len(resolved.stages)) if 1 < w <= resolved.architecture.layers})
+    workers = sorted({w for w in (2, cores(), len(resolved.stages)) if 1 < w <= resolved.model.layers})
     return [
-        Settings(kind, 1, True, w, m)
+        Settings(kind, 1, ways[0], w, m)
         for w in workers
         for m in (1, 2, 4, 8)
         if resolved.run.batch % m == 0 and resolved.run.batch // m > 1 and (kind == "gpipe" or m >= w)
@@ -56,6 +59,8 @@ def candidates(name: str, resolved: ResolvedRun) -> list[Settings]:
 
 def best(name: str, resolved: ResolvedRun, warm_up: int, on_try: Callable[[str], None]) -> tuple[Settings, Choice]:
     """The fastest of the candidates, and how it was chosen. Raises RunFailed when there is none that works."""
+    if name != "torch" and not _has_fixed_shapes(resolved):
+        raise RunFailed("its pipelines pass one array of a fixed shape from stage to stage.")
     settings = {str(one): one for one in candidates(name, resolved)}
     if not settings:
         raise RunFailed(f"no number of microbatches suits a batch of {resolved.run.batch}.")
@@ -63,6 +68,13 @@ def best(name: str, resolved: ResolvedRun, warm_up: int, on_try: Callable[[str],
     tries = {text: partial(_rate, one, resolved, warm_up, updates) for text, one in settings.items()}
     choice = choose(name, tries, on_try)
     return settings[choice.best], choice
+
+
+def _has_fixed_shapes(resolved: ResolvedRun) -> bool:
+    """Whether one array of floats flows wherever the model may be cut, and no length varies."""
+    flows = [resolved.model.flow(layer) for layer in range(resolved.model.layers + 1)]
+    is_fixed = all(None not in one.shape for flow in (*flows, resolved.targets) for one in flow.arrays)
+    return is_fixed and all(len(flow) == len(flow.gradients) == 1 for flow in flows[1:])
 
 
 def _rate(settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int) -> float:
@@ -81,6 +93,10 @@ def train(settings: Settings, resolved: ResolvedRun, warm_up: int, target: float
 
 
 def _ask(settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int | None) -> dict[str, Any]:
-    job = {"run": resolved.run.model_dump(mode="json"), "updates_max": updates_max, "warm_up": warm_up} | asdict(settings)
-    said: dict[str, Any] = json.loads(child([sys.executable, "-m", "decoupled.bench.torch_peer"], json.dumps(job)))
+    stages = resolved.stages
+    if settings.workers != len(stages):
+        stages = partition(work_of(resolved), settings.workers)
+    how = {"kind": settings.kind, "threads": settings.threads, "fused": settings.fused, "microbatches": settings.microbatches}
+    what = {"run": resolved.run.model_dump(mode="json"), "stages": stages, "updates_max": updates_max, "warm_up": warm_up}
+    said: dict[str, Any] = json.loads(child([sys.executable, "-m", "decoupled.bench.torch_peer"], json.dumps(what | how)))
     return said

@@ -6,12 +6,11 @@ from typing import Any
 
 from decoupled.bench.choice import Choice, choose
 from decoupled.bench.conditions import changed
+from decoupled.bench.cut import Cut
 from decoupled.bench.plan import Plan
 from decoupled.bench.short_runs import shortened, trying
 from decoupled.config import PIPELINES, Run
-from decoupled.data.source import DataSource
 from decoupled.resources import cores
-from decoupled.runtime.resolve import resolve
 from decoupled.schedules.catalogue import is_decoupled
 
 MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
@@ -49,7 +48,7 @@ def candidates(schedule: str, plan: Plan) -> dict[str, Run]:
     return {"": under(schedule, run)}
 
 
-def best(schedule: str, plan: Plan, dataset: DataSource, on_try: Callable[[str], None]) -> tuple[Run, Choice | None]:
+def best(schedule: str, plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> tuple[Run, Choice | None]:
     """The run under the schedule at its best settings, and how they were chosen if there was a choice.
 
     They are tried on the run without conditions. Raises RunFailed when it cannot be trained.
@@ -58,6 +57,6 @@ def best(schedule: str, plan: Plan, dataset: DataSource, on_try: Callable[[str],
     if len(runs) == 1:
         return next(iter(runs.values())), None
     with trying(plan.run.runtime.threads, plan.warm_up, plan.run.code) as rate:
-        tries = {name: partial(rate, shortened(resolve(run, dataset), plan.warm_up)) for name, run in runs.items()}
+        tries = {name: partial(rate, shortened(cut.resolve(run), plan.warm_up)) for name, run in runs.items()}
         choice = choose(schedule, tries, on_try)
     return runs[choice.best], choice

@@ -85,6 +85,10 @@ class TorchModel:
         """What comes before the first block: it standardises the inputs, where they are to be."""
         return [Block.of(standardising(self._site, self._dtype).to(device))] if self._scales else []
 
+    def row(self, layers: tuple[int, ...]) -> list[Block]:
+        """These blocks themselves, behind what standardises the inputs where the first is among them."""
+        return [*(self._scaling(HOST) if layers[0] == 0 else []), *(self.blocks[layer] for layer in layers)]
+
     def stage(self, layers: tuple[int, ...], training: Training) -> TorchStage:
         device = device_of(training.devices, training.stage)
         blocks = self._blocks(layers)

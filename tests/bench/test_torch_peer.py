@@ -24,7 +24,7 @@ JOB: dict[str, Any] = {
     "kind": "single",
     "threads": 1,
     "fused": True,
-    "workers": 1,
+    "stages": ((0, 1, 2),),
     "microbatches": 1,
     "updates_max": None,
     "warm_up": 1,
@@ -84,7 +84,7 @@ def test_its_losses_are_ours(changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["gpipe", "1f1b"])
 def test_pipelines_train(kind: str) -> None:
-    result = answer(RUN, kind=kind, workers=2, microbatches=4, updates_max=30)
+    result = answer(RUN, kind=kind, stages=((0,), (1, 2)), microbatches=4, updates_max=30)
 
     assert result["samples_per_s"] > 0
     assert (result["updates"], result["workers"], result["microbatches"]) == (30, 2, 4)
@@ -95,8 +95,8 @@ def test_pipelines_train(kind: str) -> None:
     ("options", "sentence"),
     [
         ({"kind": "gpipe", "microbatches": 3}, "cannot be split into 3"),
-        ({"kind": "gpipe", "workers": 9}, "9 workers cannot share 3 layers"),
-        ({"kind": "1f1b", "workers": 3}, "needs a microbatch for each worker"),
+        ({"kind": "gpipe", "stages": ((0,), (2,))}, "hold the layers 0 to 2"),
+        ({"kind": "1f1b", "stages": ((0,), (1,), (2,))}, "needs a microbatch for each worker"),
         ({"updates_max": 1}, "none is left to measure"),
     ],
 )
@@ -119,7 +119,7 @@ def test_no_stage_outlives_it() -> None:
     endless = RUN.model_copy(update={"epochs": 1_000_000})
     with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ) as process:
         assert process.stdin is not None
-        process.stdin.write(job(endless, kind="gpipe", workers=2).encode())
+        process.stdin.write(job(endless, kind="gpipe", stages=((0,), (1, 2))).encode())
         process.stdin.close()
         while len(stages := psutil.Process(process.pid).children(recursive=True)) < 3:  # with multiprocessing's own helper
             time.sleep(0.05)

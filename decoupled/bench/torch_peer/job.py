@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from decoupled.config import Run
 from decoupled.data import batches
-from decoupled.data.dataset import Array
+from decoupled.data.source import Batch
 from decoupled.errors import UsageError
 from decoupled.runtime.resolve import ResolvedRun
 from decoupled.telemetry.counters import peak_rss_mb
@@ -26,7 +26,7 @@ class Job(BaseModel):
     kind: Literal["single", "gpipe", "1f1b"]
     threads: int = Field(ge=1)  # torch's, of each process
     fused: bool  # whether the optimiser is torch's fused one
-    workers: int = Field(ge=1)  # of a pipeline
+    stages: tuple[tuple[int, ...], ...]  # of a pipeline: which layers each process has
     microbatches: int = Field(ge=1)  # of a pipeline, in each minibatch
     updates_max: int | None = Field(ge=1)  # None: the whole run
     warm_up: int = Field(ge=0)  # updates before the time counts
@@ -34,6 +34,10 @@ class Job(BaseModel):
     @property
     def is_pipeline(self) -> bool:
         return self.kind != "single"
+
+    @property
+    def workers(self) -> int:
+        return len(self.stages) if self.is_pipeline else 1
 
 
 @dataclass(slots=True)
@@ -47,15 +51,15 @@ class Trained:
     peak_rss_mb: float = 0.0
 
 
-Learn = Callable[[Array], None]  # one update, with these rows of the training set
+Learn = Callable[[Batch], None]  # one update
 
 
 def check(job: Job, resolved: ResolvedRun) -> None:
     """Raises UsageError for what cannot be trained, or leaves nothing to measure."""
     if job.is_pipeline and job.run.batch % job.microbatches:
         raise UsageError(f"A batch of {job.run.batch} cannot be split into {job.microbatches} equal microbatches.")
-    if job.is_pipeline and job.workers > resolved.architecture.layers:
-        raise UsageError(f"{job.workers} workers cannot share {resolved.architecture.layers} layers.")
+    if job.is_pipeline and [layer for stage in job.stages for layer in stage] != list(range(resolved.model.layers)):
+        raise UsageError(f"The stages must hold the layers 0 to {resolved.model.layers - 1} in order.")
     if job.kind == "1f1b" and job.microbatches < job.workers:
         raise UsageError(f"1f1b needs a microbatch for each worker: {job.microbatches} are too few for {job.workers}.")
     if (updates := _updates(job, resolved)) <= job.warm_up:
@@ -69,18 +73,18 @@ def note(job: Job, resolved: ResolvedRun) -> str:
     skipped = batches.count(resolved.dataset.samples, job.run.batch) - _epoch_updates(job, resolved)
     if skipped:
         notes.append("the last minibatch of each epoch, of another size, is skipped because a pipeline's shapes are fixed")
-    if job.run.network.batch_norm and job.microbatches > 1:
-        notes.append("batch norm uses the statistics of each microbatch")
+    if job.microbatches > 1:
+        notes.append("batch norm, where there is any, uses the statistics of each microbatch")
     return "; ".join(notes)
 
 
-def minibatches_of(job: Job, resolved: ResolvedRun) -> Iterator[tuple[int, Array]]:
-    """Each update's epoch and rows, in the run's order."""
-    run, samples = resolved.run, resolved.dataset.samples
+def minibatches_of(job: Job, resolved: ResolvedRun) -> Iterator[tuple[int, Batch]]:
+    """Each update's epoch and samples, in the run's order."""
+    run, prepare = resolved.run, resolved.feed.prepare
     for epoch in range(1, run.epochs + 1):
-        for rows in batches.shuffled(samples, run.batch, run.seed, epoch):
-            if not job.is_pipeline or len(rows) == run.batch:
-                yield epoch, rows
+        for x, y in resolved.dataset.batches(run.batch, epoch, 0, run.seed):
+            if not job.is_pipeline or len(x) == run.batch:
+                yield epoch, (prepare(x), y)
 
 
 def _epoch_updates(job: Job, resolved: ResolvedRun) -> int:
@@ -99,13 +103,13 @@ def drive(job: Job, resolved: ResolvedRun, learn: Learn, evaluate: Callable[[], 
     trained, every, total = Trained(), job.run.runtime.evaluate_every, _updates(job, resolved)
     for epoch, minibatches in groupby(islice(minibatches_of(job, resolved), total), key=itemgetter(0)):
         since = perf_counter()
-        for _, rows in minibatches:
-            learn(rows)
+        for _, batch in minibatches:
+            learn(batch)
             trained.updates += 1
             if trained.updates == job.warm_up:
                 since = perf_counter()
             elif trained.updates > job.warm_up:
-                trained.samples += len(rows)
+                trained.samples += len(batch[1])
         if trained.updates > job.warm_up:
             trained.seconds += perf_counter() - since
         if evaluate and (trained.updates == total or (every and epoch % every == 0)):

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from decoupled.api import load_data
 from decoupled.bench.torch_peer.job import Job, Trained, drive
-from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, arrays_of, dtype_of, network, targets_of
-from decoupled.data.dataset import Array
+from decoupled.bench.torch_peer.network import HOST, Optimiser, in_torch, model_of, network
+from decoupled.data.source import Batch
 from decoupled.errors import RunFailed
 from decoupled.launch.plan import worker_environment
-from decoupled.nn.partition import partition
-from decoupled.runtime.resolve import ResolvedRun, resolve, work_of
+from decoupled.pytorch.arrays import to_tensor
+from decoupled.pytorch.losses import summed
+from decoupled.runtime.resolve import ResolvedRun
+from decoupled.user_code import allow_all
 
 LOOPBACK = "127.0.0.1"
 
@@ -92,20 +94,19 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     store = torch.distributed.TCPStore(LOOPBACK, port)
     torch.distributed.init_process_group("gloo", store=store, rank=stage, world_size=job.workers)
-    resolved = resolve(job.run, load_data(job.run))
-    layers = partition(work_of(resolved), job.workers)[stage]
+    allow_all(job.run.code)
+    resolved = in_torch(job, load_data(job.run))
+    layers, loss = job.stages[stage], model_of(resolved).loss
     model = network(resolved, layers)
     kind = pipelining.ScheduleGPipe if job.kind == "gpipe" else pipelining.Schedule1F1B
-    place = pipelining.PipelineStage(model, stage, job.workers, torch.device("cpu"), *_shapes(job, resolved, layers))
-    schedule = kind(place, job.microbatches, LOSS_FUNCTIONS[resolved.architecture.loss])
+    place = pipelining.PipelineStage(model, stage, job.workers, HOST, *_shapes(job, resolved, layers))
+    schedule = kind(place, job.microbatches, lambda outputs, y: summed(loss, outputs, y) / len(y))
     optimiser = Optimiser(job, resolved, model)
-    dataset = arrays_of(resolved)
-    x = Inputs(resolved, dataset.x_train) if place.is_first else None
-    y = targets_of(resolved, dataset.y_train) if place.is_last else None
 
-    def learn(rows: Array) -> None:
-        inputs = () if x is None else (x[rows],)
-        targets = {} if y is None else {"target": y[torch.from_numpy(rows)]}
+    def learn(batch: Batch) -> None:
+        x, y = batch
+        inputs = (to_tensor(x, HOST),) if place.is_first else ()
+        targets = {"target": to_tensor(y, HOST)} if place.is_last else {}
         schedule.step(*inputs, **targets, return_outputs=False)
         optimiser.step()
 
@@ -114,8 +115,6 @@ def train_stage(job: Job, stage: int, port: int) -> Trained:
 
 def _shapes(job: Job, resolved: ResolvedRun, layers: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """A microbatch of the stage's inputs and one of its outputs, so that the stages need not exchange their shapes."""
-    rows, widths = job.run.batch // job.microbatches, resolved.architecture.widths
-    dtype = dtype_of(resolved)
-    inputs = torch.empty(rows, widths[layers[0]], dtype=dtype, requires_grad=layers[0] > 0)
-    outputs = torch.empty(rows, widths[layers[-1] + 1], dtype=dtype, requires_grad=True)
-    return inputs, outputs
+    rows, model = job.run.batch // job.microbatches, model_of(resolved)
+    x, outputs = (to_tensor(model.flow(layer).zeros(rows)[0], HOST) for layer in (layers[0], layers[-1] + 1))
+    return x.requires_grad_(layers[0] > 0), outputs.requires_grad_()

@@ -6,23 +6,22 @@ import torch
 from torch import nn
 
 from decoupled.bench.torch_peer.job import Job, Trained, drive
-from decoupled.bench.torch_peer.model import LOSS_FUNCTIONS, Inputs, Optimiser, arrays_of, network, targets_of
-from decoupled.data import batches
-from decoupled.data.dataset import Array
-from decoupled.nn.losses import LOSSES
+from decoupled.bench.torch_peer.network import HOST, Optimiser, model_of, network
+from decoupled.data.source import Batch
+from decoupled.pytorch.arrays import to_tensor
+from decoupled.pytorch.losses import correct, summed
 from decoupled.runtime.resolve import ResolvedRun
 
 
 def train_single(job: Job, resolved: ResolvedRun) -> Trained:
     """Trains the whole network in this process."""
     torch.set_num_threads(job.threads)
-    model = network(resolved, tuple(range(resolved.architecture.layers)))
-    optimiser, loss = Optimiser(job, resolved, model), LOSS_FUNCTIONS[resolved.architecture.loss]
-    dataset = arrays_of(resolved)
-    x, y = Inputs(resolved, dataset.x_train), targets_of(resolved, dataset.y_train)
+    loss, model = model_of(resolved).loss, network(resolved, range(resolved.model.layers))
+    optimiser = Optimiser(job, resolved, model)
 
-    def learn(rows: Array) -> None:
-        loss(model(x[rows]), y[torch.from_numpy(rows)]).backward()
+    def learn(batch: Batch) -> None:
+        x, y = (to_tensor(array, HOST) for array in batch)
+        (summed(loss, model(x), y) / len(x)).backward()
         optimiser.step()
 
     return drive(job, resolved, learn, lambda: _evaluate(resolved, model))
@@ -30,14 +29,17 @@ def train_single(job: Job, resolved: ResolvedRun) -> Trained:
 
 def _evaluate(resolved: ResolvedRun, model: nn.Module) -> dict[str, Any]:
     """The whole test set's mean loss and accuracy; what counts as correct is the same as for our own network."""
-    dataset, name = arrays_of(resolved), resolved.architecture.loss
-    x, y = Inputs(resolved, dataset.x_test), targets_of(resolved, dataset.y_test)
+    loss, task, source = model_of(resolved).loss, resolved.dataset.targets.task, resolved.dataset
+    found = list[tuple[float, int | None, int, int]]()
     model.eval()
     with torch.inference_mode():
-        outputs = torch.cat([model(x[rows]) for rows in batches.in_order(len(dataset.x_test), resolved.run.batch)])
+        for inputs, targets in source.test_batches(resolved.run.batch, 0):
+            x, y = to_tensor(resolved.feed.prepare(inputs), HOST), to_tensor(targets, HOST)
+            outputs = model(x)
+            found.append((float(summed(loss, outputs, y)), *correct(task, outputs, y), len(x)))
     model.train()
-    correct = LOSSES[name]().correct(outputs.numpy(), dataset.y_test)
+    losses, right, answers, samples = zip(*found, strict=True)
     return {
-        "loss": LOSS_FUNCTIONS[name](outputs, y).item(),
-        "accuracy": None if correct is None else correct / len(outputs),
+        "loss": sum(losses) / sum(samples),
+        "accuracy": None if None in right else sum(right) / sum(answers),
     }
