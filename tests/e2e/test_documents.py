@@ -77,7 +77,7 @@ def shortened(words: list[str]) -> list[str]:
         short += ["--epochs", "20" if needs_four else "2", "--hidden", "16,16,16" if needs_four else "16"]
     if "cifar10" in short:
         short += ["--data-dir", "."]
-    if "--model" in short and "--workers" not in short:
+    if "--model" in short and "--workers" not in short and "stages=" not in " ".join(short):
         short += ["--workers", "2"]
     if short[0] == "dashboard":
         short += ["--address", "127.0.0.1:0"]

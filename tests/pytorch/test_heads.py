@@ -15,6 +15,7 @@ from torch import nn
 
 from decoupled import UsageError, user_code
 from decoupled.nn.stage import Pass
+from decoupled.pytorch.heads.catalogue import fitting
 from decoupled.pytorch.model import TorchModel
 from decoupled.pytorch.models import gpt
 from decoupled.pytorch.stage import TorchStage
@@ -330,9 +331,12 @@ def test_a_head_that_does_not_fit_is_refused_in_a_sentence(
         MAKE[kind]().check(models.training(head.format(own=own), **options), CUT[kind])
 
 
-def test_no_head_is_made_for_what_has_no_gradient() -> None:
-    from decoupled.pytorch.heads.catalogue import fitting
+@pytest.mark.parametrize(("shape", "name"), [((7,), "vector"), ((None, 7), "sequence"), ((3, 8, 8), "image")])
+def test_auto_is_the_head_that_fits_the_first_array_with_a_gradient(shape: tuple[int | None, ...], name: str) -> None:
+    assert fitting("auto", TensorSpec.of("bool") + TensorSpec.of("float32", *shape) + TensorSpec.of("float32", 2)) == name
 
+
+def test_no_head_is_made_for_what_has_no_gradient() -> None:
     with pytest.raises(UsageError, match="No head is made for int64 N x 3"):
         fitting("auto", TensorSpec.of("int64", 3))
 
