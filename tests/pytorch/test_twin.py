@@ -10,7 +10,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from decoupled.tensors import Array
+import torch
+
+from decoupled.nn.model import ModelSite
+from decoupled.pytorch.models.mlp import make
+from decoupled.tensors import Array, TensorSpec
 from tests.datasets import prices
 from tests.pytorch.runs import alone, over_workers
 from tests.pytorch.samples import images
@@ -55,3 +59,13 @@ def test_both_networks_score_values_alike() -> None:
 
     assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-5)
     assert ours.test_r2 == pytest.approx(theirs.test_r2, rel=1e-5)
+
+
+def test_its_shapes_are_told_without_memory_for_it() -> None:
+    """As for a folder that claims a gigantic network."""
+    site = ModelSite(TensorSpec.of("float32", 1 << 20), TensorSpec.of("int64"), 3, (np.zeros(0), np.zeros(0)), "softmax", 0)
+
+    with torch.device("meta"):
+        blocks = make(site, hidden=(1 << 20, 1 << 20))
+
+    assert blocks[1][0].weight.shape == (1 << 20, 1 << 20)

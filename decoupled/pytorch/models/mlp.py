@@ -12,20 +12,20 @@ from decoupled.nn.network import Architecture, build_layer
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "identity": nn.Identity}
 
 
-def linear(layer: Dense) -> nn.Linear:
-    """With the weights of one of numpy's, in its type."""
-    made = nn.Linear(*layer.weight.value.shape, bias=layer.bias is not None, dtype=torch.float64)
+def linear(architecture: Architecture, index: int, seed: int) -> nn.Linear:
+    """Layer `index`, with the weights that numpy's has; a bias would be cancelled by a batch norm behind it."""
+    inputs, outputs = architecture.widths[index : index + 2]
+    is_last = index == architecture.layers - 1
+    made = nn.Linear(inputs, outputs, bias=is_last or not architecture.batch_norm, dtype=torch.float64)
+    if made.weight.is_meta:  # its shapes alone are asked for
+        return made
+    dense = build_layer(architecture, index, seed)[0]
+    assert isinstance(dense, Dense)
     with torch.no_grad():
-        made.weight.copy_(torch.from_numpy(layer.weight.value.T.copy()))
-        if layer.bias is not None:
-            made.bias.copy_(torch.from_numpy(layer.bias.value))
+        made.weight.copy_(torch.from_numpy(dense.weight.value.T.copy()))
+        if made.bias is not None:
+            made.bias.zero_()
     return made
-
-
-def block(layer: nn.Linear, activation: str, batch_norm: bool) -> nn.Module:
-    """A hidden layer."""
-    norm = [nn.BatchNorm1d(layer.out_features)] if batch_norm else []
-    return nn.Sequential(layer, *norm, ACTIVATIONS[activation]())
 
 
 def make(
@@ -36,8 +36,8 @@ def make(
 ) -> list[nn.Module]:
     """Hidden layers with batch norm and an activation, and an output layer."""
     (inputs,) = spec.inputs.arrays[0].shape
-    widths = (inputs or 0, *hidden, spec.outputs)
-    architecture = Architecture(widths, activation, batch_norm, spec.loss, "float64")
-    dense = [build_layer(architecture, index, spec.seed)[0] for index in range(architecture.layers)]
-    *body, last = [linear(layer) for layer in dense if isinstance(layer, Dense)]
-    return [*(block(layer, activation, batch_norm) for layer in body), last]
+    architecture = Architecture((inputs or 0, *hidden, spec.outputs), activation, batch_norm, spec.loss, "float64")
+    *body, last = (linear(architecture, index, spec.seed) for index in range(architecture.layers))
+    norms = [[nn.BatchNorm1d(layer.out_features)] if batch_norm else [] for layer in body]
+    blocks = [nn.Sequential(layer, *norm, ACTIVATIONS[activation]()) for layer, norm in zip(body, norms, strict=True)]
+    return [*blocks, last]
