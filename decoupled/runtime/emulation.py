@@ -11,9 +11,11 @@ from decoupled.nn.dense import DenseStage
 from decoupled.nn.stage import LossResult, Pass, Quality, Stage
 from decoupled.runtime.assignment import Assignment, make_stage
 from decoupled.runtime.process import wake_on_time
+from decoupled.runtime.resolve import training
 from decoupled.tensors import Array, Tensors
 
 PRODUCTS = 3  # of a layer in backprop: the output, the weights' gradient, the input's gradient
+LENGTH = 64  # that sequences are taken to have, where lengths vary
 
 Sleep = Callable[[float], None]
 Clock = Callable[[], float]
@@ -35,14 +37,17 @@ def build_stage(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock 
 
 
 def head_products(assignment: Assignment, stage: Stage) -> tuple[float, float]:
-    """What the stage's head takes to synthesize and to refine, in products of its last layer; nothing where that is not known."""
-    if not isinstance(stage, DenseStage) or stage.head is None:
+    """What the stage's head takes to synthesize and to refine, in products of a layer; nothing where that is not known."""
+    if not assignment.has_head:
         return 0.0, 0.0
-    counted = assignment.model.work(1)
-    assert counted is not None
-    of_layer = counted.forward[assignment.layers[-1]]
-    synthesize, refine = stage.head.work
-    return synthesize / of_layer, refine / of_layer
+    model, layers = assignment.model, assignment.layers
+    if isinstance(stage, DenseStage) and stage.head is not None and (counted := model.work(1)) is not None:
+        synthesize, refine = stage.head.work
+        return synthesize / counted.forward[layers[-1]], refine / counted.forward[layers[-1]]
+    trained = training(assignment.run, assignment.steps_total, True, assignment.place.stage)
+    of_head, of_stage = model.head_work(layers, trained, LENGTH)
+    share = of_head / of_stage if of_stage else 0.0  # every layer counts as one, whatever it has to compute
+    return share * PRODUCTS * len(layers), share * PRODUCTS * len(layers)
 
 
 @dataclass(frozen=True, slots=True)

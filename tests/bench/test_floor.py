@@ -9,6 +9,7 @@ import pytest
 from decoupled.bench import floor
 from tests.bench.cases import drawn
 from tests.datasets import blobs
+from tests.runtime.test_resolve import toy
 
 OUTPUTS_AND_WEIGHTS = {  # of batches of 20 through layers of 6, 16, 12 and 3
     (20, 6, 16): 1.0,
@@ -70,3 +71,9 @@ def test_a_measured_floor_is_a_rate_and_higher_for_dni(monkeypatch: pytest.Monke
     assert math.isfinite(rate)
     assert 0 < rate < floor.samples_per_s(dni, 7), "both from the same measured products, of which dni needs fewer"
     assert floor.samples_per_s(lockstep, 7) == rate, "measured once in a round"
+
+
+def test_it_is_known_of_products_that_are_computed_alone() -> None:
+    assert floor.is_known(drawn())
+    assert not floor.is_known(drawn(emulation={"device_ms": 1}))
+    assert not floor.is_known(toy())

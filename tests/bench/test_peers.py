@@ -1,6 +1,8 @@
 """Peers: the settings they are tried with, and the choice among them; torch itself is not asked."""
 
+import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from decoupled.bench.short_runs import TIMED_UPDATES
 from decoupled.errors import RunFailed
 from decoupled.runtime.resolve import ResolvedRun
 from tests.bench.cases import drawn
+from tests.runtime.test_resolve import toy
 
 
 class Torch:
@@ -128,3 +131,30 @@ def test_torch_that_cannot_be_imported_is_not_there(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "torch", None)
 
     assert not peers.is_there()
+
+
+def test_pipelines_take_no_part_where_shapes_vary_or_several_arrays_flow() -> None:
+    """Of the toy model a sequence of any length and its mask flow."""
+    with pytest.raises(RunFailed, match="one array of a fixed shape"):
+        peers.best("torch gpipe", toy(), 5, lambda what: None)
+
+
+def test_optimisers_that_pytorch_has_in_one_form_are_tried_in_that() -> None:
+    run = drawn()
+    nadam = run.run.model_copy(update={"optimiser": run.run.optimiser.model_copy(update={"name": "nadam"})})
+
+    assert not any(settings.fused for settings in peers.candidates("torch", replace(run, run=nadam)))
+
+
+def test_a_pipeline_of_other_workers_than_the_run_has_is_cut_by_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = list[dict[str, Any]]()
+
+    def child(command: list[str], given: str) -> str:
+        jobs.append(json.loads(given))
+        return json.dumps({"samples_per_s": 1.0})
+
+    monkeypatch.setattr(peers, "child", child)
+    peers.best("torch gpipe", drawn(), 5, lambda what: None)
+
+    assert {len(job["stages"]) for job in jobs} == {2, 3}
+    assert all(job["stages"] == [[0], [1, 2]] for job in jobs if len(job["stages"]) == 2)

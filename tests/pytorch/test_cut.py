@@ -1,4 +1,4 @@
-"""How blocks are measured, cut and planned."""
+"""How blocks are measured, cut, planned and emulated."""
 
 from typing import Any
 
@@ -9,8 +9,11 @@ from decoupled import Run, UsageError, plan, train
 from decoupled.data.arrays import from_mapping
 from decoupled.folders import load_run
 from decoupled.runtime.assignment import assign, make_stage
+from decoupled.runtime.emulation import head_products
+from decoupled.runtime.plan import plan_of
 from decoupled.runtime.resolve import ResolvedRun, resolve, work_of
 from decoupled.runtime.sizes import message_bytes_needed, state_bytes_max
+from tests.cluster import Cluster
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.slow
@@ -101,3 +104,22 @@ def test_what_is_published_fits_a_message() -> None:
     run = resolve(Run(model="gpt", args={"model": {"width": 64, "depth": 2}}, batch=2), data)
 
     assert message_bytes_needed(run) > 5000 * 64 * 4
+
+
+def test_a_heads_work_on_an_emulated_device_is_its_share_of_the_layers() -> None:
+    run = resolved(stages=((0, 1), (2, 3), (4, 5, 6, 7)), emulation={"device_ms": 3})
+    shares = [stage.head.share for stage in plan_of(run).stages if stage.head is not None]
+
+    emulated = [head_products(assign(run, at), make_stage(assign(run, at))) for at in range(3)]
+
+    assert emulated[-1] == (0, 0)
+    assert [synthesize for synthesize, _ in emulated[:-1]] == pytest.approx([3 * 2 * (share or 0) for share in shares])
+
+
+@pytest.mark.parametrize("emulation", [{"device_ms": 1e-3}, {"straggler": 1, "straggler_factor": 1.01}])
+def test_blocks_train_on_emulated_hardware(emulation: dict[str, float]) -> None:
+    cluster = Cluster(small(workers=2, emulation=emulation), from_mapping(images(), "images"))
+
+    cluster.run()
+
+    assert cluster.coordinator.report().updates == 4
