@@ -7,6 +7,7 @@ from decoupled.nn.partition import Work
 from decoupled.runtime.assignment import assign
 from decoupled.runtime.resolve import ResolvedRun, training, work_of
 from decoupled.runtime.timing import head_ms
+from decoupled.runtime.wire_form import WireForm
 from decoupled.tensors import TensorSpec
 
 
@@ -53,7 +54,7 @@ class Plan:
     schedule: str
     unit: str
     samples: int  # of the microbatch
-    feedback_every: int | None  # the share of gradients that come back; None: all
+    feedback_every: int | None  # every so many gradients come back; None: all, or as they fit
     layers: tuple[LayerPlan, ...]
     stages: tuple[StagePlan, ...]
     is_usual: bool  # the number of stages, which nobody asked for, is not that of the layers
@@ -75,7 +76,7 @@ def plan_of(resolved: ResolvedRun) -> Plan:
         schedule=run.schedule,
         unit=work.unit,
         samples=len(first),
-        feedback_every=run.feedback_every if run.schedule == "dni" else None,
+        feedback_every=run.feedback_every if run.schedule == "dni" and run.dni.feedback != "adaptive" else None,
         layers=tuple(
             LayerPlan(
                 layer,
@@ -95,13 +96,13 @@ def plan_of(resolved: ResolvedRun) -> Plan:
 
 def _stage(resolved: ResolvedRun, stage: int, work: Work, rows: int, length: int) -> StagePlan:
     layers, is_last = resolved.stages[stage], stage == len(resolved.stages) - 1
-    leaving = resolved.model.flow(layers[-1] + 1)
+    leaving, narrow = resolved.model.flow(layers[-1] + 1), resolved.run.link.wire
     return StagePlan(
         stage=stage,
         layers=layers,
         share=sum(work.layers[layer] for layer in layers) / (sum(work.layers) or 1),
-        sends_bytes=0 if is_last else _bytes(leaving + resolved.targets, length),
-        returned_bytes=0 if is_last else _bytes(leaving.gradients, length),
+        sends_bytes=0 if is_last else _bytes(WireForm(leaving, narrow).spec + resolved.targets, length),
+        returned_bytes=0 if is_last else _bytes(WireForm(leaving.gradients, narrow).spec, length),
         head=_head(resolved, stage, work, rows, length) if assign(resolved, stage).has_head else None,
     )
 

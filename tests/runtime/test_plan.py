@@ -36,6 +36,7 @@ def test_a_plan_says_what_travels_for_a_sample() -> None:
     target = 8  # an int64 class
     assert [stage.sends_bytes for stage in plan.stages] == [32 * 4 + target, 32 * 4 + target, 0]
     assert [stage.returned_bytes for stage in plan.stages] == [32 * 4, 32 * 4, 0]
+    assert [stage.returned_bytes for stage in planned(link={"wire": "bfloat16"}).stages] == [32 * 2, 32 * 2, 0]
 
 
 def test_only_schedules_with_heads_have_any_in_their_plan() -> None:
