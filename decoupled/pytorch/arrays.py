@@ -30,8 +30,11 @@ def to_tensor(array: Array, device: torch.device) -> torch.Tensor:
 
 
 def to_array(tensor: torch.Tensor) -> Array:
-    """The tensor's values on the host: the same memory where they are there already."""
-    host = tensor.detach().cpu().contiguous()
+    """The tensor's values on the host: the same memory where they are there already, pinned memory where they were on CUDA."""
+    host = tensor.detach().contiguous()
+    if host.device.type == "cuda":
+        host = torch.empty(host.shape, dtype=host.dtype, pin_memory=True).copy_(host)
+    host = host.cpu()
     if host.dtype is torch.bfloat16:
         return np.asarray(host.view(torch.int16).numpy().view(BFLOAT16))
     return np.asarray(host.numpy())

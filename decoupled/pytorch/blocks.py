@@ -44,7 +44,11 @@ class Block:
         if taken > len(flowing):
             raise ValueError(f"{self.name} takes {taken} tensors, and only {len(flowing)} flow")
         made = self.module(*flowing[:taken])
-        return (*(made if isinstance(made, tuple | list) else (made,)), *flowing[taken:])
+        given = (*(made if isinstance(made, tuple | list) else (made,)), *flowing[taken:])
+        if not all(isinstance(one, Tensor) for one in given):
+            what = " and ".join(type(one).__name__ for one in given)
+            raise UsageError(f"The block {self.name} must give tensors, one or a tuple of several, and gives {what}.")
+        return given
 
     @property
     def name(self) -> str:
@@ -121,13 +125,16 @@ def _shapes(blocks: dict[int, Block], inputs: TensorSpec, rows: int, length: int
     found = []
     for index, block in blocks.items():
         try:
-            with torch.no_grad(), evaluating([block]):
+            with torch.enable_grad(), evaluating([block]):  # without gradients some modules give other types than in training
                 flowing = block(flowing)
+        except UsageError:
+            raise
         except Exception as error:
             given = " and ".join(f"{NAMES.get(one.dtype, one.dtype)} {tuple(one.shape)}" for one in flowing)
             said = user_code.describe(error)
             raise UsageError(f"Block {index} ({block.name}) cannot take {given}: {said}.") from error
-        if not all(isinstance(one, Tensor) and one.dtype in NAMES and one.ndim and len(one) == rows for one in flowing):
+        if not all(one.dtype in NAMES and one.ndim and len(one) == rows for one in flowing):
             raise UsageError(f"Block {index} ({block.name}) must give tensors whose first dimension is that of the samples.")
+        flowing = tuple(one.detach() for one in flowing)
         found.append(flowing)
     return found

@@ -123,7 +123,7 @@ class TorchStage:
 
     def _arrays(self, outputs: Flow) -> Tensors:
         """The outputs as they travel. Raises RunFailed unless they are those that were promised."""
-        arrays = tuple(to_array(output) for output in outputs if isinstance(output, Tensor))
+        arrays = tuple(map(to_array, outputs))
         try:
             self.outputs.check(arrays)
         except ValueError as error:
@@ -137,7 +137,13 @@ class TorchStage:
                 if number is not None:
                     torch.manual_seed(hash((self._seed, place, number)) & 0x7FFF_FFFF_FFFF_FFFF)
                 flowing = block(flowing)
-        return flowing
+        return self._as_promised(flowing)
+
+    def _as_promised(self, outputs: Flow) -> Flow:
+        """In the types that the next stage was told of: under autocast some modules give others without gradients."""
+        pairs = zip(outputs, self.outputs.arrays, strict=False)
+        cast = tuple(one.to(type_of(spec.dtype)) if one.is_floating_point() and spec.has_gradient else one for one, spec in pairs)
+        return cast if len(cast) == len(outputs) else outputs
 
     def loss(self, passed: Pass, targets: Tensors) -> LossResult:
         answers, wanted = to_tensor(passed.outputs[0], self._device), to_tensor(targets[0], self._device)

@@ -11,8 +11,11 @@ from decoupled.nn.stage import Pass, Weights
 from decoupled.pytorch.blocks import Block, flows
 from decoupled.pytorch.losses import make_loss
 from decoupled.pytorch.optimisers import Optimiser
+from decoupled.pytorch.precision import precision
 from decoupled.pytorch.stage import TorchStage
 from decoupled.tensors import Array, Tensors, TensorSpec
+
+CPU = torch.device("cpu")
 
 
 def a_stage(
@@ -22,21 +25,25 @@ def a_stage(
     optimiser: str = "sgd",
     options: dict[str, Any] | None = None,
     clip: float | None = None,
+    dtype: str = "float32",
 ) -> TorchStage:
     """One that computes on the CPU, without a head."""
     blocks = [Block.of(module) for module in modules]
     row = nn.Sequential(*modules)
     learnt = {name: p for name, p in row.named_parameters() if p.requires_grad}
+    with precision(dtype, CPU):
+        outputs = flows(blocks, inputs)[-1]
     return TorchStage(
         dict(enumerate(blocks)),
         inputs=inputs,
-        outputs=flows(blocks, inputs)[-1],
+        outputs=outputs,
+        precision=precision(dtype, CPU),
         optimiser=Optimiser(optimiser, learnt, 0.1, options or {}, clip),
         learning_rate=LearningRate("constant", 1),
         loss=make_loss("softmax", {}),
         task="classification",
         seed=0,
-        device=torch.device("cpu"),
+        device=CPU,
         weights=weights,
     )
 
@@ -46,7 +53,7 @@ def floats(seed: int, *shape: int) -> Array:
 
 
 def gradients_like(passed: Pass, seed: int) -> Tensors:
-    return tuple(floats(seed, *output.shape) for output in passed.outputs)
+    return tuple(floats(seed, *output.shape).astype(output.dtype) for output in passed.outputs)
 
 
 def sums_of(stage: TorchStage) -> list[Array | None]:

@@ -90,18 +90,21 @@ def with_dropout() -> nn.Module:
 KINDS = [Turned, Tied, OneMemory, convolutions, attention, parametrised, partly_frozen, with_dropout]
 
 
-def made(kind: Callable[[], nn.Module], weights: Weights = Weights.AT_FORWARD) -> tuple[TorchStage, tuple[int, ...]]:
+def made(
+    kind: Callable[[], nn.Module], weights: Weights = Weights.AT_FORWARD, dtype: str = "float32"
+) -> tuple[TorchStage, tuple[int, ...]]:
     """A stage, and the shape of its inputs."""
     torch.manual_seed(0)
     inputs = IMAGES if kind is convolutions else VECTORS
     shape = (4, *(length or 0 for length in inputs.arrays[0].shape))
-    return a_stage(kind(), inputs=inputs, weights=weights), shape
+    return a_stage(kind(), inputs=inputs, weights=weights, dtype=dtype), shape
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_late_gradient_is_that_of_a_model_that_stood_still(kind: Callable[[], nn.Module]) -> None:
-    """To the last bit, for each of three passes with updates in between."""
-    (stage, shape), (still, _) = made(kind), made(kind)
+def test_a_late_gradient_is_that_of_a_model_that_stood_still(kind: Callable[[], nn.Module], dtype: str) -> None:
+    """To the last bit, for each of three passes with updates in between; also under autocast, which casts the weights."""
+    (stage, shape), (still, _) = made(kind, dtype=dtype), made(kind, dtype=dtype)
     held = []
     for seed in range(3):
         x = (floats(seed, *shape),)
