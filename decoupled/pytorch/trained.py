@@ -15,7 +15,7 @@ from decoupled.pytorch.blocks import Block, Flow, blocks_of, row_of
 from decoupled.pytorch.losses import correct, make_loss, summed
 from decoupled.pytorch.precision import precision, standardising, weights_type
 from decoupled.tensors import Array, TensorSpec
-from decoupled.user_code import is_reference
+from decoupled.user_code import describe, is_reference
 
 HOST = torch.device("cpu")
 
@@ -28,6 +28,7 @@ class TorchNetwork:
     def __init__(self, recipe: Recipe, modules: nn.Sequential, arrays: dict[str, Array], targets: Targets) -> None:
         """Raises ValueError when the arrays are not those of these modules."""
         self.recipe, self.targets, self.arrays = recipe, targets, arrays
+        (self._input,) = recipe.site.inputs.arrays
         self._loss = make_loss(recipe.site.loss, recipe.loss_args)
         refuse_others(modules, arrays)
         self.modules = modules.to(weights_type(recipe.dtype)).eval()
@@ -71,14 +72,17 @@ class TorchNetwork:
     def _forward(self, x: Array) -> Tensor:
         with torch.inference_mode(), precision(self.recipe.dtype, HOST):
             flowing: Flow = (to_tensor(x, HOST),)
-            for block in self.blocks:
-                flowing = block(flowing)
+            try:
+                for block in self.blocks:
+                    flowing = block(flowing)
+            except (RuntimeError, ValueError, TypeError, LookupError) as error:  # such as PyTorch raises for shapes
+                raise UsageError(f"The network cannot take {x.dtype} of shape {x.shape}: {describe(error)}.") from error
         outputs = flowing[0]
         return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs
 
     def _fitting(self, x: Array) -> Array:
         """The inputs as the first block takes them."""
-        (spec,) = self.recipe.site.inputs.arrays
+        spec = self._input
         x = x.reshape(len(x), -1) if x.ndim > 2 and len(spec.shape) == 1 else x
         lengths = zip(spec.shape, x.shape[1:], strict=False)
         if x.ndim != len(spec.shape) + 1 or any(wanted not in (None, length) for wanted, length in lengths):

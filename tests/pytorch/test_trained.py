@@ -209,6 +209,22 @@ def test_inputs_of_other_types_are_taken_as_the_numbers_they_are() -> None:
     assert ours.outputs(x[:0]).shape == (0, 3)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"scaling": [[1.0] * 5, [2.0] * 5]}, "cannot take float32 of shape"),
+        ({"inputs": TensorSpec.of("float32", 2, 8, 8).to_body()}, "has shape"),
+        ({"inputs": []}, "is not a model that decoupled wrote"),
+    ],
+)
+def test_a_description_that_does_not_fit_the_blocks_is_a_sentence(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    ours = network(TensorSpec.of("float32", 1, 8, 8), np.zeros(1))
+    save_arrays(tmp_path / "model.safetensors", ours.arrays, ours.about | {"pytorch": ours.about["pytorch"] | change})
+
+    with pytest.raises(UsageError, match=said):
+        load_network(tmp_path).predict(np.zeros((3, 1, 8, 8), np.float32))
+
+
 def test_a_folder_that_claims_a_vast_network_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
     trained(tmp_path / "run")
     path = tmp_path / "run" / "model.safetensors"
