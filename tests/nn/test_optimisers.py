@@ -70,5 +70,12 @@ def test_learning_rates_at_the_start_the_middle_and_the_end(decay: str, factors:
     assert [rate.factor(step) for step in (0, 5, 10)] == pytest.approx(factors)
 
 
+@pytest.mark.parametrize(("decay", "then"), [("constant", [1, 1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25, 0])])
+def test_the_rate_rises_in_equal_steps_and_then_falls(decay: str, then: list[float]) -> None:
+    rate = LearningRate(decay, steps_total=8, warm_up=4)
+
+    assert [rate.factor(step) for step in range(9)] == pytest.approx([0.25, 0.5, 0.75, 1, *then])
+
+
 def test_a_learning_rate_stays_at_its_end_after_the_run() -> None:
     assert LearningRate("linear", 10).factor(99) == 0

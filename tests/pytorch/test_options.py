@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from decoupled import Run, UsageError, user_code
-from decoupled.nn.optimisers import LearningRate
 from decoupled.runtime.assignment import assign, make_stage
 from decoupled.runtime.resolve import resolve
 from decoupled.tensors import Array, TensorSpec
@@ -84,11 +83,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (MLP | {"optimiser": {"name": f"{NETS}:needs_a_closure"}}, r"needs_a_closure cannot train, or save, a parameter of"),
     (MLP | {"optimiser": {"name": f"{NETS}:rmsprop", "weight_decay": 0.1}}, r"has no option weight_decay; it has lr, alpha"),
     (MLP | {"network": {"activation": f"{NETS}:Add"}}, r"torch-mlp: activation: Input should be 'relu', 'sigmoid'"),
-    ({"optimiser": {"clip": 1.0}}, r"mlp has no optimiser.clip; PyTorch's models have it"),
-    ({"optimiser": {"weight_decay": 1.0}}, r"The optimiser adam has no option weight_decay"),
-    ({"optimiser": {"name": "adamw"}}, r"mlp has no optimiser adamw"),
-    ({"network": {"dtype": "bfloat16"}}, r"mlp computes in float32 or float64"),
-    ({"runtime": {"device": "cuda:0"}}, r"mlp is computed on the CPU, not on cuda:0"),
 ]
 
 
@@ -135,13 +129,6 @@ def test_weight_decay_is_that_of_pytorch() -> None:
 
     after = stage.model_state()
     np.testing.assert_allclose(after["0.0.weight"], before["0.0.weight"] * (1 - 0.1 * 0.5), rtol=1e-6)
-
-
-@pytest.mark.parametrize(("decay", "then"), [("constant", [1, 1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25, 0])])
-def test_the_rate_rises_in_equal_steps_and_then_falls(decay: str, then: list[float]) -> None:
-    rate = LearningRate(decay, steps_total=8, warm_up=4)
-
-    assert [rate.factor(step) for step in range(9)] == pytest.approx([0.25, 0.5, 0.75, 1, *then])
 
 
 def test_a_run_leaves_the_callers_random_numbers_alone_where_it_makes_a_model() -> None:

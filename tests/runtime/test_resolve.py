@@ -96,3 +96,18 @@ def test_nothing_is_measured_where_there_is_no_choice(values: dict[str, Any], ti
 def test_stages_that_are_not_there_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         toy(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"optimiser": {"clip": 1.0}}, r"mlp has no optimiser.clip; PyTorch's models have it"),
+        ({"optimiser": {"weight_decay": 1.0}}, r"The optimiser adam has no option weight_decay"),
+        ({"optimiser": {"name": "adamw"}}, r"mlp has no optimiser adamw"),
+        ({"network": {"dtype": "bfloat16"}}, r"mlp computes in float32 or float64"),
+        ({"runtime": {"device": "cuda:0"}}, r"mlp is computed on the CPU, not on cuda:0"),
+    ],
+)
+def test_what_the_numpy_network_does_not_have_is_refused_with_who_has_it(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        resolve(Run(**values), blobs())
