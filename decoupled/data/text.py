@@ -33,6 +33,8 @@ class Text:
 
         Raises UsageError where the file is no text, or one too short.
         """
+        if not 2 <= context <= CONTEXT_MAX or test < 1:
+            raise UsageError(f"A text has windows of 2 to {CONTEXT_MAX:,} characters, and at least 1 to test with.")
         content = _read(path)
         codes = _decoded(content, path)
         vocabulary, self._tokens = _numbered(codes, path)
@@ -42,8 +44,6 @@ class Text:
         self._cut = int(len(codes) * TRAIN_SHARE)
         self._starts = _test_starts(self._cut, len(codes), context, test)
         self.samples = (self._cut - context) // context  # windows, whatever the offset
-        if not 2 <= context <= CONTEXT_MAX or test < 1:
-            raise UsageError(f"A text has windows of 2 to {CONTEXT_MAX:,} characters, and at least 1 to test with.")
         if self.samples < 1 or not len(self._starts):
             raise UsageError(f"{path} is too short: with {len(codes):,} characters it has no windows of {context}.")
         self.outputs = len(vocabulary)
@@ -108,5 +108,5 @@ def _numbered(codes: Array, path: Path) -> tuple[Array, Array]:
 
 def _test_starts(cut: int, end: int, context: int, count: int) -> Array:
     """Where the windows to test with begin."""
-    starts = np.arange(cut, end - context, max(context, 1))
+    starts = np.arange(cut, end - context, context)
     return starts if len(starts) <= count else starts[np.linspace(0, len(starts) - 1, count).astype(np.int64)]

@@ -114,6 +114,8 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     ("options", "said"),
     [
         ({"context": 1}, "windows of 2 to 65,536"),
+        ({"context": 0}, "windows of 2 to 65,536"),
+        ({"test": -1}, "at least 1 to test with"),
         ({"context": 100_000}, "windows of 2 to 65,536"),
         ({"test": 0}, "at least 1"),
         ({"contxt": 3}, "text:FILE has no option contxt; it has context, test"),
