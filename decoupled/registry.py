@@ -93,7 +93,7 @@ class Registry(Mapping[str, Factory]):
 
     def fitting(self, name: str, given: int, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as the factory takes them, behind so many arguments. Raises UsageError where one does not fit."""
-        parameters = list(inspect.signature(self[name], eval_str=True).parameters.values())[given:]
+        parameters = list(_signature(self[name]).parameters.values())[given:]
         known = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
         checked = {}
@@ -105,10 +105,18 @@ class Registry(Mapping[str, Factory]):
         return checked
 
     def _value(self, name: str, parameter: inspect.Parameter, value: Any) -> Any:
-        if parameter.annotation is parameter.empty:
+        if parameter.annotation is parameter.empty or isinstance(parameter.annotation, str):
             return value
         try:
             return TypeAdapter(parameter.annotation, config=ANY_TYPE).validate_python(value)
         except ValidationError as error:
             what = error.errors()[0]["msg"]
             raise UsageError(f"The {self.kind} {name}: {parameter.name}: {what}, not {value!r:.60}.") from None
+
+
+def _signature(factory: Factory) -> inspect.Signature:
+    """With annotations as they are written where their names are not there, such as those for type checkers alone."""
+    try:
+        return inspect.signature(factory, eval_str=True)
+    except NameError:
+        return inspect.signature(factory)

@@ -69,6 +69,14 @@ def test_code_is_run_only_where_it_was_named(head: Path) -> None:
     assert user_code.load(f"{head}:Outer.Inner").__name__ == "Inner"
 
 
+def test_annotations_for_type_checkers_alone_need_not_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "my_head.py"
+    path.write_text("def make(site: 'HeadSite', loud: 'Loudness' = 0):\n    return loud\n")
+    user_code.allow(str(path))
+
+    assert heads().make(f"{path}:make", "site", options={"loud": 3}) == 3
+
+
 def test_a_file_is_the_same_by_any_of_its_paths(head: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(head.parent)
     user_code.allow("my_head.py")
