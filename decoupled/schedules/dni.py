@@ -130,6 +130,9 @@ class Dni:
             self.downstream.spend()
             m = self.downstream.unsent.popleft()
             return Send(m, m in self._stash)
+        # Nothing waits for a full stash here, and it would stay full of what was lost, so it is asked after while work goes on.
+        if self._is_adaptive and len(self._stash) >= self._stash_max and (fence := self._ask()) is not None:
+            return fence
         action = self._next_of_inbox()
         return action if action is not None else self._ask()
 

@@ -33,7 +33,7 @@ def wanted(*microbatches: int) -> list[Event]:
 
 def test_each_microbatch_is_kept_while_the_stash_has_room_and_guessed_otherwise() -> None:
     schedule = tell(adaptive(FIRST), NEIGHBOUR, *arrivals(0, 1, 2))
-    assert drain(schedule) == "F0 F1 F2 S2 U"
+    assert drain(schedule) == "F0 F1 ?1 F2 S2 U"
 
     assert drain(tell(schedule, GradientArrived(0), *arrivals(3))) == "B0 U R0 F3"
 
@@ -76,17 +76,23 @@ def test_gradients_may_come_in_any_order() -> None:
 
 
 def test_lost_gradients_are_found_by_a_fence_while_training_goes_on() -> None:
-    schedule = tell(adaptive(FIRST, stash_max=1), NEIGHBOUR, *arrivals(0, 1))
-    assert drain(schedule) == "F0 F1 S1 U"
-    tell(schedule, MarkerArrived(1))
-    assert drain(schedule) == "?0"
+    """Or they would take up the stash for good, and nothing would be kept for a true gradient any more."""
+    schedule = tell(adaptive(FIRST, stash_max=1), NEIGHBOUR, *arrivals(0, 1, 2))
+    assert drain(schedule) == "F0 ?0 F1 S1 U F2 S2 U"
 
-    assert drain(tell(schedule, GradientsEnded(0))) == "S0 U X0 M1"
+    assert drain(tell(schedule, GradientsEnded(0), *arrivals(3))) == "S0 U X0 F3"
+
+
+def test_a_marker_waits_for_what_is_kept() -> None:
+    schedule = tell(adaptive(FIRST), NEIGHBOUR, *arrivals(0), MarkerArrived(0))
+    assert drain(schedule) == "F0 ?0"
+
+    assert drain(tell(schedule, GradientArrived(0))) == "B0 U R0 M0"
 
 
 def test_a_full_stash_asks_after_its_gradients_and_does_not_wait() -> None:
     schedule = tell(adaptive(FIRST, stash_max=1), PeerJoined(window=2), *arrivals(0, 1, 2))
-    assert drain(schedule) == "F0 F1 S1 U ?0"  # there is no room to send 2
+    assert drain(schedule) == "F0 ?0 F1 S1 U"  # there is no room to send 2
 
 
 def test_a_lost_neighbour_leaves_guesses() -> None:
