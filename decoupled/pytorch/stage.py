@@ -84,7 +84,8 @@ class TorchStage:
         self._precision = precision or nullcontext()
         self._trained = [p for block in blocks.values() for p in block.module.parameters() if p.requires_grad]
         self._trained = list(dict.fromkeys(self._trained))  # a parameter may have two places
-        self._kept = KeptWeights(self._trained)
+        buffers = [buffer for block in blocks.values() for buffer in block.module.buffers()]
+        self._kept = KeptWeights(self._trained if weights is Weights.AT_FORWARD else [], buffers)
         self._in_flight = weakref.WeakSet[Graph]()  # passes that may have to go forward again
         self._gradients: list[Tensor | None] = [None] * len(self._trained)
         self._passes = 0  # forward, to train
@@ -115,8 +116,7 @@ class TorchStage:
                 flowing.append(Entrance.apply(stand_ins[-1], array, self._device))
             else:
                 flowing.append(to_tensor(array, self._device))
-        keeps = self._weights is Weights.AT_FORWARD
-        with self._kept.noted() if keeps else nullcontext():
+        with self._kept.noted():
             outputs = self._run(tuple(flowing), number)
         wait_for(self._device)
         return Graph(outputs, number, stand_ins=stand_ins)

@@ -39,12 +39,12 @@ class Noted:
 class KeptWeights:
     """A stage's weights, with the older versions that passes in flight still need.
 
-    Weights are known by the memory they lie in, so that views of them, and several in one piece of memory, are found.
+    Weights are known by the memory they lie in, so that views of them, and several in one piece of memory, are found. So are
+    buffers, which a block may change in every pass: of these a pass keeps what they were at its time.
     """
 
-    def __init__(self, weights: list[Tensor]) -> None:
-        storages = [weight.untyped_storage() for weight in weights if weight.numel()]
-        self._storages = {storage.data_ptr(): storage for storage in storages}
+    def __init__(self, weights: list[Tensor], buffers: list[Tensor]) -> None:
+        self._storages, self._buffers = _by_address(weights), _by_address(buffers)
         self._newest: weakref.ref[Version] | None = None
 
     @contextmanager
@@ -55,6 +55,9 @@ class KeptWeights:
 
         def pack(tensor: Tensor) -> Noted | tuple[Tensor, int]:
             address = tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
+            if address in self._buffers:
+                copy = tensor.detach().clone()
+                return copy, copy._version
             if address not in self._storages:
                 return tensor.detach(), tensor._version  # without its way back, which would hold itself alive
             version.needed.add(address)
@@ -82,3 +85,9 @@ class KeptWeights:
         if version is not None:
             version.copies = {address: self._storages[address].clone() for address in version.needed}
         self._newest = None
+
+
+def _by_address(tensors: list[Tensor]) -> dict[int, UntypedStorage]:
+    """The memory that they lie in."""
+    storages = [tensor.untyped_storage() for tensor in tensors if tensor.numel() and tensor.layout is torch.strided]
+    return {storage.data_ptr(): storage for storage in storages}

@@ -87,7 +87,21 @@ def with_dropout() -> nn.Module:
     return nn.Sequential(InPlace(), nn.Linear(6, 5), nn.Dropout(0.4), nn.Linear(5, 4))
 
 
-KINDS = [Turned, Tied, OneMemory, convolutions, attention, parametrised, partly_frozen, with_dropout]
+class Counts(nn.Module):
+    """Multiplies by a buffer that every pass changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 4)
+        self.register_buffer("passes", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.passes.add_(1)
+        return torch.tanh(self.linear(x)) * self.passes
+
+
+KINDS = [Turned, Tied, OneMemory, convolutions, attention, parametrised, partly_frozen, with_dropout, Counts]
 
 
 def made(
