@@ -21,7 +21,7 @@ from decoupled.pytorch.heads.sequence import output_layer
 from decoupled.pytorch.losses import make_loss
 from decoupled.pytorch.optimisers import Optimiser, try_out
 from decoupled.pytorch.precision import precision, standardising, weights_type
-from decoupled.pytorch.requirements import require_trainable, require_untied
+from decoupled.pytorch.requirements import require_answers, require_trainable, require_untied
 from decoupled.pytorch.stage import TorchStage
 from decoupled.pytorch.trained import TorchNetwork
 from decoupled.pytorch.work import head_and_stage
@@ -55,6 +55,7 @@ class TorchModel:
 
     def check(self, training: Training, stages: Stages) -> None:
         require_untied(self.blocks, stages)
+        require_answers(self.flow(self.layers), self._site, self.loss)
         one_of_each = {p.ndim: p for block in self.blocks for p in block.module.parameters() if p.requires_grad}
         try_out(training.optimiser, list(one_of_each.values()), training.optimiser_args)
         if training.head is None:

@@ -5,9 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from decoupled import user_code
 from decoupled.errors import UsageError
-from decoupled.pytorch.arrays import NAMES
-from decoupled.pytorch.blocks import Block
+from decoupled.nn.model import ModelSite
+from decoupled.pytorch.arrays import NAMES, to_tensor
+from decoupled.pytorch.blocks import HOST, Block
+from decoupled.pytorch.losses import LOSSES, Loss, summed
+from decoupled.tensors import TensorSpec
+
+ROWS, LENGTH = 2, 3  # that a loss is tried on
 
 
 def require_trainable(blocks: Sequence[Block]) -> None:
@@ -42,3 +48,22 @@ def require_untied(blocks: Sequence[Block], stages: Sequence[Sequence[int]]) -> 
                     f"Blocks {first} and {layer} share {its_name} ({name} in the second), so they must be in one stage: "
                     f"give stages that hold blocks {first} to {layer} together, or a parameter to each."
                 )
+
+
+def require_answers(given: TensorSpec, site: ModelSite, loss: Loss) -> None:
+    """Raises UsageError unless the loss can take what the last block gives, of which the first tensor is the answers.
+
+    Arithmetic alone would not tell: one value in place of three is taken for all three.
+    """
+    answers, (targets,) = given.arrays[0], site.targets.arrays
+    positions = targets.shape[:-1] if targets.below is None else targets.shape
+    shape = (*positions, site.outputs)
+    if not answers.has_gradient or (site.loss in LOSSES and answers.shape != shape):
+        wanted = " x ".join(["N", *("any" if n is None else str(n) for n in shape)])
+        raise UsageError(f"The last block gives {answers}, and is to give answers of floating point, {wanted}.")
+    zeros, wanted_zeros = (to_tensor(spec.zeros(ROWS, LENGTH), HOST) for spec in (answers, targets))
+    try:
+        torch.autograd.grad(summed(loss, zeros.requires_grad_(), wanted_zeros), zeros)
+    except Exception as error:
+        said = user_code.describe(error)
+        raise UsageError(f"The loss {site.loss} cannot take {answers}, with targets {targets}: {said}.") from error

@@ -224,3 +224,16 @@ def no_optimiser(parameters: Any, lr: float) -> str:
 
 def needs_a_closure(parameters: Any, lr: float) -> torch.optim.Optimizer:
     return torch.optim.LBFGS(parameters, lr=lr)
+
+
+class Whole(nn.Module):
+    """Whole numbers of what comes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.long()
+
+
+def answers(spec: ModelSite, count: int, are_whole: bool = False) -> list[nn.Module]:
+    """So many, whatever is asked for."""
+    last = nn.Linear(8, count)
+    return [nn.Linear(features(spec), 8), nn.Sequential(last, Whole()) if are_whole else last]

@@ -12,7 +12,7 @@ from decoupled.data.source import DataSource
 from decoupled.errors import RunFailed
 from decoupled.runtime.resolve import resolve
 from tests.cluster import Cluster
-from tests.datasets import blobs
+from tests.datasets import blobs, prices
 from tests.pytorch.runs import GPT, alone, assert_same, over_workers
 from tests.pytorch.samples import Texts, images
 
@@ -112,6 +112,9 @@ REFUSED: list[tuple[dict[str, Any], DataSource, str]] = [
     (net("gives", what="mean"), blobs(), r"Block 1 \(Gives\) must give tensors whose first dimension"),
     (net("gives", what="row"), blobs(), r"Block 1 \(Gives\) must give tensors whose first dimension"),
     (net("gives", what="complex"), blobs(), r"Block 1 \(Gives\) must give tensors whose first dimension"),
+    (net("answers", count=5), blobs(), r"The last block gives float32 N x 5, and is to give answers .*, N x 3"),
+    (net("answers", count=1), prices(2), r"The last block gives float32 N x 1, and is to give answers .*, N x 2"),
+    (net("answers", count=3, are_whole=True), blobs(), r"The last block gives int64 N x 3, and is to give answers of floating"),
     (net("sparse_embedding"), blobs(), r"Block 1 \(WithSparse\) has an embedding with sparse=True"),
     (net("parameter_hook"), blobs(), r"Block 0 \(Linear\): weight has a hook of its own"),
     (net("extra_state"), blobs(), r"_extra_state in its state_dict is a dict"),
