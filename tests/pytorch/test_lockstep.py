@@ -53,15 +53,18 @@ def test_a_pipeline_over_workers_gives_the_weights_of_one_worker_bit_for_bit(sch
     assert_same(one.network.arrays, there.network.arrays)
 
 
-@pytest.mark.parametrize("values", [VGG, RESNET], ids=lambda values: str(values["model"]))
+@pytest.mark.timeout(300)  # on a machine that does other things, PyTorch alone takes many seconds to start
+@pytest.mark.parametrize("values", [VGG, RESNET, GPT], ids=lambda values: str(values["model"]))
 def test_lockstep_over_processes_gives_the_weights_of_one_process_bit_for_bit(values: dict[str, Any], tmp_path: Path) -> None:
     data = images()
     np.savez(tmp_path / "images.npz", x_train=data.x_train, y_train=data.y_train, x_test=data.x_test, y_test=data.y_test)
+    (tmp_path / "story.txt").write_text("The fox went over the hill, and the hen went under it. " * 40)
+    given = ["text:story.txt", "--data-args", "context=16"] if values is GPT else ["images.npz"]
     sizes = [part for name, value in values["args"]["model"].items() for part in ("--model-args", f"{name}={value}")]
-    common = ["--data", "images.npz", "--model", values["model"], *sizes, "--epochs", "2", "--batch", "20"]
+    common = ["--data", *given, "--model", values["model"], *sizes, "--epochs", "2", "--batch", "20"]
     there = ["--schedule", "lockstep", "--workers", "3", "--out", "there"]
     for options in (["--schedule", "single", "--out", "alone"], there):
-        done = decoupled("train", *common, *options, cwd=tmp_path)
+        done = decoupled("train", *common, *options, cwd=tmp_path, seconds=140)
         assert done.returncode == 0, done.stderr
 
     here, over = (load_arrays(tmp_path / folder / "model.safetensors")[0] for folder in ("alone", "there"))
