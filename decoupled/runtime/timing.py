@@ -10,6 +10,7 @@ from decoupled import user_code
 from decoupled.errors import DecoupledError, UsageError
 from decoupled.nn.model import Model, Training
 from decoupled.nn.partition import Work
+from decoupled.nn.recipe import seeded
 from decoupled.nn.stage import Stage
 from decoupled.tensors import Tensors
 
@@ -23,7 +24,7 @@ def measure(model: Model, training: Training, x: Tensors) -> Work:
     Raises UsageError when one cannot be trained on such inputs.
     """
     stages = [model.stage((layer,), training) for layer in range(model.layers)]
-    with threadpool_limits(1):
+    with threadpool_limits(1), seeded(training.seed):
         _round(model, stages, x)  # in which libraries make what they need
         rounds, end = list[list[tuple[float, float]]](), perf_counter() + SECONDS
         while not rounds or (len(rounds) < ROUNDS and perf_counter() < end):

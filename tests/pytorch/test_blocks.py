@@ -127,6 +127,7 @@ REFUSED: list[tuple[dict[str, Any], DataSource, str]] = [
     ({"model": "gpt"}, blobs(), r"gpt takes sequences of tokens"),
     ({"model": "gpt", "args": {"model": {"width": 10}}}, Texts(), r"width=10 is no multiple of heads=4"),
     ({"model": "vgg", "args": {"model": {"width": 0}}}, images(), r"vgg: width: Input should be greater"),
+    ({"model": "resnet", "args": {"model": {"depth": 5000}}}, images(), r"resnet: depth: Input should be less"),
     ({"model": "vgg", "args": {"model": {"colour": 1}}}, images(), r"vgg has no option colour; it has width"),
 ]
 

@@ -43,8 +43,8 @@ def test_blocks_are_measured_and_the_cut_is_kept_with_the_run(tmp_path: Any) -> 
 
 
 def test_to_measure_a_model_changes_nothing_of_it() -> None:
-    run = resolved()
     before = torch.random.get_rng_state().clone()
+    run = resolved()
     alike = resolve(run.run, run.dataset)
 
     work = work_of(run)

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from decoupled.errors import UsageError
 from decoupled.nn.model import ModelSite
-from decoupled.pytorch.models.samples import Share, Size, tokens
+from decoupled.pytorch.models.samples import Depth, Share, Size, tokens
 
 
 class Embedding(nn.Module):
@@ -45,7 +45,7 @@ class Block(nn.Module):
 def make(
     spec: ModelSite,
     width: Size = 128,
-    depth: Size = 4,
+    depth: Depth = 4,
     heads: Size = 4,
     context: Size = 1024,
     dropout: Share = 0.0,

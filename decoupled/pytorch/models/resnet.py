@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from decoupled.nn.model import ModelSite
-from decoupled.pytorch.models.samples import Size, image
+from decoupled.pytorch.models.samples import Depth, Size, image
 
 
 class Residual(nn.Module):
@@ -27,7 +27,7 @@ class Residual(nn.Module):
         return y
 
 
-def make(spec: ModelSite, width: Size = 16, depth: Size = 1) -> list[nn.Module]:
+def make(spec: ModelSite, width: Size = 16, depth: Depth = 1) -> list[nn.Module]:
     """A convolution, three groups of `depth` residual blocks with twice the channels each, and a dense layer."""
     channels, _, _ = image(spec, "resnet", least=4)
     first = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())

@@ -8,6 +8,7 @@ from decoupled.errors import UsageError
 from decoupled.nn.model import ModelSite
 
 Size: TypeAlias = Annotated[int, Field(ge=1, le=65_536)]
+Depth: TypeAlias = Annotated[int, Field(ge=1, le=1000)]  # a folder may only claim what can be built in seconds
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
