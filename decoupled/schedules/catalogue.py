@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass
 
 from decoupled.registry import Registry
 from decoupled.schedules.asynchronous import Asynchronous
-from decoupled.schedules.dni import NEVER, Dni, Feedback, Overflow
+from decoupled.schedules.dni import Dni, Feedback, Overflow
+from decoupled.schedules.feedback import NEVER
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.schedules.synchronous import Synchronous
 

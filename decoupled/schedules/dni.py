@@ -55,14 +55,12 @@ from decoupled.schedules.events import (
     PeerFinished,
     PeerLost,
 )
+from decoupled.schedules.feedback import EveryNth, WhileRoom
 from decoupled.schedules.interface import Place
 from decoupled.schedules.links import DownstreamLink, UpstreamLink
 
 Feedback: TypeAlias = Literal["chained", "bootstrapped", "adaptive"]
 Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
-
-ROUNDING = 1e-9
-NEVER = 0  # for `feedback_every`: no gradient is sent back at all
 
 
 def window_under(overflow: Overflow, window: int) -> int:
@@ -86,10 +84,9 @@ class Dni:
         share: float = 1.0,
     ) -> None:
         """`share` bounds how many of its microbatches a stage keeps for their gradient under adaptive feedback."""
-        self._place, self._feedback_every, self._stash_max, self._overflow = place, feedback_every, stash_max, overflow
+        self._place, self._stash_max, self._overflow = place, stash_max, overflow
         self._chained, self._is_adaptive = feedback != "bootstrapped", feedback == "adaptive"
-        self._share, self._allowance = share, 0.0  # how many more may be kept
-        self._wanted: set[int] = set()  # by the upstream stage, under adaptive feedback
+        self._feedback = WhileRoom(place, share) if self._is_adaptive else EveryNth(place, feedback_every)
         self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last, is_paced=overflow == "block")
         self._due: deque[Action] = deque()  # decided, not yet performed
         self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
@@ -189,8 +186,7 @@ class Dni:
         if self._due:  # room was made by giving something up
             return self._due.popleft()
         self.upstream.take()
-        if self._is_adaptive and is_wanted and not self._place.is_first:
-            self._wanted.add(m)
+        self._feedback.hear(m, is_wanted)
         return self._start(m)
 
     def _make_room(self, m: int) -> bool:
@@ -205,45 +201,27 @@ class Dni:
         return self.downstream.has_room or self.downstream.window > 0
 
     def _is_stash_full(self, m: int) -> bool:
-        is_kept = self._is_adaptive or self._has_feedback(m)
-        return is_kept and not self._place.is_last and len(self._stash) >= self._stash_max
+        return self._feedback.concerns(m) and len(self._stash) >= self._stash_max
 
     def _start(self, m: int) -> Action:
         send = self.downstream.has_room
         if send:
             self.downstream.spend()
-        is_kept = self._keeps(m)
+        has_room = len(self._stash) < self._stash_max and not self.downstream.is_lost
+        is_kept = self._feedback.keep(m, has_room)
         if self._place.is_last:
-            self._due += (Backward(m, Source.TRUE, send=self._goes_up(m)), Update())
+            self._due += (Backward(m, Source.TRUE, send=self._feedback.goes_up(m)), Update())
         elif not is_kept:
-            self._due += (Backward(m, Source.SYNTHETIC, send=self._goes_up(m)), Update())
+            self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m)), Update())
         else:
             self._stash[m] = None
             if not self._chained:
-                self._due += (Backward(m, Source.SYNTHETIC, send=self._goes_up(m), keep=True), Update())
+                self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m), keep=True), Update())
         if not send:
             self.downstream.unsent.append(m)
             if len(self.downstream.unsent) > (1 if self._overflow == "latest" else self.downstream.window):
                 self._drop()
         return Forward(m, send, is_kept)
-
-    def _keeps(self, m: int) -> bool:
-        """Whether this microbatch is kept for its gradient."""
-        if self._place.is_last or not self._is_adaptive:
-            return not self._place.is_last and self._has_feedback(m)
-        self._allowance = min(self._allowance + self._share, 1.0)
-        if self._allowance < 1 - ROUNDING or self.downstream.is_lost or len(self._stash) >= self._stash_max:
-            return False
-        self._allowance -= 1.0
-        return True
-
-    def _goes_up(self, m: int) -> bool:
-        """Whether a gradient of this microbatch goes to the upstream stage; it is asked once."""
-        if self._is_adaptive:
-            is_wanted = m in self._wanted
-            self._wanted.discard(m)
-            return is_wanted
-        return self._has_feedback(m) and not self._place.is_first
 
     def _drop(self) -> None:
         """The oldest output that waits will not be sent, so no gradient of it can come either."""
@@ -264,7 +242,7 @@ class Dni:
         """The gradient of m is here."""
         del self._stash[m]
         if self._chained:
-            self._due += (Backward(m, Source.TRUE, send=self._goes_up(m), keep=True), Update())
+            self._due += (Backward(m, Source.TRUE, send=self._feedback.goes_up(m), keep=True), Update())
         self._due.append(Refine(m))
 
     def _give_up(self, microbatches: list[int]) -> None:
@@ -273,7 +251,7 @@ class Dni:
             del self._stash[m]
             self._hopeless.discard(m)
             if self._chained:
-                self._due += (Backward(m, Source.SYNTHETIC, send=self._goes_up(m), keep=True), Update())
+                self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m), keep=True), Update())
             self._due.append(Evict(m))
 
     def _give_up_hopeless(self) -> None:
@@ -312,6 +290,3 @@ class Dni:
             return None
         self.downstream.asked = sent[-1]
         return Fence(sent[-1])
-
-    def _has_feedback(self, m: int) -> bool:
-        return self._feedback_every != NEVER and m % self._feedback_every == 0
