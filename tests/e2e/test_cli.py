@@ -34,6 +34,8 @@ from tests.e2e.commands import SMALL, decoupled, in_process, is_one_sentence
         (["train", "--epochs", "0"], "epochs: Input should be greater than or equal to 1"),
         (["train", "--lr", "-1"], "lr: Input should be greater than 0"),
         (["train", "--workers", "9"], "9 workers cannot share 4 layers"),
+        (["plan", "--workers", "9"], "9 workers cannot share 4 layers"),
+        (["plan", "--json", "missing/plan.json"], "missing/plan.json cannot be written"),
         (["train", "--set", "network.colour=blue"], "There is no setting network.colour"),
         (["train", "--set", "epochs"], "--set takes section.key=value"),
         (["train", "--set", "network.batch_norm=perhaps"], "network.batch_norm: Input should be a valid boolean"),
@@ -185,3 +187,12 @@ def test_simulate_shows_what_overflows(tmp_path: Path) -> None:
     actions = [slot["action"][0] for slot in json.loads((tmp_path / "f.json").read_text())["timeline"]]
     assert "D" in actions
     assert ">" in actions
+
+
+def test_a_plan_is_shown_without_training(tmp_path: Path) -> None:
+    done = in_process("plan", "--data", "digits", "--workers", "2", "--json", "plan.json", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert "4 layers that learn 151,562 numbers" in done.stdout
+    assert [stage["layers"] for stage in json.loads((tmp_path / "plan.json").read_text())["stages"]] == [[0, 1], [2, 3]]
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
