@@ -77,11 +77,11 @@ class Tally:
         """
         if len(measured) != len(self.metrics):
             raise ValueError(f"{len(measured)} metrics came where there are {len(self.metrics)}")
-        self._measured += samples * np.array(measured, np.float64)
         if self._unit is not None:
             if errors is None or errors.shape != self._sums.shape:
                 raise ValueError(f"the part of {len(self._unit)} values lacks their errors")
             self._sums += errors
+        self._measured += samples * np.array(measured, np.float64)
         self.samples += samples
         self._answers += samples if answers is None else answers
         self._loss += loss * samples

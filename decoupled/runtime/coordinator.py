@@ -153,9 +153,10 @@ class Coordinator:
                 self.group.failed(stage, str(message.body["reason"]), message.body.get("diverged") is True)
 
     def _evaluated(self, microbatch: int, part: Part) -> None:
-        item = self.group.attempt.feed_link.stream.evaluated(microbatch)
-        if item is not None:
+        stream = self.group.attempt.feed_link.stream
+        if (item := stream.awaited(microbatch)) is not None:
             self.metrics.evaluations.add(part, len(item.x), item.epoch, self.metrics.seconds_before + self.seconds)
+            stream.evaluated(microbatch)  # not before: one that cannot be is fed again
 
     def _run_state(self) -> RunState:
         metrics, fed = self.metrics, self.group.attempt.feed_link.stream.fed

@@ -95,6 +95,10 @@ class DataStream:
         self._has_ended_minibatch = item.training and item.ends_minibatch
         return item
 
+    def awaited(self, number: int) -> Item | None:
+        """What is being evaluated by that number, or None when nobody waits for it."""
+        return self._evaluated.get(number)
+
     def evaluated(self, number: int) -> Item | None:
         """An evaluation is back; gives what was evaluated, or None when nobody waits for it."""
         return self._evaluated.pop(number, None)

@@ -8,6 +8,7 @@ import pytest
 
 from decoupled.errors import DecoupledError, RunFailed
 from decoupled.runtime.chunks import Chunks
+from decoupled.runtime.records import Record
 from decoupled.telemetry.counters import Counters
 from decoupled.transport.interface import Received
 from decoupled.wire.messages import Kind, Message
@@ -46,6 +47,24 @@ def test_a_member_whose_message_is_malformed_is_replaced_and_the_run_goes_on(mes
     assert f"malformed {message.kind.value} message" in first.detail
     assert cluster.workers[1].is_done, "it was told to stop"
     assert [detail.restarts for detail in cluster.coordinator.report().workers_detail] == [0, 1, 0]
+
+
+def test_a_part_of_an_evaluation_that_cannot_be_is_evaluated_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = training()
+    session = cluster.workers[2]._session
+    assert session is not None
+    body = {"loss": 1.0, "correct": 1, "answers": 1, "metrics": [1.0]}  # and the run measures no metric
+
+    def misled(m: int, record: Record) -> list[tuple[str, Message]]:
+        record.x = None
+        return [("coordinator", Message(Kind.EVALUATED, microbatch=m, body=body))]
+
+    monkeypatch.setattr(session._executor, "_evaluate", misled)
+    cluster.run()
+
+    report = cluster.coordinator.report()
+    assert [detail.restarts for detail in report.workers_detail] == [0, 0, 1]
+    assert report.evaluations
 
 
 @pytest.mark.parametrize("message", [Message(Kind.CREDIT, body={"count": "all"}), Message(Kind.CREDIT)])
