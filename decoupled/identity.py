@@ -12,7 +12,8 @@ from decoupled.nn.targets import REGRESSION
 
 # What may be another when a run is resumed: all that changes neither the network nor which batches come in which order.
 CHANGEABLE: dict[str, Any] = {
-    **dict.fromkeys(("epochs", "lr", "link", "emulation", "checkpoint", "supervision", "faults", "metrics"), True),
+    **dict.fromkeys(("epochs", "lr", "emulation", "checkpoint", "supervision", "faults", "metrics"), True),
+    "link": {"window", "high_water_mark", "message_bytes_max", "silence_s"},
     "runtime": {"threads", "device", "report_every_s"},
     "dataset": {"directory"},
 }
@@ -22,6 +23,7 @@ NEWER = {
     "model": "mlp",
     "dataset.augment": None,
     "heads.publish_every": 10,
+    "link.wire": None,
     "dni.late_weights": None,
     "dni.share": 1.0,
     "optimiser.warm_up": 0,

@@ -243,3 +243,8 @@ def test_a_section_replaces_a_value_and_a_value_a_section() -> None:
         "data": {"x_train": []},
         "dni": 3,
     }
+
+
+def test_what_describes_rows_of_numbers_is_refused_for_other_models() -> None:
+    assert refusal(model="vgg", hidden=(8,)).startswith("Hidden describes mlp and torch-mlp")
+    assert refusal(model="gpt", network={"activation": "tanh"}).startswith("Network.activation describes mlp")

@@ -57,6 +57,8 @@ def sent_back(run: Run) -> float:
     """The share of the microbatches whose gradient goes from one stage to the one before it."""
     if run.schedule == "local":
         return 0.0
+    if run.schedule == "dni" and run.dni.feedback == "adaptive":
+        return run.dni.share
     return 1 / (run.feedback_every or 1) if run.schedule == "dni" else 1.0
 
 

@@ -5,12 +5,13 @@ Must not know: what is done with the values.
 """
 
 from decoupled.config.fault import Fault
-from decoupled.config.run import GIVEN, PIPELINES, Run
+from decoupled.config.run import GIVEN, OF_ROWS, PIPELINES, Run
 from decoupled.config.sections import CheckpointOptions, LinkOptions
 from decoupled.config.text import assignments, fault, from_toml, merged, to_toml
 
 __all__ = [
     "GIVEN",
+    "OF_ROWS",
     "PIPELINES",
     "CheckpointOptions",
     "Fault",

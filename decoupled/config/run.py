@@ -31,6 +31,8 @@ from decoupled.nn.metrics import METRICS, name_of
 from decoupled.schedules.catalogue import EXACT, SCHEDULES, is_decoupled
 
 PIPELINES = ("gpipe", "1f1b")
+OF_ROWS = ("mlp", "torch-mlp")  # models that take a sample of any shape as a row of numbers
+HIDDEN = (256, 256, 256)
 GIVEN = ("arrays", "source")  # how a run folder calls data that were given in memory, and that it does not hold
 
 # Names, or references to a user's own. Nothing is loaded when a run is read.
@@ -49,7 +51,7 @@ class Run(Frozen):
     data: Any = "digits"
     task: Literal["classification", "regression", "multilabel"] | None = None  # None: guessed from the targets
     model: ModelName = "mlp"  # fully connected; its layers have the widths `hidden`
-    hidden: tuple[int, ...] = (256, 256, 256)
+    hidden: tuple[int, ...] = HIDDEN
     schedule: ScheduleName = "dni"
     head: HeadName = "auto"  # the one that fits what flows
     feedback_every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # None: the one that suits the head
@@ -93,7 +95,7 @@ class Run(Frozen):
     def _batches_fit(self) -> "Run":
         if any(not 1 <= width <= 65_536 for width in self.hidden):
             raise ValueError(f"every hidden layer is 1 to 65536 wide, not {self.hidden}")
-        if self.model not in ("mlp", "torch-mlp"):
+        if self.model not in OF_ROWS:
             return self
         if self.batch == 1 and self.network.batch_norm:
             raise ValueError("batch norm needs batches of at least 2; raise --batch, or add --set network.batch_norm=false")
@@ -126,6 +128,8 @@ class Run(Frozen):
 
     @model_validator(mode="after")
     def _stages_fit(self) -> "Run":
+        if self.model not in OF_ROWS:
+            self._refuse_of_rows()
         if self.model != "mlp":  # how many layers it has shows when it is made
             return self
         if self.args.model:
@@ -151,6 +155,18 @@ class Run(Frozen):
                 raise ValueError(
                     f"there is no stage {fault.stage} for the fault {fault.kind}; the last that can have it is {last}"
                 )
+
+    def _refuse_of_rows(self) -> None:
+        """Raises ValueError for what describes fully connected networks alone."""
+        usual = NetworkOptions()
+        described = {
+            "hidden": self.hidden != HIDDEN,
+            "network.activation": self.network.activation != usual.activation,
+            "network.batch_norm": self.network.batch_norm != usual.batch_norm,
+        }
+        for name, is_given in described.items():
+            if is_given:
+                raise ValueError(f"{name} describes mlp and torch-mlp; {self.model} has options of its own: --model-args")
 
     @property
     def rolls_back(self) -> bool:

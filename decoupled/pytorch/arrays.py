@@ -5,6 +5,7 @@ import torch
 
 from decoupled.tensors import Array
 
+HOST = torch.device("cpu")
 BFLOAT16 = np.dtype("bfloat16")  # which torch knows and numpy's own interface does not: both are read as whole numbers
 NAMES = {getattr(torch, name): name for name in ("float32", "float64", "float16", "bfloat16", "uint8", "bool")}
 NAMES |= {getattr(torch, name): name for name in ("int8", "int16", "int32", "int64")}

@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from decoupled import user_code
 from decoupled.errors import UsageError
-from decoupled.pytorch.arrays import NAMES, to_tensor
+from decoupled.pytorch.arrays import HOST, NAMES, to_tensor
 from decoupled.tensors import Array, ArraySpec, TensorSpec
 
 Flow = tuple[Tensor, ...]
 
 TRIES = ((2, 5), (3, 7))  # rows and lengths: a length that differs between the two is one that varies
-HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from decoupled.errors import UsageError
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, Targets
-from decoupled.pytorch.arrays import to_tensor
+from decoupled.pytorch.arrays import HOST, to_tensor
 from decoupled.pytorch.blocks import Block, Flow
-from decoupled.pytorch.trained import HOST, TorchNetwork
+from decoupled.pytorch.trained import TorchNetwork
 
 
 class Answering(nn.Module):

@@ -13,6 +13,7 @@ from decoupled.nn.optimisers import LearningRate
 from decoupled.nn.recipe import Recipe, seeded
 from decoupled.nn.stage import Weights
 from decoupled.nn.targets import Targets
+from decoupled.pytorch.arrays import HOST
 from decoupled.pytorch.blocks import Block, blocks_of, flows, renamed, row_of
 from decoupled.pytorch.devices import device_of
 from decoupled.pytorch.heads.catalogue import check_head, check_options, fitting, make_head, reads_output
@@ -27,7 +28,6 @@ from decoupled.pytorch.trained import TorchNetwork
 from decoupled.pytorch.work import head_and_stage
 from decoupled.tensors import Array, TensorSpec
 
-HOST = torch.device("cpu")
 SCALING = -1  # the place of what standardises the inputs, before all blocks
 OF_HEADS = 0x4EAD  # keeps the random numbers of heads apart from those of weights
 

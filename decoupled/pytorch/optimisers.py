@@ -10,7 +10,7 @@ from torch import Tensor
 
 from decoupled import user_code
 from decoupled.errors import UsageError
-from decoupled.pytorch.arrays import NAMES, to_array, to_tensor
+from decoupled.pytorch.arrays import HOST, NAMES, to_array, to_tensor
 from decoupled.registry import Registry
 from decoupled.tensors import Array
 
@@ -20,7 +20,6 @@ OPTIMISERS = Registry(
 )
 
 Named = dict[str, Tensor]
-HOST = torch.device("cpu")
 
 
 class Optimiser:

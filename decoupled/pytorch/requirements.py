@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from decoupled import user_code
 from decoupled.errors import UsageError
 from decoupled.nn.model import ModelSite
-from decoupled.pytorch.arrays import NAMES, to_tensor
-from decoupled.pytorch.blocks import HOST, Block
+from decoupled.pytorch.arrays import HOST, NAMES, to_tensor
+from decoupled.pytorch.blocks import Block
 from decoupled.pytorch.losses import LOSSES, Loss, summed
 from decoupled.tensors import TensorSpec
 

@@ -10,14 +10,12 @@ from decoupled.errors import UsageError
 from decoupled.nn.recipe import Recipe
 from decoupled.nn.scores import Score, Tally, sums
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION, Targets
-from decoupled.pytorch.arrays import NAMES, to_array, to_tensor
+from decoupled.pytorch.arrays import HOST, NAMES, to_array, to_tensor
 from decoupled.pytorch.blocks import Block, Flow, blocks_of, row_of
 from decoupled.pytorch.losses import correct, make_loss, summed
 from decoupled.pytorch.precision import precision, standardising, weights_type
 from decoupled.tensors import Array, TensorSpec
 from decoupled.user_code import describe, is_reference
-
-HOST = torch.device("cpu")
 
 
 class TorchNetwork:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from decoupled import user_code
-from decoupled.config import PIPELINES, Run
+from decoupled.config import OF_ROWS, PIPELINES, Run
 from decoupled.data import batches
 from decoupled.data.dataset import are_whole, as_rows, as_tokens, rows_of, scaling_of_rows
 from decoupled.data.source import DataSource
@@ -27,7 +27,6 @@ from decoupled.schedules.catalogue import SCHEDULES, STALE, is_decoupled
 from decoupled.tensors import Array, ArraySpec, TensorSpec
 
 AS_THEY_ARE = np.empty(0, np.float32), np.empty(0, np.float32)  # inputs that are not scaled, such as tokens
-OF_ROWS = ("mlp", "torch-mlp")  # models that take a sample of any shape as a row of numbers
 WORKERS_USUAL = 4  # at most, of a model that is not asked for more: each is a process, with a copy of the libraries
 
 
@@ -110,7 +109,10 @@ def _inputs(run: Run, dataset: DataSource) -> tuple[ArraySpec, tuple[Array, Arra
     """
     if run.model in OF_ROWS:
         if dataset.targets.are_tokens:
-            raise UsageError(f"{run.model} gives one answer a sample, and not one at every position. Choose a model such as gpt.")
+            raise UsageError(
+                f"{run.model} gives one answer a sample, and not one at every position. "
+                "Choose a model such as gpt, or say what the targets are: --task regression."
+            )
         return rows_of(dataset.x), scaling_of_rows(dataset.x, dataset.scaling)
     if are_whole(np.dtype(dataset.x.dtype)):
         return replace(dataset.x, dtype="int64"), AS_THEY_ARE
@@ -121,20 +123,15 @@ def build_model(run: Run, inputs: TensorSpec, targets: TensorSpec, outputs: int,
     """The run's network for such data. Raises ValueError when they cannot be its own, and UsageError for a user's model."""
     assert run.network.loss is not None
     site = ModelSite(inputs, targets, outputs, scaling, run.network.loss, run.seed)
-    options = run.args.model
     if run.model == "mlp":
-        options = {
-            "hidden": run.hidden,
-            **run.network.model_dump(exclude={"loss"}),
-            "activation_args": run.args.activation,
-            "loss_args": run.args.loss,
-        }
+        of_loss = {"activation_args": run.args.activation, "loss_args": run.args.loss}
+        described = run.network.model_dump(exclude={"loss"})
+        dense: Model = MODELS.make(run.model, site, options={"hidden": run.hidden, **described, **of_loss})
+        return dense
+    options = run.args.model
     if run.model == "torch-mlp":
         network = run.network
         options = {"hidden": run.hidden, "activation": network.activation, "batch_norm": network.batch_norm} | options
-    if run.model == "mlp":
-        model: Model = MODELS.make(run.model, site, options=options)
-        return model
     recipe = Recipe(run.model, options, site, run.network.dtype, run.args.loss)
     made = recipe.make()
     if hasattr(made, "stage") and hasattr(made, "flow"):

@@ -171,11 +171,11 @@ class StageSession:
         self.acted = action is not None
         if action is not None:
             self._perform(action)
-            self._grant_credit(action)
         elif self._schedule.finished and not self._has_finished:
             self._finish()
         else:
             self._lose_patience()
+        self._grant_credit(action)
         is_due = self._clock_ns() - self._last_report_ns >= self._assignment.run.runtime.report_every_s * 1e9
         if is_due or self._spans.are_many:
             self._report()
@@ -189,12 +189,12 @@ class StageSession:
         if isinstance(action, Forward):
             self._faults.reached(action.microbatch)
 
-    def _grant_credit(self, action: Action) -> None:
+    def _grant_credit(self, action: Action | None) -> None:
         """What was taken from the inbox leaves room for more; where it is empty now, more is wanted soon."""
         waiting = len(self._upstream.waiting)
         if self._upstream.owed >= self._grant or (self._upstream.owed and not waiting):
             body = {"count": self._upstream.owed, "waiting": waiting}
-            self._send(UPSTREAM, Message(Kind.CREDIT, body=body), cause=str(action))
+            self._send(UPSTREAM, Message(Kind.CREDIT, body=body), cause=str(action or ""))
             self._upstream.owed = 0
 
     def _lose_patience(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from decoupled.nn.recipe import seeded
 from decoupled.runtime.assignment import assign, build_schedule
 from decoupled.runtime.data_stream import DataStream
 from decoupled.runtime.emulation import build_stage
@@ -43,7 +44,8 @@ def train_single(resolved: ResolvedRun, on_progress: Callable[[Progress], None])
         counters.peak_rss_mb = peak_rss_mb()
         metrics.report(counters, spans.take(), now)
 
-    with tune(run.runtime.threads), np.errstate(all="ignore"):  # what diverges is found by its loss
+    quietly = np.errstate(all="ignore")  # what diverges is found by its loss
+    with tune(run.runtime.threads), quietly, seeded(run.seed):
         warm_up(assignment)
         started = reported = now_ns()
         while (item := stream.take()) is not None:

@@ -14,6 +14,7 @@ from decoupled.wire.messages import Kind, Message
 
 Narrow: TypeAlias = Literal["float32", "bfloat16", "float16", "int8"]
 
+FLOAT16_MAX = 65_504.0
 STEPS = 127  # from 0 to the largest magnitude of an int8
 SCALE = ArraySpec("float32", ())  # of one sample
 
@@ -40,6 +41,8 @@ class WireForm:
         return tuple(part for spec, array in pairs for part in (self._packed(array) if spec.has_gradient else (array,)))
 
     def _packed(self, array: Array) -> Tensors:
+        if self._narrow == "float16":  # which ends at 65,504, where a larger number would become infinite
+            array = np.clip(array, -FLOAT16_MAX, FLOAT16_MAX)
         if self._narrow != "int8":
             return (array.astype(self._narrow, copy=False),)
         rows = array.reshape(len(array), -1)

@@ -115,7 +115,7 @@ def test_how_a_run_is_carried_out_may_be_another(tmp_path: Path, started: Starte
 def test_a_cut_that_was_measured_is_not_measured_anew(tmp_path: Path, started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = Path(__file__).parents[1] / "toy_model.py"
     user_code.allow(str(toy))
-    run = Run(**USUAL | {"model": f"{toy}:ToyModel", "workers": 2})
+    run = Run(**{name: value for name, value in USUAL.items() if name != "hidden"} | {"model": f"{toy}:ToyModel", "workers": 2})
     folder = begun(tmp_path / "run", **run.model_dump())
     monkeypatch.setattr("decoupled.runtime.resolve.measure", lambda *_: pytest.fail("it would come out otherwise today"))
 
