@@ -15,8 +15,9 @@ FIELDS = {
     "workers_detail", "evaluations", "restarts", "incidents", "seed", "versions", "task", "test_mae", "test_metrics", "test_r2",
 }  # fmt: skip
 DETAIL_FIELDS = {
-    "stage", "layers", "host", "busy", "wait", "samples", "staleness_mean", "staleness_max", "head_cosine", "unmatched_gradients",
-    "evicted", "dropped", "generation", "restarts", "missed", "samples_missed", "peak_rss_mb", "bytes_sent", "bytes_received",
+    "stage", "layers", "host", "busy", "wait", "samples", "staleness_mean", "staleness_max", "truth", "head_cosine",
+    "unmatched_gradients", "evicted", "dropped", "generation", "restarts", "missed", "samples_missed",
+    "peak_rss_mb", "bytes_sent", "bytes_received",
 }  # fmt: skip
 
 
