@@ -74,7 +74,9 @@ def shortened(words: list[str]) -> list[str]:
     short = [word.replace("mnist", "digits") for word in short]
     if short[0] in ("train", "bench") and "--resume" not in short:
         needs_four = "stage=" in " ".join(short)
-        short += ["--epochs", "20" if needs_four else "2", "--hidden", "16,16,16" if needs_four else "16"]
+        short += ["--epochs", "20" if needs_four else "2"]
+        if "--model" not in short:  # others have no layers of such widths
+            short += ["--hidden", "16,16,16" if needs_four else "16"]
     if "cifar10" in short:
         short += ["--data-dir", "."]
     if "--model" in short and "--workers" not in short and "stages=" not in " ".join(short):
