@@ -3,11 +3,10 @@
 from dataclasses import asdict, dataclass
 
 from decoupled.registry import Registry
-from decoupled.schedules.asynchronous import Asynchronous
+from decoupled.schedules.backprop import Backprop
 from decoupled.schedules.dni import Dni, Feedback, Overflow
 from decoupled.schedules.feedback import NEVER
 from decoupled.schedules.interface import Place, Schedule
-from decoupled.schedules.synchronous import Synchronous
 
 NAMES = ("dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b")
 EXACT = ("lockstep", "gpipe", "1f1b", "async1f1b", "single")  # every gradient is a true one, and comes back
@@ -16,17 +15,22 @@ STALE = ("async1f1b",)  # of these the ones whose weights change while a microba
 
 def lockstep(place: Place) -> Schedule:
     """One microbatch at a time."""
-    return Synchronous(place, ahead_max=1, forwards_first=False)
+    return Backprop(place, ahead_max=1)
 
 
 def gpipe(place: Place) -> Schedule:
     """Every forward pass of a minibatch, then every backward pass."""
-    return Synchronous(place, ahead_max=None, forwards_first=True)
+    return Backprop(place, ahead_max=None, forwards_first=True)
 
 
 def one_forward_one_backward(place: Place) -> Schedule:
     """As many microbatches ahead as there are stages left."""
-    return Synchronous(place, ahead_max=place.stages - place.stage, forwards_first=False)
+    return Backprop(place, ahead_max=place.stages - place.stage)
+
+
+def async1f1b(place: Place, extra: int = 0) -> Schedule:
+    """The same without a flush. `extra` more ahead keep the pipeline full over slow links; each adds an update of staleness."""
+    return Backprop(place, place.stages - place.stage + (0 if place.is_last else extra), flushes=False)
 
 
 def local(place: Place, stash_max: int = 8, overflow: Overflow = "block") -> Schedule:
@@ -42,7 +46,7 @@ SCHEDULES = Registry(  # single is lockstep with one stage
         "lockstep": lockstep,
         "gpipe": gpipe,
         "1f1b": one_forward_one_backward,
-        "async1f1b": Asynchronous,
+        "async1f1b": async1f1b,
         "single": lockstep,
     },
 )

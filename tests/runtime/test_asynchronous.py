@@ -14,7 +14,7 @@ from decoupled.runtime.assignment import assign
 from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.single import train_single
 from decoupled.schedules.actions import Backward, Forward, Update
-from decoupled.schedules.asynchronous import Asynchronous
+from decoupled.schedules.catalogue import async1f1b
 from decoupled.schedules.simulator import Costs, simulate
 from decoupled.tensors import Tensors
 from decoupled.transport.simulated import Faults
@@ -39,7 +39,7 @@ def replay(stages: list[DenseStage], resolved: ResolvedRun, extra: int, frozen: 
     under_way: dict[tuple[int, int], tuple[DenseStage, Pass]] = {}
     outputs: dict[tuple[int, int], Tensors] = {(-1, m): (x,) for m, (x, _) in enumerate(fed)}
     gradients: dict[tuple[int, int], Tensors] = {}
-    for slot in simulate(lambda place: Asynchronous(place, extra), 4, len(fed), Costs(1, 1, 1), window=8).slots:
+    for slot in simulate(lambda place: async1f1b(place, extra), 4, len(fed), Costs(1, 1, 1), window=8).slots:
         stage, number = stages[slot.stage], slot.stage
         match slot.action:
             case Forward(m):
