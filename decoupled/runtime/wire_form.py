@@ -74,11 +74,13 @@ class WireForms:
         self._inputs, self._outputs = WireForm(inputs, None if is_first else narrow), WireForm(outputs, narrow)
         self._sent_up, self._returned = WireForm(inputs.gradients, narrow), WireForm(outputs.gradients, narrow)
         self.takes, self.gives = self._inputs.spec + targets, self._outputs.spec + targets
-        self._targets = len(targets)
+        self._targets, self._is_narrow = len(targets), narrow is not None
 
     def sent(self, message: Message) -> Message:
         """The message as it travels."""
         match message.kind:
+            case _ if not self._is_narrow:
+                return message
             case Kind.ACTIVATION:
                 outputs, targets = _parted(message.tensors, self._targets)
                 return replace(message, tensors=(*self._outputs.pack(outputs), *targets))
@@ -91,6 +93,8 @@ class WireForms:
 
         Raises ValueError when they are not in their form.
         """
+        if not self._is_narrow:
+            return message.tensors
         if message.kind is Kind.GRADIENT:
             return self._returned.unpack(message.tensors)
         inputs, targets = _parted(message.tensors, self._targets)
