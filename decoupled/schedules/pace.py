@@ -1,7 +1,7 @@
 """The pace of a link: how many microbatches may be on their way or wait in the next inbox, so that it is busy and no more.
 
-A queue longer than the link needs buys no speed and ages every gradient that comes back. As TCP Vegas does (Brakmo and Peterson
-1995), the sender finds the length while running: by how many wait there when the neighbour takes one, and without any clock.
+A queue longer than the link needs ages every gradient that comes back. As TCP Vegas does (Brakmo and Peterson 1995), the sender
+finds the length while running: by how many wait there when the neighbour takes one, and without any clock.
 """
 
 SPARE = 1  # wait there at the least while the pace stays as it is
