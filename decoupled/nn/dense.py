@@ -65,7 +65,7 @@ class DenseStage:
         for layer in self.layers:
             flowing, cache = layer.forward(flowing, training)
             caches.append(cache)
-        return Pass((flowing,), Caches(caches, self._version() if training else None), self._weights)
+        return Pass((flowing,), Caches(caches, self._version() if training else None))
 
     def _version(self) -> Version | None:
         """The weights of the moment, which live as long as a pass needs them."""

@@ -27,7 +27,6 @@ class Pass:
 
     outputs: Tensors
     saved: Any = None
-    weights: Weights = Weights.CURRENT
 
 
 @dataclass(frozen=True, slots=True, eq=False)

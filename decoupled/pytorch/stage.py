@@ -105,7 +105,7 @@ class TorchStage:
         if self._weights is Weights.CURRENT:
             graph.x = x
             self._in_flight.add(graph)
-        return Pass(arrays, graph, self._weights)
+        return Pass(arrays, graph)
 
     def _graph(self, x: Tensors, number: int) -> Graph:
         stand_ins, flowing = list[Tensor](), list[Tensor]()
