@@ -16,7 +16,7 @@ from decoupled.data.dataset import Dataset
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.folders import CHECKPOINTS, load_run
-from decoupled.identity import digest, refuse_another
+from decoupled.identity import code_of, digest, refuse_another
 from decoupled.launch.interface import Launcher
 from decoupled.launch.local import here
 from decoupled.launch.run_coordinator import Callbacks, ignore, run_coordinator
@@ -112,7 +112,7 @@ def resume(
 
     `run` may differ from the folder's own in how it is carried out (see `identity.CHANGEABLE`), but not in what is trained. A
     folder does not hold arrays and sources that were given to `train`: give the same again as `data`, or in `run`. Raises
-    UsageError when something differs, when the data have changed since, or when there is nothing to go on with.
+    UsageError when something differs, when data or code have changed since, or when there is nothing to go on with.
     """
     folder, before = Path(folder), load_run(folder)
     if (folder / "report.json").exists():
@@ -123,6 +123,8 @@ def resume(
     if run.stages is None and run.workers == before.workers:  # measured times would be others today
         run = run.model_copy(update={"stages": before.stages})
     run = _found_from_anywhere(run if data is None else run.model_copy(update={"data": data}))
+    here = folders.code_here(folder)
+    before, run = before.with_references(here), run.with_references(here)
     if run.data in GIVEN:
         raise UsageError(
             f"{folder} was trained on {run.data} that it does not hold. Go on in Python, with the same again:"
@@ -162,6 +164,7 @@ def _train_in(
     """Trains in the run's folder, and keeps what it came to."""
     folders.begin(folder, resolved.run)
     folders.record_data(folder, resolved.dataset)
+    folders.record_code(folder, code_of(resolved.run))
     with MetricsFile(folder / "metrics.jsonl", callbacks.warning) as metrics:
         recorder, last = MetricsRecorder(), list[Progress]()
 

@@ -4,14 +4,14 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from decoupled import checkpoint
+from decoupled import checkpoint, user_code
 from decoupled.config import Run, from_toml, to_toml
 from decoupled.data.source import DataSource
 from decoupled.errors import RunFailed, UsageError
@@ -23,7 +23,6 @@ from decoupled.nn.targets import Targets
 from decoupled.runtime.report import ADDED, JSON_FIELDS, Report
 from decoupled.telemetry.spans import COLUMNS, Rows
 from decoupled.tensors import Array
-from decoupled.user_code import allow_all
 
 CHECKPOINTS = "checkpoints"
 RECORD_BYTES_MAX = 1 << 20  # of the last line of metrics.jsonl
@@ -73,6 +72,43 @@ def record_data(folder: Path, data: DataSource) -> None:
         raise UsageError(f"{folder} cannot be written: {error.strerror}. Make room, or choose another folder.") from None
 
 
+def record_code(folder: Path, code: Mapping[str, str]) -> None:
+    """Writes down the sha256 of each file of the user's that decides what is trained. Raises UsageError when that cannot be."""
+    if not code:
+        return
+    try:
+        checkpoint.write_whole(folder / "code.json", (json.dumps(code, indent=2) + "\n").encode())
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}. Make room, or choose another folder.") from None
+
+
+def code_here(folder: str | Path) -> Callable[[str], str]:
+    """Finds the references of a folder's run in this process, which may have the same files elsewhere.
+
+    Those that were not written down, and those whose code was not named here, stay as they are. Raises UsageError, as does what
+    it gives, where a file has changed since.
+    """
+    path = Path(folder) / "code.json"
+    try:
+        code = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # a folder of a run without such code, or of a version that did not write it
+        code = {}
+    except (OSError, ValueError, RecursionError):
+        code = None
+    if not isinstance(code, dict):
+        raise UsageError(f"{path} cannot be read. Remove it if the code is still the same.")
+
+    def here(reference: str) -> str:
+        where = user_code.split(reference)[0]
+        found = user_code.own(reference, code[where]) if where in code else reference
+        if found is None and user_code.has_namesake(reference):
+            name = Path(where).name
+            raise UsageError(f"{name} has changed since {folder} was trained with it. Put back what it was, or train anew.")
+        return found or reference
+
+    return here
+
+
 def refuse_other_data(folder: Path, data: DataSource) -> None:
     """Raises UsageError unless these are the data that the folder's run was trained on, as far as the folder says."""
     try:
@@ -93,7 +129,7 @@ def remove_if_nothing_happened(folder: Path) -> None:
     if began or (folder / CHECKPOINTS).exists():
         return
     with suppress(OSError):  # which must not hide why the run ended
-        for name in ("run.toml", "data.json", "metrics.jsonl"):
+        for name in ("run.toml", "data.json", "code.json", "metrics.jsonl"):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 
@@ -167,19 +203,30 @@ def load_run(folder: str | Path) -> Run:
 def load_network(folder: str | Path, code: Iterable[str] = ()) -> AnsweringModel:
     """The network that a run trained. `code` are files and modules of the user's that may be run for it.
 
-    Raises UsageError when the folder holds none, or the network needs code that was not named.
+    Raises UsageError when the folder holds none, or the network needs code that was not named, or has changed since.
     """
-    allow_all(code)
+    user_code.allow_all(code)
     path = Path(folder) / "model.safetensors"
     if not path.exists() and (Path(folder) / "run.toml").exists():
         raise UsageError(f"{folder} holds no finished run. {_way_on(Path(folder))}")
     arrays, about = checkpoint.load_arrays(path)
     if not about.keys() & {"architecture", "pytorch"} and "model" in about:
         raise UsageError(f"{path} holds the arrays of {about['model']}, a model of your own, which only its own code can use.")
+    here, kind = code_here(folder), "pytorch" if "pytorch" in about else "architecture"
     try:
-        return _of_torch(arrays, about) if "pytorch" in about else _dense(arrays, about)
+        about |= {kind: _found(about[kind], here)}
+        return _of_torch(arrays, about) if kind == "pytorch" else _dense(arrays, about)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UsageError(f"{path} is not a model that decoupled wrote: {error}") from None
+
+
+def _found(values: Mapping[str, Any], here: Callable[[str], str]) -> dict[str, Any]:
+    """The same with the user's code as it is in this process."""
+
+    def found(value: Any) -> Any:
+        return here(value) if isinstance(value, str) and user_code.is_reference(value) else value
+
+    return {name: found(value) for name, value in dict(values).items()}
 
 
 def _dense(arrays: dict[str, Array], about: dict[str, Any]) -> Network:

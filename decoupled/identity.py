@@ -9,6 +9,7 @@ from typing import Any
 from decoupled.config import Run
 from decoupled.errors import UsageError
 from decoupled.nn.targets import REGRESSION
+from decoupled.user_code import fingerprints, split
 
 # What may be another when a run is resumed: all that changes neither the network nor which batches come in which order.
 CHANGEABLE: dict[str, Any] = {
@@ -33,8 +34,22 @@ NEWER = {
 
 
 def digest(run: Run) -> str:
-    """The same for all runs that train the same."""
-    return hashlib.sha256(json.dumps(_trained(run), sort_keys=True).encode()).hexdigest()
+    """The same for all runs that train the same. A file of the user's is known by what it holds, wherever it lies."""
+    code = code_of(run)
+
+    def by_content(reference: str) -> str:
+        where, attribute = split(reference)
+        return f"{code.get(where, where)}:{attribute}"
+
+    return hashlib.sha256(json.dumps(_trained(run.with_references(by_content)), sort_keys=True).encode()).hexdigest()
+
+
+def code_of(run: Run) -> dict[str, str]:
+    """The sha256 of each file of the user's that decides what is trained, by where it is.
+
+    Raises UsageError where this process may not run one.
+    """
+    return fingerprints(reference for reference in run.references if reference not in run.metrics)
 
 
 def refuse_another(folder: Path, before: Run, now: Run) -> None:

@@ -13,7 +13,7 @@ from decoupled.api import load_data
 from decoupled.config import GIVEN
 from decoupled.data.arrays import first_sentence
 from decoupled.errors import UsageError
-from decoupled.folders import load_network, load_report, load_run, load_spans
+from decoupled.folders import code_here, load_network, load_report, load_run, load_spans
 from decoupled.nn.model import AnsweringModel
 from decoupled.nn.parameters import Array
 from decoupled.nn.sampling import continued
@@ -112,7 +112,7 @@ class Evaluated(Score):
 def evaluate(folder: str | Path, data_source: str | Mapping[str, Any] | None = None) -> Evaluated:
     """The score of a run's network on its test set, or that of `data_source`. Raises UsageError when that does not fit it."""
     network = load_network(folder)
-    run = load_run(folder).model_copy(update={"task": network.targets.task})
+    run = load_run(folder).with_references(code_here(folder)).model_copy(update={"task": network.targets.task})
     if data_source is not None:
         run = run.model_copy(update={"data": data_source})
     elif run.data in GIVEN:

@@ -1,7 +1,8 @@
 """The user's code: what this process may run of it, by reference as `package.module:attribute` or `file.py:attribute`.
 
 A process runs only what it was itself started with: what its command line or its script names. Runs that come in messages
-and folders name code as well, but never bring it; both ends compare the sha256 of the file that holds it.
+and folders name code as well, but never bring it; both ends compare the sha256 of the file that holds it, and so does
+whoever goes on with a folder.
 """
 
 import difflib
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from decoupled.errors import DecoupledError, RunFailed, UsageError
+from decoupled.errors import DecoupledError, UsageError
 
 FORM = re.compile(r"(?P<where>.+\.py|[A-Za-z_][\w.]*):(?P<attribute>[A-Za-z_][\w.]*)")
 
@@ -193,16 +194,13 @@ def fingerprints(references: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def own(reference: str, sha256: str) -> str:
-    """The reference as it is in this process, which may have the same code elsewhere.
+def own(reference: str, sha256: str) -> str | None:
+    """The reference as it is in this process, which may have the same code elsewhere; None where it has not."""
+    found = next((source.where for source in _named.values() if source.sha256 == sha256), None)
+    return found and f"{found}:{split(reference)[1]}"
 
-    Raises RunFailed when it was not started with that code.
-    """
-    where, attribute = split(reference)
-    for source in _named.values():
-        if source.sha256 == sha256:
-            return f"{source.where}:{attribute}"
-    name = Path(where).name
-    if any(Path(source.where).name == name for source in _named.values()):
-        raise RunFailed(f"This worker has another {name} than the coordinator: give both the same file, and start it again.")
-    raise RunFailed(f"The run uses code of {name}, with which this worker was not started. Start it with --code {name}")
+
+def has_namesake(reference: str) -> bool:
+    """Whether this process was started with a file, or a module, that is called as the one of the reference is."""
+    name = Path(split(reference)[0]).name
+    return any(Path(source.where).name == name for source in _named.values())

@@ -3,9 +3,11 @@
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from operator import index
+from pathlib import Path
 
 from decoupled import user_code
 from decoupled.config import Run
+from decoupled.errors import RunFailed
 from decoupled.nn.metrics import Metric, load_metrics
 from decoupled.nn.model import Model
 from decoupled.nn.parameters import Array
@@ -87,13 +89,19 @@ class Assignment:
         Raises RunFailed when this process was not started with them, and KeyError when one has no sha256.
         """
 
-        def own(reference: str) -> str:
-            return user_code.own(reference, self.code[user_code.split(reference)[0]])
-
-        adopted = replace(self, run=self.run.with_references(own))
+        adopted = replace(self, run=self.run.with_references(self._own))
         if not adopted._fits_model:
             raise ValueError("its layers are not the model's")
         return adopted
+
+    def _own(self, reference: str) -> str:
+        where = user_code.split(reference)[0]
+        if (found := user_code.own(reference, self.code[where])) is not None:
+            return found
+        name = Path(where).name
+        if user_code.has_namesake(reference):
+            raise RunFailed(f"This worker has another {name} than the coordinator: give both the same file, and start it again.")
+        raise RunFailed(f"The run uses code of {name}, with which this worker was not started. Start it with --code {name}")
 
     @cached_property
     def model(self) -> Model:

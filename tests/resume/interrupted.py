@@ -10,6 +10,7 @@ from decoupled import api, folders
 from decoupled.checkpoint import Checkpoint, Store
 from decoupled.config import CheckpointOptions, Run
 from decoupled.errors import RunFailed, UsageError
+from decoupled.identity import code_of
 from decoupled.runtime.checkpoints import RunState
 from decoupled.runtime.data_stream import Cursor
 from decoupled.runtime.report import Report
@@ -27,6 +28,7 @@ def begun(folder: Path, *positions: int, **values: Any) -> Path:
     run = resolved.run
     folders.begin(folder, run)
     folders.record_data(folder, resolved.dataset)
+    folders.record_code(folder, code_of(run))
     store = api.store_of(folder, run.model_copy(update={"checkpoint": CheckpointOptions(keep=9)}), pytest.fail)
     for position in positions:
         about = RunState(Cursor(position=position, number=position)).to_json()
