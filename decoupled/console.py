@@ -19,7 +19,7 @@ from decoupled.data.dataset import Dataset
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun
-from decoupled.schedules.simulator import Forecast
+from decoupled.simulator.timeline import Forecast
 from decoupled.telemetry.metrics import Progress
 
 LINE_EVERY_S = 2.0  # in a pipe

@@ -8,7 +8,8 @@ from decoupled.runtime.emulation import PRODUCTS, head_products
 from decoupled.runtime.resolve import ResolvedRun
 from decoupled.schedules.actions import Update
 from decoupled.schedules.dni import window_under
-from decoupled.schedules.simulator import Costs, Forecast, simulate
+from decoupled.simulator.network import Costs, Link
+from decoupled.simulator.timeline import Forecast, simulate
 from decoupled.telemetry.spans import KINDS, Rows
 
 
@@ -25,6 +26,7 @@ def samples_per_s(resolved: ResolvedRun, warm_up: int) -> float | None:
         [_costs(resolved, stage, run.emulation.device_ms * 1e6 / PRODUCTS / parts) for stage in range(len(resolved.stages))],
         window_under(run.dni.overflow, run.link.window),
         parts,
+        Link(run.emulation.latency_ms * 1e6),
     )
     updates = [_updates(forecast, stage) for stage in range(len(resolved.stages))]
     return steady.samples_per_s(updates, sizes, trial.stretches(resolved), warm_up)
@@ -39,7 +41,6 @@ def _costs(resolved: ResolvedRun, stage: int, product_ns: float) -> Costs:
         backward=product_ns * (2 * layers - 1),
         input_gradient=product_ns,
         refine=product_ns * refine,
-        latency=resolved.run.emulation.latency_ms * 1e6,
         synthesize=product_ns * synthesize,
     )
 

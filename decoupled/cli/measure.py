@@ -21,8 +21,8 @@ from decoupled.console import timeline
 from decoupled.errors import UsageError
 from decoupled.schedules.catalogue import NAMES, Settings, make
 from decoupled.schedules.dni import Feedback, Overflow, window_under
-from decoupled.schedules.simulator import Costs
-from decoupled.schedules.simulator import simulate as run_on_paper
+from decoupled.simulator.network import Costs, Link
+from decoupled.simulator.timeline import simulate as run_on_paper
 from decoupled.user_code import absolute, allow_all
 
 
@@ -102,11 +102,12 @@ def simulate(
         raise UsageError("Costs and latency are finite numbers.")
     if schedule not in NAMES:
         raise UsageError(f"There is no schedule {schedule!r} to simulate. Choose {' or '.join(NAMES)}.")
-    costs = Costs(forward, backward, input_gradient, update, refine, latency, synthesize)
+    costs = Costs(forward, backward, input_gradient, update, refine, synthesize)
     settings = Settings(feedback_every, stash_max, feedback, overflow, share)
     parts = minibatch if schedule in PIPELINES else 1
     room = window_under(overflow, window)
-    forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, room, parts)
+    link = Link(latency)
+    forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, room, parts, link)
     if json_file is not None:
         write_json(json_file, forecast.to_json())
     timeline(forecast, schedule)

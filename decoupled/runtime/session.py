@@ -31,6 +31,7 @@ from decoupled.schedules.events import (
     PeerJoined,
     PeerLost,
 )
+from decoupled.schedules.links import credits_together
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.spans import Spans
 from decoupled.transport.interface import Transport
@@ -66,7 +67,7 @@ class StageSession:
         )
         window = assignment.run.link.window
         self._window = window if self._place.is_first else window_under(assignment.run.dni.overflow, window)
-        self._grant = max(self._window // 4, 1)  # credits in one message; the upstream still has most of the window
+        self._together = credits_together(self._window)
         self.acted = False  # in the last turn
         if self._place.is_last:
             self._send(COORDINATOR, Message(Kind.READY))
@@ -190,12 +191,10 @@ class StageSession:
             self._faults.reached(action.microbatch)
 
     def _grant_credit(self, action: Action | None) -> None:
-        """What was taken from the inbox leaves room for more; where it is empty now, more is wanted soon."""
-        waiting = len(self._upstream.waiting)
-        if self._upstream.owed >= self._grant or (self._upstream.owed and not waiting):
-            body = {"count": self._upstream.owed, "waiting": waiting}
+        """What was taken from the inbox leaves room for more."""
+        if (granted := self._upstream.grant(self._together)) is not None:
+            body = {"count": granted.count, "waiting": granted.waiting}
             self._send(UPSTREAM, Message(Kind.CREDIT, body=body), cause=str(action or ""))
-            self._upstream.owed = 0
 
     def _lose_patience(self) -> None:
         """A neighbour that says nothing for long, while this stage waits for its gradients, is taken to be cut off."""

@@ -106,6 +106,8 @@ class Dni:
 
     def receive(self, event: Event) -> None:
         self.upstream.receive(event)
+        if isinstance(event, ActivationArrived):
+            return  # most are, and nothing else depends on them
         self.downstream.receive(event)
         match event:
             case GradientArrived(microbatch=m) if m in self._stash:
@@ -117,8 +119,10 @@ class Dni:
                 self._give_up([k for k in self._sent if k <= m])
             case PeerLost() | PeerFinished():
                 self._give_up(self._sent)
-        self._give_up_hopeless()
-        self._answer_fences()
+        if self._hopeless:
+            self._give_up_hopeless()
+        if self._fences:
+            self._answer_fences()
 
     def next_action(self) -> Action | None:
         if self._due:
@@ -271,7 +275,7 @@ class Dni:
     def _answer_fences(self) -> None:
         if self._fences and self.downstream.is_lost:  # nobody could tell, and whoever asks has waited enough
             self._give_up(list(self._stash))
-        while self._fences and min(self._stash, default=self._fences[0][1] + 1) > self._fences[0][1]:
+        while self._fences and next(iter(self._stash), self._fences[0][1] + 1) > self._fences[0][1]:
             self._due.append(Answer(self._fences.popleft()[0]))
 
     def _ask(self) -> Action | None:

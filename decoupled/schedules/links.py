@@ -24,6 +24,11 @@ from decoupled.schedules.pace import Pace
 Waiting: TypeAlias = ActivationArrived | MarkerArrived | FenceArrived
 
 
+def credits_together(window: int) -> int:
+    """How many credits go in one message. One each wakes the sender for nothing; many at once look as if the inbox ran dry."""
+    return 2 if window >= 8 else 1
+
+
 class UpstreamLink:
     """The inbox: activations, markers and fences in the order they came, each activation once, and whether more can come."""
 
@@ -65,6 +70,16 @@ class UpstreamLink:
     def take(self) -> None:
         """Removes the head; a microbatch leaves room for another."""
         self.owed += isinstance(self._waiting.popleft(), ActivationArrived)
+
+    def grant(self, together: int) -> CreditGranted | None:
+        """The credit that the upstream is to be told of now, if any; where nothing waits, more is wanted soon."""
+        if not self.owed:
+            return None
+        waiting = len(self.waiting)
+        if self.owed < together and waiting:
+            return None
+        granted, self.owed = CreditGranted(self.owed, waiting), 0
+        return granted
 
     @property
     def waiting(self) -> list[int]:

@@ -15,7 +15,8 @@ from decoupled.runtime.resolve import ResolvedRun, resolve
 from decoupled.runtime.single import train_single
 from decoupled.schedules.actions import Backward, Forward, Update
 from decoupled.schedules.catalogue import async1f1b
-from decoupled.schedules.simulator import Costs, simulate
+from decoupled.simulator.network import Costs
+from decoupled.simulator.timeline import simulate
 from decoupled.tensors import Tensors
 from decoupled.transport.simulated import Faults
 from tests.cluster import Cluster

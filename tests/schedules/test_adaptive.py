@@ -16,7 +16,8 @@ from decoupled.schedules.events import (
     PeerLost,
 )
 from decoupled.schedules.interface import Place
-from decoupled.schedules.simulator import Costs, Forecast, simulate
+from decoupled.simulator.network import Costs, Link
+from decoupled.simulator.timeline import Forecast, simulate
 from tests.schedules.driving import arrivals, drain, tell
 
 FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)
@@ -117,8 +118,8 @@ def truth(forecast: Forecast, stage: int) -> float:
 
 
 def run(latency: float, stash_max: int = 8, share: float = 1.0, window: int = 64) -> Forecast:
-    costs = Costs(1, 1, 1, latency=latency, synthesize=0.1)
-    return simulate(lambda place: adaptive(place, stash_max, share), 4, 1500, costs, window=window)
+    costs = Costs(1, 1, 1, synthesize=0.1)
+    return simulate(lambda place: adaptive(place, stash_max, share), 4, 1500, costs, window=window, link=Link(latency))
 
 
 def test_on_fast_links_all_gradients_are_true_and_no_time_is_lost() -> None:

@@ -14,7 +14,8 @@ from decoupled.schedules.events import (
     PeerLost,
 )
 from decoupled.schedules.interface import Place
-from decoupled.schedules.simulator import Costs, simulate
+from decoupled.simulator.network import Costs, Link
+from decoupled.simulator.timeline import simulate
 from tests.schedules.driving import arrivals, drain, named, tell
 
 NEIGHBOUR = PeerJoined(window=8)
@@ -84,8 +85,8 @@ def test_there_is_no_bubble_but_for_filling_and_draining(stages: int) -> None:
 
 def test_more_in_flight_cover_slow_links() -> None:
     """A gradient of stage 0 takes the forward passes and messages down, and the backward passes and messages up."""
-    costs = Costs(1, 2, 0, latency=3)
-    few, many = (simulate(lambda p, extra=n: async1f1b(p, extra), 4, 300, costs, window=16) for n in (0, 8))  # type: ignore[misc]
+    costs, link = Costs(1, 2, 0), Link(3)
+    few, many = (simulate(lambda p, extra=n: async1f1b(p, extra), 4, 300, costs, window=16, link=link) for n in (0, 8))  # type: ignore[misc]
 
     assert few.utilisation < 0.5
     assert many.utilisation > 0.95

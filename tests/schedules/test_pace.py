@@ -5,7 +5,8 @@ import pytest
 from decoupled.schedules.actions import Backward, Forward, Source, Update
 from decoupled.schedules.dni import Dni
 from decoupled.schedules.pace import SPARE, Pace
-from decoupled.schedules.simulator import Costs, Forecast, simulate
+from decoupled.simulator.network import Costs, Link
+from decoupled.simulator.timeline import Forecast, simulate
 
 
 def rounds(pace: Pace, waiting: int, in_flight: int, count: int = 1) -> int:
@@ -58,8 +59,8 @@ def test_it_never_stops_a_link() -> None:
 
 
 def simulated(latency: float, window: int) -> Forecast:
-    costs = Costs(1, 1, 1, latency=latency, synthesize=0.1)
-    return simulate(lambda place: Dni(place, 4, 24, "chained"), 4, 600, costs, window=window)
+    costs = Costs(1, 1, 1, synthesize=0.1)
+    return simulate(lambda place: Dni(place, 4, 24, "chained"), 4, 600, costs, window=window, link=Link(latency))
 
 
 def staleness(forecast: Forecast, stage: int) -> float:

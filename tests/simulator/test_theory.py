@@ -5,7 +5,9 @@ import pytest
 from decoupled.schedules.actions import Drop, EndFeed, Forward, Send, Update
 from decoupled.schedules.dni import Dni, Overflow
 from decoupled.schedules.interface import Place, Schedule
-from decoupled.schedules.simulator import Costs, Deadlock, Forecast, simulate
+from decoupled.simulator.network import Costs, Link
+from decoupled.simulator.simulation import Deadlock
+from decoupled.simulator.timeline import Forecast, simulate
 from tests.schedules.driving import named
 
 
@@ -19,7 +21,7 @@ def test_lockstep_uses_one_stage_at_a_time(stages: int) -> None:
 
 
 def test_latency_makes_lockstep_wait_at_every_hop() -> None:
-    quick, slow = (simulate(named("lockstep"), 4, 10, Costs(1, 2, 0, latency=d)).makespan for d in (0, 5))
+    quick, slow = (simulate(named("lockstep"), 4, 10, Costs(1, 2, 0), link=Link(d)).makespan for d in (0, 5))
 
     # 10 microbatches, 3 hops down and 3 up; the last way up of the last microbatch counts, too
     assert slow - quick == pytest.approx(10 * 6 * 5)
@@ -33,7 +35,7 @@ def test_dni_keeps_all_stages_busy_but_for_filling_and_draining() -> None:
 
 
 def test_dni_does_not_feel_latency_that_its_stash_and_window_cover() -> None:
-    near, far = (simulate(lambda p: Dni(p, 4, 8), 4, 300, Costs(1, 2, 0, latency=d), window=8).utilisation for d in (0, 5))
+    near, far = (simulate(lambda p: Dni(p, 4, 8), 4, 300, Costs(1, 2, 0), window=8, link=Link(d)).utilisation for d in (0, 5))
 
     assert far > 0.95 * near
 
@@ -46,7 +48,7 @@ def test_a_larger_stash_covers_a_longer_round_trip() -> None:
         def make(place: Place, stash_max: int = stash_max) -> Schedule:
             return Dni(place, 1, stash_max)
 
-        shares.append(simulate(make, 4, 300, Costs(1, 2, 0, latency=5), window=16).utilisation)
+        shares.append(simulate(make, 4, 300, Costs(1, 2, 0), window=16, link=Link(5)).utilisation)
 
     assert shares == sorted(shares)
     assert shares[0] < 0.6
@@ -60,7 +62,7 @@ def test_a_slow_stage_sets_the_pace_and_the_others_wait_for_it() -> None:
 
 
 def test_the_stash_never_exceeds_its_limit() -> None:
-    forecast = simulate(lambda place: Dni(place, 1, 3), 4, 60, Costs(1, 2, 0, latency=9), window=16)
+    forecast = simulate(lambda place: Dni(place, 1, 3), 4, 60, Costs(1, 2, 0), window=16, link=Link(9))
 
     assert max(forecast.peak_stash) == 3
 
