@@ -7,7 +7,7 @@ from decoupled.bench.conditions import Condition, changed
 from decoupled.config import Run
 from decoupled.errors import UsageError
 
-SCHEDULES = ("single", "lockstep", "gpipe", "1f1b", "async1f1b", "local", "dni")
+SCHEDULES = ("single", "lockstep", "gpipe", "1f1b", "async1f1b", "2bw", "local", "dni")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Plan:
 
     run: Run
     schedules: tuple[str, ...]
-    microbatches: int | None  # of gpipe and 1f1b; None: the fastest of a few
+    microbatches: int | None  # of gpipe, 1f1b and 2bw; None: the fastest of a few
     peers: tuple[str, ...]
     conditions: tuple[Condition, ...]
     repeat: int  # rounds

@@ -13,7 +13,7 @@ from decoupled.config import PIPELINES, Run
 from decoupled.resources import cores
 from decoupled.schedules.catalogue import is_decoupled
 
-MICROBATCHES = (2, 4, 8)  # tried for gpipe and 1f1b, when the plan does not say
+MICROBATCHES = (2, 4, 8)  # tried for gpipe, 1f1b and 2bw, when the plan does not say
 
 
 def under(schedule: str, run: Run, **values: Any) -> Run:

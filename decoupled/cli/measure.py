@@ -32,7 +32,7 @@ def bench(
     run: Run,
     schedule: Annotated[str, typer.Option(help="Schedules to compare.")] = ",".join(SCHEDULES),
     microbatches: Annotated[
-        int | None, typer.Option(min=1, help="gpipe, 1f1b: parts of a batch (default: the fastest of 2, 4, 8).")
+        int | None, typer.Option(min=1, help="gpipe, 1f1b, 2bw: parts of a batch (default: the fastest of 2, 4, 8).")
     ] = None,
     peers: Annotated[str | None, typer.Option(help="torch: also the same in PyTorch, in one process and as pipelines.")] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Rounds; the order turns round from one to the next.")] = 3,
@@ -76,10 +76,10 @@ def bench(
 
 @command
 def simulate(
-    schedule: Annotated[str, typer.Option(help="dni, local, lockstep, gpipe, 1f1b or async1f1b.")] = "dni",
+    schedule: Annotated[str, typer.Option(help="dni, local, lockstep, gpipe, 1f1b, async1f1b or 2bw.")] = "dni",
     stages: Annotated[int, typer.Option(min=1, max=64, help="Stages, each with a worker.")] = 4,
     microbatches: Annotated[int, typer.Option(min=1, max=100_000, help="Microbatches that go through them.")] = 8,
-    minibatch: Annotated[int, typer.Option(min=1, help="gpipe, 1f1b: microbatches that make one update.")] = 4,
+    minibatch: Annotated[int, typer.Option(min=1, help="gpipe, 1f1b, 2bw: microbatches that make one update.")] = 4,
     forward: Annotated[float, typer.Option(min=0, help="Time of a forward pass, in any unit.")] = 1.0,
     backward: Annotated[float, typer.Option(min=0, help="Time of a backward pass down to the weights.")] = 1.0,
     input_gradient: Annotated[float, typer.Option(min=0, help="On top of it, where a gradient is sent up.")] = 1.0,

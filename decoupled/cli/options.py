@@ -52,7 +52,7 @@ def run_options(
     ] = None,
     hidden: Annotated[str | None, typer.Option(help="mlp: widths of the hidden layers (default 256,256,256).")] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="dni (default), local, lockstep, gpipe, 1f1b, async1f1b or single.")
+        str | None, typer.Option(help="dni (default), local, lockstep, gpipe, 1f1b, async1f1b, 2bw or single.")
     ] = None,
     head: Annotated[
         str | None,
@@ -78,7 +78,7 @@ def run_options(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help=f"Passes over the training data (default {DEFAULT.epochs}).")] = None,
     batch: Annotated[int | None, typer.Option(help=f"Samples in a batch, of one update (default {DEFAULT.batch}).")] = None,
-    microbatches: Annotated[int | None, typer.Option(help="gpipe, 1f1b: parts of a batch (default 4).")] = None,
+    microbatches: Annotated[int | None, typer.Option(help="gpipe, 1f1b, 2bw: parts of a batch (default 4).")] = None,
     overflow: Annotated[
         str | None, typer.Option(help="dni: when the next inbox is full, block (default), drop-oldest or latest.")
     ] = None,

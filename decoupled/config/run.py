@@ -30,7 +30,7 @@ from decoupled.nn.catalogue import HEAD_NAMES, MODELS
 from decoupled.nn.metrics import METRICS, name_of
 from decoupled.schedules.catalogue import EXACT, SCHEDULES, is_decoupled
 
-PIPELINES = ("gpipe", "1f1b")
+PIPELINES = ("gpipe", "1f1b", "2bw")  # they cut a batch into microbatches
 OF_ROWS = ("mlp", "torch-mlp")  # models that take a sample of any shape as a row of numbers
 HIDDEN = (256, 256, 256)
 GIVEN = ("arrays", "source")  # how a run folder calls data that were given in memory, and that it does not hold
@@ -57,7 +57,7 @@ class Run(Frozen):
     feedback_every: int | None = Field(None, ge=1, le=WHOLE_MAX)  # None: the one that suits the head
     epochs: int = Field(20, ge=1, le=WHOLE_MAX)
     batch: int = Field(64, ge=1, le=WHOLE_MAX)
-    microbatches: int | None = Field(None, ge=1, le=WHOLE_MAX)  # of gpipe and 1f1b, in a batch; None: 4
+    microbatches: int | None = Field(None, ge=1, le=WHOLE_MAX)  # of gpipe, 1f1b and 2bw, in a batch; None: 4
     lr: float = Field(3e-3, gt=0)
     seed: int = Field(0, ge=0, le=WHOLE_MAX)
     workers: int | None = Field(None, ge=1)  # None: one per layer; of other models than mlp 4 at most
@@ -115,7 +115,7 @@ class Run(Frozen):
         if self.schedule == "single" and self.workers not in (None, 1):
             raise ValueError(f"single trains in one process and has no use for {self.workers} workers")
         if self.schedule in ("dni", "local", "lockstep", "async1f1b", "single") and self.microbatches not in (None, 1):
-            raise ValueError(f"{self.schedule} takes a batch whole; only gpipe and 1f1b cut it into microbatches")
+            raise ValueError(f"{self.schedule} takes a batch whole; only gpipe, 1f1b and 2bw cut it into microbatches")
         if self.schedule in EXACT and self.dni.overflow != "block":
             raise ValueError(f"{self.schedule} needs every microbatch's gradient; only dni can drop some, so leave overflow out")
         if self.schedule in EXACT and (self.emulation.drop or any(fault.kind == "drop" for fault in self.faults)):

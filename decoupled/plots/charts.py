@@ -18,6 +18,7 @@ LOOKS = {  # by schedule; "torch" alone is for what has no counterpart here
     "gpipe": ("#E69F00", "^"),
     "1f1b": ("#009E73", "v"),
     "async1f1b": ("#56B4E9", "<"),
+    "2bw": ("#F0E442", "p"),
     "dni": ("#D55E00", "D"),
     "local": ("#8C564B", ">"),
     "torch": ("#CC79A7", "P"),

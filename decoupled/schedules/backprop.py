@@ -8,9 +8,12 @@ schedules apart. Three flush: the weights stand still until a whole minibatch ha
 - 1f1b: at most as many microbatches ahead as there are stages left, then one forward for one backward pass (PipeDream
   with a flush; Narayanan et al. 2021, arXiv 2006.09503, section 2.2). The same bubble as gpipe, with a smaller stash.
 
-One does not, so it has no bubble:
-- async1f1b: as far ahead, and each gradient makes an update at once (PipeDream; Narayanan et al. 2019, section 3.2). A pass goes
-  back with the weights that it went forward with, which are as many updates old as were in flight behind it.
+Two do not, so they have no bubble. A pass goes forward with the newest weights that its stage has, and back with the same:
+- async1f1b: as far ahead, and each gradient makes an update at once (PipeDream; Narayanan et al. 2019, section 3.2). The weights
+  of a pass are as many updates old when it goes back as were in flight before it.
+- 2bw: as far ahead, but microbatches of two minibatches at most are out, so a stage has at most two versions of its weights, and
+  a gradient is at most one update old (PipeDream-2BW; arXiv 2006.09503, section 3.1, where the stages also wait for each other
+  to take a new version up). It takes as many microbatches in a minibatch as there are stages, less one, to have no bubble.
 """
 
 from collections import deque
@@ -24,13 +27,17 @@ from decoupled.schedules.links import DownstreamLink, UpstreamLink
 class Backprop:
     """One stage under any of them; the last microbatch of a minibatch says so when it arrives."""
 
-    def __init__(self, place: Place, ahead_max: int | None, forwards_first: bool = False, flushes: bool = True) -> None:
-        """`ahead_max` is how many microbatches may be out at once; None for all of a minibatch."""
-        self._place, self._ahead_max, self._forwards_first, self._flushes = place, ahead_max, forwards_first, flushes
+    def __init__(self, place: Place, ahead_max: int | None, forwards_first: bool = False, minibatches_max: int = 1) -> None:
+        """`ahead_max` is how many microbatches may be out at once; None for all of a minibatch.
+
+        `minibatches_max` is of how many minibatches they may be; with one, the weights stand still while any is out.
+        """
+        self._place, self._ahead_max, self._forwards_first = place, ahead_max, forwards_first
+        self._minibatches_max = minibatches_max
         self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last)
         self._out: deque[int] = deque()  # forward but not back yet, oldest first
         self._returned: set[int] = set()  # those whose gradient is here
-        self._is_flushing = False  # the whole minibatch has gone forward
+        self._ends: set[int] = set()  # those that are the last of their minibatch
         self._update_is_due = False
 
     @property
@@ -55,15 +62,16 @@ class Backprop:
         if self._update_is_due:
             self._update_is_due = False
             return Update()
-        if self._out and self._out[0] in self._returned and (self._is_flushing or not self._forwards_first):
+        if self._out and self._out[0] in self._returned and (self._ends or not self._forwards_first):
             return self._back()
         return self._ahead()
 
     def _back(self) -> Action:
         m = self._out.popleft()
         self._returned.remove(m)
-        if not self._flushes or (self._is_flushing and not self._out):
-            self._is_flushing, self._update_is_due = False, True
+        if m in self._ends:
+            self._ends.remove(m)
+            self._update_is_due = True
         return Backward(m, Source.TRUE, send=not self._place.is_first)
 
     def _ahead(self) -> Action | None:
@@ -73,19 +81,24 @@ class Backprop:
         if isinstance(waiting, MarkerArrived):
             return self._snapshot(waiting.microbatch)
         assert isinstance(waiting, ActivationArrived), "fences are refused when they arrive"
-        is_far = self._ahead_max is not None and len(self._out) >= self._ahead_max
-        must_wait = is_far if waiting.training else bool(self._out)  # an evaluation sees the updates of all before it
-        if must_wait or self._is_flushing or not self.downstream.has_room:
+        must_wait = self._is_far if waiting.training else bool(self._out)  # an evaluation sees the updates of all before it
+        if must_wait or not self.downstream.has_room:
             return None
         self.downstream.spend()
         self.upstream.take()
         if not waiting.training:
             return Evaluate(waiting.microbatch)
         self._out.append(waiting.microbatch)
-        self._is_flushing = self._flushes and waiting.ends_minibatch
+        if waiting.ends_minibatch:
+            self._ends.add(waiting.microbatch)
         if self._place.is_last:  # its gradient is the loss's, here as soon as the forward pass is done
             self._returned.add(waiting.microbatch)
         return Forward(waiting.microbatch)
+
+    @property
+    def _is_far(self) -> bool:
+        """As far ahead as it may be."""
+        return len(self._out) == self._ahead_max or len(self._ends) == self._minibatches_max
 
     def _snapshot(self, m: int) -> Action | None:
         """A marker comes between minibatches, and waits until all before it have made their updates."""

@@ -8,9 +8,9 @@ from decoupled.schedules.dni import Dni, Feedback, Overflow
 from decoupled.schedules.feedback import NEVER
 from decoupled.schedules.interface import Place, Schedule
 
-NAMES = ("dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b")
-EXACT = ("lockstep", "gpipe", "1f1b", "async1f1b", "single")  # every gradient is a true one, and comes back
-STALE = ("async1f1b",)  # of these the ones whose weights change while a microbatch is on its way
+NAMES = ("dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b", "2bw")
+EXACT = ("lockstep", "gpipe", "1f1b", "async1f1b", "2bw", "single")  # every gradient is a true one, and comes back
+STALE = ("async1f1b", "2bw")  # of these the ones whose weights change while a microbatch is on its way
 
 
 def lockstep(place: Place) -> Schedule:
@@ -30,7 +30,18 @@ def one_forward_one_backward(place: Place) -> Schedule:
 
 def async1f1b(place: Place, extra: int = 0) -> Schedule:
     """The same without a flush. `extra` more ahead keep the pipeline full over slow links; each adds an update of staleness."""
-    return Backprop(place, place.stages - place.stage + (0 if place.is_last else extra), flushes=False)
+    ahead = _ahead(place, extra)
+    return Backprop(place, ahead, minibatches_max=ahead)  # a minibatch is one microbatch
+
+
+def two_versions(place: Place, extra: int = 0) -> Schedule:
+    """The same with an update for a minibatch of several microbatches. `extra` more ahead add nothing to the staleness."""
+    return Backprop(place, _ahead(place, extra), minibatches_max=2)
+
+
+def _ahead(place: Place, extra: int) -> int:
+    """As many as there are stages left, and more where gradients have a way to come."""
+    return place.stages - place.stage + (0 if place.is_last else extra)
 
 
 def local(place: Place, stash_max: int = 8, overflow: Overflow = "block") -> Schedule:
@@ -47,6 +58,7 @@ SCHEDULES = Registry(  # single is lockstep with one stage
         "gpipe": gpipe,
         "1f1b": one_forward_one_backward,
         "async1f1b": async1f1b,
+        "2bw": two_versions,
         "single": lockstep,
     },
 )

@@ -30,7 +30,7 @@ def shares(**values: Any) -> dict[tuple[int, int, int], float]:
     return found
 
 
-@pytest.mark.parametrize("schedule", ["single", "lockstep", "gpipe", "1f1b"])
+@pytest.mark.parametrize("schedule", ["single", "lockstep", "gpipe", "1f1b", "2bw"])
 def test_backprop_needs_three_products_for_a_layer_and_two_for_the_first(schedule: str) -> None:
     assert shares(schedule=schedule) == OUTPUTS_AND_WEIGHTS | {SECOND: 1.0, THIRD: 1.0}
 

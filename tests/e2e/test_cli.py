@@ -156,7 +156,7 @@ def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> Non
 
 def test_simulate_cuts_batches_for_pipelines_alone(tmp_path: Path) -> None:
     updates = {}
-    for schedule in ("gpipe", "1f1b", "lockstep", "dni"):
+    for schedule in ("gpipe", "1f1b", "2bw", "lockstep", "dni"):
         done = in_process(
             "simulate", "--schedule", schedule, "--microbatches", "8", "--minibatch", "4", "--json", "f.json", cwd=tmp_path
         )
@@ -164,7 +164,7 @@ def test_simulate_cuts_batches_for_pipelines_alone(tmp_path: Path) -> None:
         timeline = json.loads((tmp_path / "f.json").read_text())["timeline"]
         updates[schedule] = sum(slot["action"] == "U" for slot in timeline if slot["stage"] == 0)
 
-    assert updates == {"gpipe": 2, "1f1b": 2, "lockstep": 8, "dni": 8}
+    assert updates == {"gpipe": 2, "1f1b": 2, "2bw": 2, "lockstep": 8, "dni": 8}
 
 
 def test_simulate_shows_what_overflows(tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def test_both_networks_learn_the_same(activation: str, optimiser: str, batch_nor
         np.testing.assert_allclose(array, theirs[name], rtol=0, atol=1e-10, err_msg=name)
 
 
+@pytest.mark.parametrize("schedule", ["async1f1b", "2bw"])
+def test_both_networks_keep_the_weights_of_passes_in_flight_alike(schedule: str) -> None:
+    """Over the simulated network, where the same passes meet the same weights."""
+    network = {"batch_norm": False, "dtype": "float64"}
+    values: dict[str, Any] = {"hidden": (12, 10), "network": network, "epochs": 3}
+
+    theirs, ours = (over_workers({"model": model} | values, images(side=4), schedule=schedule) for model in ("mlp", "torch-mlp"))
+
+    assert [w.staleness_max for w in ours.workers_detail] == [w.staleness_max for w in theirs.workers_detail]
+    assert max(w.staleness_max or 0 for w in ours.workers_detail) > 0
+    for name, array in as_numpy_has_it(ours.network.arrays).items():
+        np.testing.assert_allclose(array, theirs.network.arrays[name], rtol=0, atol=1e-10, err_msg=name)
+
+
 def test_both_networks_score_values_alike() -> None:
     values = {"hidden": (12, 10), "network": {"dtype": "float64"}, "epochs": 3}
 

@@ -52,7 +52,7 @@ def test_under_dni_a_link_that_breaks_costs_no_checkpoint_and_no_evaluation(
         assert "lost" not in [incident.what for incident in report.incidents]
 
 
-@pytest.mark.parametrize("schedule", ["lockstep", "1f1b", "async1f1b"])
+@pytest.mark.parametrize("schedule", ["lockstep", "1f1b", "async1f1b", "2bw"])
 @pytest.mark.parametrize("stage", [FEED, FIRST, LAST])
 def test_otherwise_a_link_that_breaks_leads_to_one_rollback(schedule: str, stage: int) -> None:
     cluster = cluster_of(a_run(schedule=schedule, epochs=2 * EPOCHS, checkpoint={"every": 4}))

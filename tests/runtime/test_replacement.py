@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from decoupled.config import PIPELINES
 from tests.cluster import Cluster, MemoryStore
 from tests.runtime.small_runs import EPOCHS, TRAIN, a_run, check_account, cluster_of, run_until
 
@@ -29,10 +30,10 @@ def test_under_dni_a_lost_stage_is_replaced_and_its_neighbours_go_on(stage: int,
     check_account(report)
 
 
-@pytest.mark.parametrize("schedule", ["dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b"])
+@pytest.mark.parametrize("schedule", ["dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b", "2bw"])
 @pytest.mark.parametrize("stage", [0, 1, 2])
 def test_a_rollback_takes_all_stages_back_and_every_sample_is_trained_on(schedule: str, stage: int) -> None:
-    parts = {"microbatches": 2} if schedule in ("gpipe", "1f1b") else {}
+    parts = {"microbatches": 2} if schedule in PIPELINES else {}
     cluster = cluster_of(a_run(schedule=schedule, supervision={"on_failure": "rollback"}, checkpoint={"every": 7}, **parts))
     run_until(cluster, 130)
 
@@ -130,7 +131,7 @@ def test_whatever_dies_when_every_sample_is_accounted_for(seed: int) -> None:
 
 
 def any_cluster(rng: random.Random, seed: int) -> Cluster:
-    schedule = rng.choice(["dni", "dni", "dni", "lockstep", "gpipe", "1f1b", "async1f1b"])
+    schedule = rng.choice(["dni", "dni", "dni", "lockstep", "gpipe", "1f1b", "async1f1b", "2bw"])
     values: dict[str, Any] = {
         "schedule": schedule,
         "checkpoint": {"every": rng.choice([1, 4, 9, 1000])},

@@ -42,7 +42,9 @@ def times(monkeypatch: pytest.MonkeyPatch) -> list[Work]:
     return measured
 
 
-@pytest.mark.parametrize(("schedule", "microbatches"), [("gpipe", 4), ("1f1b", 4), ("lockstep", 1), ("dni", 1), ("single", 1)])
+@pytest.mark.parametrize(
+    ("schedule", "microbatches"), [("gpipe", 4), ("1f1b", 4), ("2bw", 4), ("lockstep", 1), ("dni", 1), ("single", 1)]
+)
 def test_a_batch_is_cut_into_four_where_a_schedule_can_use_it(schedule: str, microbatches: int) -> None:
     assert resolve(Run(schedule=schedule), blobs()).run.microbatches == microbatches
 

@@ -43,7 +43,7 @@ def test_every_head_loss_and_dtype_can_be_warmed_up(loss: str, head: str, dtype:
 
 
 @pytest.mark.parametrize("loss", TARGETS)
-@pytest.mark.parametrize("schedule", ["single", "lockstep", "gpipe", "1f1b"])
+@pytest.mark.parametrize("schedule", ["single", "lockstep", "gpipe", "1f1b", "2bw"])
 def test_stages_without_heads_can_be_warmed_up_with_any_loss(loss: str, schedule: str) -> None:
     for assignment in assignments(DATA[loss], schedule=schedule):
         warm_up(assignment)
