@@ -6,13 +6,14 @@ Must not know: what is done with the values.
 
 from decoupled.config.fault import Fault
 from decoupled.config.run import GIVEN, OF_ROWS, PIPELINES, Run
-from decoupled.config.sections import CheckpointOptions, LinkOptions
+from decoupled.config.sections import WITH_MOMENTUM, CheckpointOptions, LinkOptions
 from decoupled.config.text import assignments, fault, from_toml, merged, to_toml
 
 __all__ = [
     "GIVEN",
     "OF_ROWS",
     "PIPELINES",
+    "WITH_MOMENTUM",
     "CheckpointOptions",
     "Fault",
     "LinkOptions",

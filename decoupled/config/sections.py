@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from decoupled.nn.catalogue import OPTIMISER_NAMES
 from decoupled.nn.layers import ACTIVATIONS
@@ -11,6 +11,8 @@ from decoupled.nn.losses import LOSSES
 from decoupled.wire.codec import MESSAGE_BYTES_MAX
 
 WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
+MOMENTUM = 0.9
+WITH_MOMENTUM = ("sgd", "nadam")  # optimisers
 QUEUE_MAX = 2**31 - 1  # what ZeroMQ can count
 
 # Names, or references to a user's own. Nothing is loaded when a run is read.
@@ -45,11 +47,18 @@ class OptimiserOptions(Frozen):
     """How weights move; the learning rate itself is `lr`."""
 
     name: OptimiserName = "adam"
-    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
+    momentum: float = Field(MOMENTUM, ge=0, lt=1)  # of sgd and nadam
     decay: Literal["constant", "linear", "cosine"] = "linear"  # of the learning rate, to 0 at the end of the run
     warm_up: int = Field(0, ge=0, le=WHOLE_MAX)  # updates in which the learning rate rises to its start
     weight_decay: float | None = Field(None, ge=0)  # None: the optimiser's own; of PyTorch's models
     clip: float | None = Field(None, gt=0)  # the largest norm of a stage's mean gradient; of PyTorch's models
+
+    @model_validator(mode="after")
+    def _momentum_is_used(self) -> "OptimiserOptions":
+        if self.momentum != MOMENTUM and self.name not in WITH_MOMENTUM:
+            names = " and ".join(WITH_MOMENTUM)
+            raise ValueError(f"optimiser.momentum is for {names}; {self.name} does not use it, so leave it out")
+        return self
 
 
 class HeadOptions(Frozen):

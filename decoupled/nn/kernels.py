@@ -70,6 +70,20 @@ def adam(
 
 
 @compiled
+def nadam(
+    values: Array, gradients: Array, first: Array, second: Array, decays: Array, shares: Array, rates: Array, epsilon: Any
+) -> None:
+    """As Adam's, but w = w - (rate1 m + rate2 g) / (sqrt(v) + epsilon), on flat arrays."""
+    for i in range(values.size):
+        g = gradients[i]
+        m = decays[0] * first[i] + shares[0] * g
+        v = decays[1] * second[i] + shares[1] * g * g
+        first[i] = m
+        second[i] = v
+        values[i] -= (rates[0] * m + rates[1] * g) / (np.sqrt(v) + epsilon)
+
+
+@compiled
 def scale(x: Array, factor: Array, offset: Array, y: Array) -> None:
     """y = x factor + offset, column by column; x may hold whole numbers."""
     for i in range(x.shape[0]):

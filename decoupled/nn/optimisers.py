@@ -76,7 +76,50 @@ class Adam:
         kernels.adam(pack.values, pack.gradients, *moments, decays, shares, rate_now, epsilon)
 
 
-OPTIMISERS = Registry("optimiser", {"adam": Adam, "sgd": SGD})
+class NAdam:
+    """Adam with Nesterov's look-ahead (Dozat 2016, algorithm 2, and its schedule of the momentum).
+
+    With a momentum of 0.99 the look-ahead makes up for gradients that are some updates old (Ajanthan et al. 2025, arXiv
+    2505.01099).
+    """
+
+    def __init__(
+        self, momentum: float = 0.9, beta2: float = Adam.BETA2, epsilon: float = Adam.EPSILON, momentum_decay: float = 0.004
+    ) -> None:
+        self._momentum, self._beta2, self._epsilon, self._decay = momentum, beta2, epsilon, momentum_decay
+        self._moments: tuple[Array, Array] | None = None
+        self._steps = np.zeros((), np.int64)
+        self._product = np.ones(())  # of the momenta of all steps
+
+    def state(self, pack: Pack) -> dict[str, Array]:
+        first, second = self._moments_of(pack)
+        return {"first": first, "second": second, "steps": self._steps, "product": self._product}
+
+    def _moments_of(self, pack: Pack) -> tuple[Array, Array]:
+        if self._moments is None:
+            self._moments = np.zeros_like(pack.values), np.zeros_like(pack.values)
+        return self._moments
+
+    def _momentum_at(self, step: int) -> float:
+        """It rises from half of its value to all of it."""
+        return self._momentum * (1 - 0.5 * math.pow(0.96, step * self._decay))
+
+    def step(self, pack: Pack, samples: int, rate: float) -> None:
+        moments = self._moments_of(pack)
+        self._steps += 1
+        steps, dtype = int(self._steps), pack.values.dtype
+        now, ahead = self._momentum_at(steps), self._momentum_at(steps + 1)
+        self._product *= now
+        product = float(self._product)
+        root2 = math.sqrt(1 - self._beta2**steps)
+        decays = np.array([self._momentum, self._beta2], dtype)
+        shares = np.array([(1 - self._momentum) / samples, (1 - self._beta2) / samples**2], dtype)
+        of_gradient = (1 - now) / (1 - product) / samples
+        rates = (rate * root2 * np.array([ahead / (1 - product * ahead), of_gradient])).astype(dtype)
+        kernels.nadam(pack.values, pack.gradients, *moments, decays, shares, rates, dtype.type(self._epsilon * root2))
+
+
+OPTIMISERS = Registry("optimiser", {"adam": Adam, "sgd": SGD, "nadam": NAdam})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,13 @@ from decoupled.pytorch.arrays import HOST, NAMES, to_array, to_tensor
 from decoupled.registry import Registry
 from decoupled.tensors import Array
 
-OPTIMISERS = Registry(
-    "optimiser",
-    {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam, "sgd": torch.optim.SGD},
-)
+
+def nadam(parameters: Any, momentum: float = 0.9, **options: Any) -> torch.optim.NAdam:
+    """PyTorch's, with its first decay under the name that numpy's has for it."""
+    return torch.optim.NAdam(parameters, **{"betas": (momentum, 0.999)} | options)
+
+
+OPTIMISERS = Registry("optimiser", {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": nadam, "sgd": torch.optim.SGD})
 
 Named = dict[str, Tensor]
 

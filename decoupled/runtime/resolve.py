@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from decoupled import user_code
-from decoupled.config import OF_ROWS, PIPELINES, Run
+from decoupled.config import OF_ROWS, PIPELINES, WITH_MOMENTUM, Run
 from decoupled.data import batches
 from decoupled.data.dataset import are_whole, as_rows, as_tokens, rows_of, scaling_of_rows
 from decoupled.data.source import DataSource
@@ -151,7 +151,7 @@ def _weights(run: Run) -> Weights | None:
 def training(run: Run, steps_total: int, has_head: bool, stage: int = 0) -> Training:
     """How a stage of the run is trained."""
     args, of_optimiser = run.args, dict[str, Any]()
-    if run.optimiser.name == "sgd":
+    if run.optimiser.name in WITH_MOMENTUM:
         of_optimiser["momentum"] = run.optimiser.momentum
     if run.optimiser.weight_decay is not None:
         of_optimiser["weight_decay"] = run.optimiser.weight_decay

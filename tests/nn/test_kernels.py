@@ -67,6 +67,24 @@ def test_adam_moves_both_moments_and_then_values(dtype: Any, size: int) -> None:
 
 
 @every_type
+@pytest.mark.parametrize("size", [1, 257 * 33])
+def test_nadam_moves_both_moments_and_then_values_by_the_gradient_as_well(dtype: Any, size: int) -> None:
+    values, first, g = drawn((size,), dtype, 1).copy(), drawn((size,), dtype, 2).copy(), drawn((size,), dtype, 3)
+    second = np.square(drawn((size,), dtype, 4))
+    decays: Array = np.array([0.9, 0.99], dtype)
+    shares: Array = np.array([0.025, 0.0006], dtype)
+    rates: Array = np.array([0.1, 0.02], dtype)
+    w, m, v, wide_g = wide(values, first, second, g)
+
+    kernels.nadam(values, g, first, second, decays, shares, rates, dtype(1e-3))
+
+    m, v = 0.9 * m + 0.025 * wide_g, 0.99 * v + 0.0006 * wide_g**2
+    close(first, m, dtype)
+    close(second, v, dtype)
+    close(values, w - (0.1 * m + 0.02 * wide_g) / (np.sqrt(v) + 1e-3), dtype)
+
+
+@every_type
 @every_shape
 @pytest.mark.parametrize("kind", ["bytes", "floats"])
 def test_scaling_is_column_by_column_and_takes_whole_numbers(dtype: Any, shape: tuple[int, int], kind: str) -> None:

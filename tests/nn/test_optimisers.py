@@ -1,9 +1,11 @@
 """Optimisers against their textbook formulas, and learning rates over a run."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from decoupled.nn.optimisers import SGD, Adam, LearningRate
+from decoupled.nn.optimisers import SGD, Adam, LearningRate, NAdam, Optimiser
 from decoupled.nn.parameters import Pack, Parameter, pack
 
 rng = np.random.default_rng(2)
@@ -41,6 +43,44 @@ def test_adam_follows_algorithm_1(size_of_gradients: float, dtype: type, toleran
 
     assert packed.values.dtype == dtype
     np.testing.assert_allclose(packed.values, w, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("momentum", [0.9, 0.99])
+def test_nadam_follows_its_formula(momentum: float, dtype: type, tolerance: float) -> None:
+    """With the momentum of step t as Dozat 2016 lets it rise: mu_t = momentum (1 - 0.96^(t / 250) / 2)."""
+    w, m, v, product = rng.standard_normal(1001), np.zeros(1001), np.zeros(1001), 1.0
+    packed, optimiser = Pack(w.astype(dtype), np.empty(1001, dtype)), NAdam(momentum)
+
+    for t in range(1, 6):
+        g = rng.standard_normal(1001)
+        packed.gradients[:] = g * 8
+        optimiser.step(packed, samples=8, rate=0.01 / t)
+        now, following = (momentum * (1 - 0.5 * 0.96 ** (at / 250)) for at in (t, t + 1))
+        product *= now
+        m, v = momentum * m + (1 - momentum) * g, 0.999 * v + 0.001 * g**2
+        ahead = following * m / (1 - product * following) + (1 - now) * g / (1 - product)
+        w = w - 0.01 / t * ahead / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+
+    assert packed.values.dtype == dtype
+    np.testing.assert_allclose(packed.values, w, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("made", [SGD, Adam, NAdam])
+def test_an_optimiser_goes_on_from_its_state(made: Callable[[], Optimiser]) -> None:
+    whole, first, second = made(), made(), made()
+    at_once, in_parts = (Pack(np.ones(5), np.array([1.0, -2.0, 3.0, -4.0, 5.0])) for _ in range(2))
+
+    for _ in range(6):
+        whole.step(at_once, samples=1, rate=0.1)
+    for _ in range(3):
+        first.step(in_parts, samples=1, rate=0.1)
+    for name, array in first.state(in_parts).items():
+        second.state(in_parts)[name][...] = array
+    for _ in range(3):
+        second.step(in_parts, samples=1, rate=0.1)
+
+    assert (at_once.values == in_parts.values).all()
 
 
 def test_a_step_does_not_depend_on_how_often_samples_are_repeated() -> None:
