@@ -13,7 +13,7 @@ from decoupled.bench import peers
 from tests.conftest import until
 from tests.e2e.commands import decoupled, gone, in_process, is_one_sentence, started
 
-SIDES = ["single", "lockstep", "gpipe", "1f1b", "dni"]
+SIDES = ["single", "lockstep", "gpipe", "1f1b", "2bw", "dni"]
 QUICK = [
     "bench",
     "--hidden",
@@ -49,7 +49,7 @@ def test_a_benchmark_measures_every_side_and_leaves_all_it_promised(tmp_path: Pa
 
     assert done.returncode == 0, done.stderr
     out = tmp_path / "X"
-    table = [line.split() for line in done.stdout.partition("\nside ")[2].splitlines()[1:6]]
+    table = [line.split() for line in done.stdout.partition("\nside ")[2].splitlines()[1 : len(SIDES) + 1]]
     assert [row[0] for row in table] == SIDES
     assert {path.name for path in (out / "runs").iterdir()} == {f"{side}-as-is-1" for side in SIDES}
     assert all((run / "report.json").exists() for run in (out / "runs").iterdir())

@@ -64,6 +64,23 @@ def test_lockstep_rolls_back_and_ends_as_if_nothing_had_happened(tmp_path: Path)
     same_networks(tmp_path / "quiet", tmp_path / "troubled")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["async1f1b", "2bw"])
+def test_a_pipeline_without_a_flush_rolls_back_and_trains_on_every_sample(schedule: str, tmp_path: Path) -> None:
+    run = ["train", "--schedule", schedule, "--hidden", "32,32,32", "--epochs", "30", "--set", "checkpoint.every=200"]
+
+    troubled = decoupled(*run, "--fault", "kill:stage=1,microbatch=500", "--out", "run", cwd=tmp_path)
+    traced = in_process("trace", "run", "-o", "trace.json", cwd=tmp_path)
+
+    assert (troubled.returncode, traced.returncode) == (0, 0), troubled.stderr
+    report = report_of(tmp_path / "run")
+    assert happened(report) == [("lost", 1), ("rolled back", None), ("rejoined", 1)]
+    samples(report, epochs=30)
+    assert [one["missed"] for one in report["workers_detail"]] == [0] * 4
+    assert report["test_accuracy"] >= 0.95
+    assert '"update"' in (tmp_path / "trace.json").read_text()
+
+
 def same_networks(one: Path, other: Path) -> None:
     expected, found = load_network(one).arrays, load_network(other).arrays
     for name, array in expected.items():

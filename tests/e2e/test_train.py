@@ -114,7 +114,7 @@ def test_lockstep_over_processes_gives_the_weights_of_single_bit_for_bit() -> No
     assert reports[0].test_accuracy == reports[1].test_accuracy
 
 
-@pytest.mark.parametrize("schedule", ["gpipe", pytest.param("1f1b", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("schedule", ["gpipe", "2bw", pytest.param("1f1b", marks=pytest.mark.slow)])
 def test_a_pipeline_of_processes_learns_the_digits(schedule: str, tmp_path: Path) -> None:
     done = decoupled("train", "--epochs", "2", "--schedule", schedule, "--microbatches", "2", "--out", "run", cwd=tmp_path)
 
@@ -123,6 +123,7 @@ def test_a_pipeline_of_processes_learns_the_digits(schedule: str, tmp_path: Path
     assert (report["schedule"], report["workers"], report["updates"]) == (schedule, 4, 2 * 23)
     assert [detail["samples"] for detail in report["workers_detail"]] == [2 * 1437] * 4
     assert report["test_accuracy"] >= 0.95
+    assert max(detail["staleness_max"] for detail in report["workers_detail"]) <= (schedule == "2bw")
     assert tomllib.loads((tmp_path / "run" / "run.toml").read_text())["microbatches"] == 2
 
 
