@@ -38,6 +38,12 @@ def test_gpipe_overlaps_its_microbatches() -> None:
     assert predicted("gpipe", microbatches=2) == pytest.approx(20 / 0.055)
 
 
+@pytest.mark.parametrize(("schedule", "microbatches"), [("async1f1b", 1), ("2bw", 2), ("2bw", 4)])
+def test_without_a_flush_the_slowest_device_sets_the_pace(schedule: str, microbatches: int) -> None:
+    """The second and the third layer need three products for each batch."""
+    assert predicted(schedule, microbatches=microbatches, epochs=10) == pytest.approx(20 / 0.030)
+
+
 def test_dni_beats_lockstep_and_not_its_devices() -> None:
     """The slowest stage needs two products for each batch, and its head little beside so large a layer."""
     found = predicted("dni", epochs=10, dataset=blobs(features=512), hidden=(512, 512))
