@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decoupled.plots import Moment, Point, bars, curves, learning, timeline
+from decoupled.plots import Point, bars, curves, learning, timeline
 from decoupled.plots.charts import looks, number
 from decoupled.plots.timeline import window
 from decoupled.telemetry.spans import KINDS, Rows
@@ -112,28 +112,21 @@ def test_curves_name_their_series_and_mark_their_points(tmp_path: Path) -> None:
 
 
 def test_learning_shows_loss_and_error_and_the_target(tmp_path: Path) -> None:
-    series = {
-        "lockstep": [Moment(1, 0.5, 0.9), Moment(2, 0.1, 0.97)],
-        "dni": [Moment(0.5, 0.4, 0.91), Moment(1, 0.2, 1.0)],
-    }
-    written = texts(learning(tmp_path / "l", "Digits", series, target=0.95), tmp_path / "l")
+    losses = {"lockstep": [Point(1, 0.5, 0.4, 0.6), Point(2, 0.1, 0.1, 0.2)], "dni": [Point(1, 0.2, 0.2, 0.2)]}
+    errors = {"lockstep": [Point(1, 10, 9, 11), Point(2, 3, 3, 3)], "dni": [Point(0.5, 9, 8, 10), Point(1, 0, 0, 0)]}
+    written = texts(learning(tmp_path / "l", "Digits", losses, errors, target=0.95), tmp_path / "l")
 
     assert {"Digits", "test loss", "test error, %", "seconds of training"} <= set(written)
     assert written[-3:] == ["lockstep", "dni", "target"]
     assert {"0.1", "0.5", "5"} <= set(written), "the scales have plain numbers"
 
 
-def test_learning_of_values_has_no_errors_to_show(tmp_path: Path) -> None:
-    series = {"dni": [Moment(1, 0.5, None), Moment(2, 0.1, None)]}
-
-    assert texts(learning(tmp_path / "l", "Values", series, target=None), tmp_path / "l")[-1] == "dni"
-
-
 @pytest.mark.parametrize("loss", [0.0, math.nan])
 def test_learning_without_any_positive_number_is_still_a_picture(tmp_path: Path, loss: float) -> None:
-    series = {"dni": [Moment(1, loss, 1.0), Moment(2, loss, 1.0)]}
+    losses = {"dni": [Point(1, loss, loss, loss), Point(2, loss, loss, loss)]}
+    errors = {"dni": [Point(1, 0, 0, 0), Point(2, 0, 0, 0)]}
 
-    assert "dni" in texts(learning(tmp_path / "l", "Perfect, or lost", series, target=0.99), tmp_path / "l")
+    assert "dni" in texts(learning(tmp_path / "l", "Perfect, or lost", losses, errors, target=0.99), tmp_path / "l")
 
 
 def test_bars_have_their_numbers_beside_them(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from decoupled import api
-from decoupled.bench import floor, peers, sides, trial
+from decoupled.bench import floor, peers, rates, sides, trial
 from decoupled.bench.choice import Choice
 from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.cut import Cut
@@ -16,6 +16,7 @@ from decoupled.bench.plan import Plan
 from decoupled.bench.sides import under
 from decoupled.bench.trial import Outcome, Spread
 from decoupled.errors import RunFailed, UsageError
+from decoupled.nn.targets import REGRESSION
 from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun, work_of
 from decoupled.runtime.versions import versions
@@ -36,6 +37,11 @@ class Case:
     def name(self) -> str:
         return f"{self.side} {self.condition.name}"
 
+    @property
+    def words(self) -> str:
+        """The same for tables."""
+        return f"{self.side}, {self.condition.words}" if self.condition.axis else self.side
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Benchmark:
@@ -44,6 +50,7 @@ class Benchmark:
     plan: Plan
     cases: tuple[Case, ...]
     choices: tuple[Choice, ...]  # of the sides that have several settings
+    rates: tuple[Choice, ...]  # the choice of each side's learning rate, where there was one
     notes: tuple[str, ...]  # what a reader of the figures must know
     machine: dict[str, Any]  # where it was measured, and how busy that was before
 
@@ -87,11 +94,13 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     cut, about = Cut(api.load_data(plan.run)), machine()
     if len(trial.update_sizes(cut.resolve(under("lockstep", plan.run)))) <= plan.warm_up:
         raise UsageError(f"The run makes no more updates than the {plan.warm_up} that warm it up. Give more --epochs.")
+    if plan.target is not None and cut.resolve(plan.run).dataset.targets.task == REGRESSION:
+        raise UsageError("Values are not right or wrong, so there is no accuracy to reach. Leave --target-accuracy out.")
     for condition in plan.conditions:  # what does not fit is refused before anything is tried
         for name in plan.schedules:
             if condition.admits(name, plan.run):
                 condition.applied(under(name, plan.run))
-    cases, choices, notes = _prepare(plan, cut, lambda what: on_step(what, 0, 1))
+    cases, settings, learning, notes = _prepare(plan, cut, lambda what: on_step(what, 0, 1))
     total = plan.repeat * len(cases)
     for number in range(plan.repeat):
         for i, case in enumerate(cases if number % 2 == 0 else cases[::-1]):
@@ -100,7 +109,7 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
             if floor.is_known(case.resolved):
                 case.floors.append(floor.samples_per_s(case.resolved, number))
     on_step("done", total, total)
-    return Benchmark(plan, tuple(cases), tuple(choices), (*plan.notes, *notes), about)
+    return Benchmark(plan, tuple(cases), tuple(settings), tuple(learning), (*plan.notes, *notes), about)
 
 
 def _seeded(resolved: ResolvedRun, number: int) -> ResolvedRun:
@@ -118,12 +127,16 @@ def _perform(case: Case, resolved: ResolvedRun, folder: Path, plan: Plan) -> Out
     return trial.train(resolved, folder, plan.warm_up, plan.target)
 
 
-def _prepare(plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[str]]:
-    """The cases, each at its side's best settings, how those were chosen, and what a reader must know of that."""
-    cases, choices, failed = list[Case](), list[Choice](), list[str]()
+def _prepare(plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[Choice], list[str]]:
+    """The cases, each at its side's best settings and rate, how those were chosen, and what a reader must know of that."""
+    cases, settings_of, rates_of, failed = list[Case](), list[Choice](), list[Choice](), list[str]()
+    has_rates = bool(plan.rates) and cut.can_hold_out
     for name in plan.schedules:
         run, choice = sides.best(name, plan, cut, on_try)
-        choices += [choice] if choice else []
+        settings_of += [choice] if choice else []
+        if has_rates:
+            run, choice = rates.of_side(name, run, plan, cut, on_try)
+            rates_of.append(choice)
         conditions = [condition for condition in plan.conditions if condition.admits(name, run)]
         cases += [Case(name, condition, cut.resolve(condition.applied(run))) for condition in conditions or [AS_IS]]
     cases.sort(key=lambda case: plan.conditions.index(case.condition) if case.condition in plan.conditions else -1)
@@ -131,11 +144,18 @@ def _prepare(plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> tuple[list[
     if plan.peers:
         lockstep = replace(lockstep, work=work_of(lockstep))  # their pipelines are cut by it as well
     for name in plan.peers:
+        resolved = lockstep
         try:
-            settings, choice = peers.best(name, lockstep, plan.warm_up, on_try)
+            settings, choice = peers.best(name, resolved, plan.warm_up, on_try)
+            settings_of.append(choice)
+            if has_rates:
+                resolved, choice = rates.of_peer(name, settings, resolved, plan, on_try)
+                rates_of.append(choice)
         except RunFailed as error:
             failed.append(f"{name} takes no part, because it could not train this run: {error}")
         else:
-            choices.append(choice)
-            cases.append(Case(name, AS_IS, lockstep, settings))
-    return cases, choices, [choice.note for choice in choices] + failed
+            cases.append(Case(name, AS_IS, resolved, settings))
+    notes = [*(choice.note for choice in settings_of), *([rates.note(rates_of)] if rates_of else []), *failed]
+    if plan.rates and not has_rates:
+        notes.append("All sides have the run's learning rate, because of data that come as batches none can be held out.")
+    return cases, settings_of, rates_of, notes

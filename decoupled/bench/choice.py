@@ -12,10 +12,11 @@ ROUNDS, ROUNDS_OF_ALL = 3, 2  # after the first two, only the settings that may 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the tries of a side's settings came to, in samples/s."""
+    """What the tries of a side's settings came to; more is better."""
 
     side: str
     tries: dict[str, list[float]]  # by the name of the settings; not empty
+    measure: str = "samples_per_s"
 
     @property
     def best(self) -> str:
@@ -30,7 +31,7 @@ class Choice:
 
     @property
     def note(self) -> str:
-        """What a reader of the figures must know of the choice."""
+        """What a reader of the figures must know of the choice, by samples/s."""
         tried = "; ".join(f"{name} {_words(rates)}" for name, rates in self.tries.items())
         said = f"{self.side} runs with {self.best}, the fastest of several tries (samples/s, median and range: {tried})."
         if self.rivals:
@@ -39,14 +40,20 @@ class Choice:
 
     def to_json(self) -> dict[str, Any]:
         tried = {name: asdict(Spread.of(rates)) | {"tries": rates} for name, rates in self.tries.items()}
-        return {"chosen": self.best, "is_sure": not self.rivals, "samples_per_s": tried}
+        return {"chosen": self.best, "is_sure": not self.rivals, self.measure: tried}
 
 
-def choose(side: str, settings: Mapping[str, Callable[[], float]], on_try: Callable[[str], None]) -> Choice:
-    """Tries the settings, each of which gives a rate; one that fails is left out. Raises RunFailed when all of them do."""
-    tries: dict[str, list[float]] = {name: [] for name in settings}
-    for number in range(ROUNDS):
-        choice = Choice(side, tries)
+def choose(
+    side: str,
+    settings: Mapping[str, Callable[[], float]],
+    on_try: Callable[[str], None],
+    rounds: int = ROUNDS,
+    measure: str = "samples_per_s",
+) -> Choice:
+    """Tries the settings, each of which gives a measure; one that fails is left out. Raises RunFailed when all of them do."""
+    choice = Choice(side, {name: [] for name in settings}, measure)
+    tries = choice.tries
+    for number in range(rounds):
         for name in list(tries) if number < ROUNDS_OF_ALL else [choice.best, *choice.rivals]:
             on_try(f"trying {side} with {name}")
             try:
@@ -55,9 +62,9 @@ def choose(side: str, settings: Mapping[str, Callable[[], float]], on_try: Calla
                 del tries[name]
                 if not tries:
                     raise
-        if number >= ROUNDS_OF_ALL - 1 and not Choice(side, tries).rivals:
+        if number >= ROUNDS_OF_ALL - 1 and not choice.rivals:
             break
-    return Choice(side, tries)
+    return choice
 
 
 def _words(rates: list[float]) -> str:

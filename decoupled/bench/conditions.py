@@ -85,22 +85,23 @@ def parse(
     latencies: str | None, straggler: str | None, drops: str | None, workers: str | None, bandwidths: str | None = None
 ) -> list[Condition]:
     """The conditions that the options name, the run as it is if they name none. Raises UsageError for another form."""
-    conditions = [Condition("latency", value) for value in _numbers("--link-latency-ms", latencies, 0, 60_000)]
-    conditions += [Condition("bandwidth", value) for value in _numbers("--link-bandwidth-mbit", bandwidths, 0.1, 1e6)]
+    conditions = [Condition("latency", value) for value in numbers("--link-latency-ms", latencies, 0, 60_000)]
+    conditions += [Condition("bandwidth", value) for value in numbers("--link-bandwidth-mbit", bandwidths, 0.1, 1e6)]
     if straggler is not None:
         stage, colon, factors = straggler.partition(":")
         if not colon or not stage.strip().isdecimal():
             raise UsageError(f"--straggler takes STAGE:FACTOR, such as 3:5 or 3:1,2,5, not {straggler!r}.")
-        conditions += [Condition("straggler", f, int(stage)) for f in _numbers("--straggler", factors, 1, 1000)]
-    conditions += [Condition("drop", value) for value in _numbers("--drop", drops, 0, 0.99)]
-    counts = _numbers("--workers", workers, 1, 64)
+        conditions += [Condition("straggler", f, int(stage)) for f in numbers("--straggler", factors, 1, 1000)]
+    conditions += [Condition("drop", value) for value in numbers("--drop", drops, 0, 0.99)]
+    counts = numbers("--workers", workers, 1, 64)
     if any(not value.is_integer() for value in counts):
         raise UsageError(f"--workers takes whole numbers such as 2,4,8, not {workers!r}.")
     conditions += [Condition("workers", value) for value in counts]
     return conditions or [AS_IS]
 
 
-def _numbers(option: str, text: str | None, least: float, most: float) -> Sequence[float]:
+def numbers(option: str, text: str | None, least: float, most: float) -> Sequence[float]:
+    """The numbers of such an option, in order; none where it is not given. Raises UsageError for others."""
     if text is None:
         return ()
     try:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from decoupled.bench import race
 from decoupled.bench.benchmark import Benchmark
 from decoupled.bench.document import BEHAVIOUR, SPEED, behaviour, speed, without_empty
 
@@ -46,6 +47,13 @@ def figures(benchmark: Benchmark) -> None:
     """Prints the tables and the notes."""
     _table(SPEED, speed(benchmark))
     print()
+    if raced := race.rows(benchmark):
+        print(race.title(benchmark))
+        _table(race.HEAD, raced)
+        print()
+        for said in race.winners(benchmark):
+            print(said)
+        print()
     _table(BEHAVIOUR, behaviour(benchmark))
     print()
     for note in benchmark.notes:

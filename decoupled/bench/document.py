@@ -7,15 +7,15 @@ from statistics import median
 from typing import Any
 
 from decoupled import folders, plots, trained
-from decoupled.bench import prediction
+from decoupled.bench import prediction, race
 from decoupled.bench.benchmark import Benchmark, Case, rate
-from decoupled.bench.conditions import AS_IS, LABELS, Axis
+from decoupled.bench.conditions import AS_IS, LABELS, Axis, Condition
 from decoupled.bench.trial import Spread
 from decoupled.checkpoint import write_whole
 from decoupled.telemetry.sinks import finite
 
 REFERENCES = ("lockstep", "single", "torch")
-SPEED = ("side", "samples/s", "spread", "/lockstep", "/single", "floor", "accuracy", "target")
+SPEED = ("side", "samples/s", "spread", "/lockstep", "/single", "floor", "accuracy")
 LEGEND = """Ratios are medians of each round's own. *floor*: share of what the layers' products alone would allow on these cores.
 The second table is of the last round: *workers compute* and *k samples/s* for each worker; *dropped* outputs; *stale*: mean
 updates between a forward pass and the use of its returned gradient, at the stage where it is largest; *MB*: the workers' peak
@@ -30,17 +30,16 @@ def speed(benchmark: Benchmark) -> list[tuple[str, ...]]:
 
 
 def _speed(benchmark: Benchmark, case: Case) -> tuple[str, ...]:
-    steady, reached = rate(case), [outcome.target_s for outcome in case.outcomes]
+    steady = rate(case)
     of_floor = [outcome.samples_per_s / floor for outcome, floor in zip(case.outcomes, case.floors, strict=False)]
     return (
-        _name(case),
+        case.words,
         f"{steady.median:,.0f}",
         f"{steady.low / 1000:,.1f}-{steady.high / 1000:,.1f}k",
         _or_dash(_median(benchmark.ratio(case, "lockstep")), ".2f"),
         _or_dash(_median(benchmark.ratio(case, "single")), ".2f"),
         _or_dash(median(of_floor) if of_floor else None, ".0%"),
         _or_dash(_accuracy(case), ".2%"),
-        _or_dash(None if None in reached else median(s for s in reached if s is not None), ".1f s"),
     )
 
 
@@ -54,7 +53,7 @@ def _behaviour(case: Case) -> tuple[str, ...]:
     workers = last["workers_detail"]
     stale = max(worker["staleness_mean"] for worker in workers)
     return (
-        _name(case),
+        case.words,
         " ".join(f"{worker['busy']:.0%}" for worker in workers),
         " ".join(_or_dash(worker["steady_samples_per_s"] and worker["steady_samples_per_s"] / 1000, ".0f") for worker in workers),
         f"{sum(worker['dropped'] for worker in workers):,}",
@@ -64,10 +63,6 @@ def _behaviour(case: Case) -> tuple[str, ...]:
         f"{sum(worker['peak_rss_mb'] for worker in workers):,.0f}",
         f"{last['memory_growth_mb']:,.0f}",
     )
-
-
-def _name(case: Case) -> str:
-    return case.side if not case.condition.axis else f"{case.side}, {case.condition.words}"
 
 
 def _accuracy(case: Case) -> float | None:
@@ -82,7 +77,7 @@ def _median(spread: Spread | None) -> float | None:
 def _or_dash(value: float | None, form: str) -> str:
     if value is None:
         return "-"
-    return format(value, form.removesuffix(" s")) + (" s" if form.endswith(" s") else "")
+    return format(value, form)
 
 
 def to_json(benchmark: Benchmark, command: str) -> dict[str, Any]:
@@ -95,7 +90,9 @@ def to_json(benchmark: Benchmark, command: str) -> dict[str, Any]:
             "warm_up_updates": benchmark.plan.warm_up,
             "target_accuracy": benchmark.plan.target,
             "settings": {choice.side: choice.to_json() for choice in benchmark.choices},
+            "rates": {choice.side: choice.to_json() for choice in benchmark.rates},
             "notes": list(benchmark.notes),
+            "winners": race.winners(benchmark),
             "cases": [_case(case, benchmark.plan.warm_up) for case in benchmark.cases],
             "ratios": {case.name: _ratios(benchmark, case) for case in benchmark.cases},
             "floor": {case.name: asdict(Spread.of(case.floors)) for case in benchmark.cases if case.floors},
@@ -110,6 +107,8 @@ def _case(case: Case, warm_up: int) -> dict[str, Any]:
     return by_rate[(len(by_rate) - 1) // 2].report | {
         "side": case.side,
         "condition": asdict(case.condition),
+        "lr": case.resolved.run.lr,
+        "seconds_to_target": race.Times.of(case).to_json(),
         "steady_samples_per_s": asdict(rate(case)),
         "predicted_samples_per_s": None if case.settings is not None else prediction.samples_per_s(case.resolved, warm_up),
         "rounds": [outcome.to_json() for outcome in case.outcomes],
@@ -128,9 +127,8 @@ def pictures(benchmark: Benchmark, folder: Path) -> list[Path]:
     if as_is:
         values = {case.side: _point(0, rate(case)) for case in as_is}
         drawn.append(plots.bars(folder / "throughput", "Throughput, steady", "samples/s", values))
-    if as_is and benchmark.plan.target is not None:
-        moments = {case.side: _moments(case) for case in as_is if case.outcomes[0].report.get("evaluations")}
-        drawn.append(plots.learning(folder / "learning", "Test loss and error while training", moments, benchmark.plan.target))
+    if benchmark.plan.target is not None:
+        drawn += [_learning(benchmark, condition, folder) for condition in benchmark.plan.conditions]
     for axis in dict.fromkeys(case.condition.axis for case in benchmark.cases if case.condition.axis):
         drawn.append(_curve(benchmark, axis, folder))
     timelines = [case for case in _with_spans(as_is) if case.side in ("lockstep", "dni")]
@@ -160,26 +158,39 @@ def _point(x: float, spread: Spread) -> plots.Point:
     return plots.Point(x, spread.median, spread.low, spread.high)
 
 
-def _moments(case: Case) -> list[plots.Moment]:
-    outcome = case.outcomes[0]
-    per_epoch_s = case.resolved.dataset.samples / outcome.samples_per_s
-    return [plots.Moment(e["epoch"] * per_epoch_s, e["loss"], e["accuracy"]) for e in outcome.report["evaluations"]]
+def _learning(benchmark: Benchmark, condition: Condition, folder: Path) -> plots.Files:
+    sides = dict.fromkeys(case.side for case in benchmark.cases)
+    cases = [case for side in sides if (case := benchmark.case(side, condition)) and case.outcomes[0].report.get("evaluations")]
+    losses, errors = ({case.side: of(case) for case in cases} for of in (race.losses, race.errors))
+    title, name = "Test loss and error while training", "learning"
+    if condition.axis:
+        title, name = f"{title}, {condition.words}", f"{name}-{condition.name}"
+    return plots.learning(folder / name, title, losses, errors, benchmark.plan.target)
 
 
 def page(benchmark: Benchmark, command: str, pictures: list[Path]) -> str:
-    """The benchmark in Markdown: both tables, the notes and the pictures."""
+    """The benchmark in Markdown: all tables, the notes and the pictures."""
     lines = [table(benchmark, command), *_markdown(BEHAVIOUR, behaviour(benchmark)), "", LEGEND, ""]
     lines += [f"![{path.stem}]({path.parent.name}/{path.stem}.svg)\n" for path in pictures]
     return "\n".join(lines)
 
 
 def table(benchmark: Benchmark, command: str) -> str:
-    """The command, the machine, the first table and the notes in Markdown."""
+    """The command, the machine, the first table, the race to the target if there is one, and the notes in Markdown."""
     about, plan = benchmark.machine, benchmark.plan
     where = f"{about['cores']} cores of {about['processor']}, Python {about['python']}, numpy {about['numpy']}, {about['blas']}"
     how = f"{plan.repeat} rounds, {plan.warm_up} updates at both ends of each left out; medians; load before"
     how += f" {about['load_before']}."
     lines = ["```sh", command, "```", "", f"{where}; {how}", "", *_markdown(SPEED, speed(benchmark)), ""]
+    if raced := race.rows(benchmark):
+        lines += [
+            race.title(benchmark),
+            "",
+            *_markdown(race.HEAD, raced),
+            "",
+            *(f"- {said}" for said in race.winners(benchmark)),
+            "",
+        ]
     return "\n".join([*lines, *(f"- {note}" for note in benchmark.notes), ""])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from decoupled.bench.choice import Choice, choose
 from decoupled.bench.short_runs import TIMED_UPDATES
-from decoupled.bench.trial import Outcome, child, seconds_to
+from decoupled.bench.trial import Outcome, child, seconds_to, timed
 from decoupled.errors import RunFailed
 from decoupled.nn.partition import partition
 from decoupled.resources import cores
@@ -82,21 +82,31 @@ def _rate(settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: 
     return rate
 
 
+def held_out_accuracy(settings: Settings, resolved: ResolvedRun) -> float:
+    """After a quarter of the run without a tenth of its training set, on that tenth. Raises RunFailed as `train` does."""
+    accuracy: float = _ask(settings, resolved, 0, None, is_held_out=True)["evaluations"][-1]["accuracy"]
+    return accuracy
+
+
 def train(settings: Settings, resolved: ResolvedRun, warm_up: int, target: float | None) -> Outcome:
     """Trains the run in torch. Raises RunFailed with its error message."""
     said = _ask(settings, resolved, warm_up, None)
-    evaluations = said["evaluations"]
-    final = evaluations[-1] if evaluations else {"accuracy": None, "loss": None}
-    report = said | {"test_accuracy": final["accuracy"], "test_loss": final["loss"], "settings": str(settings)}
     rate = said["samples_per_s"]
-    return Outcome(rate, seconds_to(target, evaluations, resolved.dataset.samples, rate), report)
+    evaluations = timed(said["evaluations"], resolved.dataset.samples, rate)
+    final = evaluations[-1] if evaluations else {"accuracy": None, "loss": None}
+    final_ones = {"test_accuracy": final["accuracy"], "test_loss": final["loss"]}
+    report = said | final_ones | {"evaluations": evaluations, "settings": str(settings)}
+    return Outcome(rate, seconds_to(target, evaluations), report)
 
 
-def _ask(settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int | None) -> dict[str, Any]:
+def _ask(
+    settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int | None, is_held_out: bool = False
+) -> dict[str, Any]:
     stages = resolved.stages
     if settings.workers != len(stages):
         stages = partition(work_of(resolved), settings.workers)
     how = {"kind": settings.kind, "threads": settings.threads, "fused": settings.fused, "microbatches": settings.microbatches}
     what = {"run": resolved.run.model_dump(mode="json"), "stages": stages, "updates_max": updates_max, "warm_up": warm_up}
+    what |= {"is_held_out": is_held_out}
     said: dict[str, Any] = json.loads(child([sys.executable, "-m", "decoupled.bench.torch_peer"], json.dumps(what | how)))
     return said

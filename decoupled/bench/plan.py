@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from decoupled.bench import peers
-from decoupled.bench.conditions import Condition, changed
+from decoupled.bench.conditions import Condition, changed, numbers
 from decoupled.config import Run
 from decoupled.errors import UsageError
 
@@ -22,6 +22,7 @@ class Plan:
     repeat: int  # rounds
     warm_up: int  # updates
     target: float | None  # test accuracy
+    rates: tuple[float, ...] = ()  # learning rates, of which each side gets its best; none: the run's own
     notes: tuple[str, ...] = ()  # what a reader of the figures must know
 
 
@@ -35,8 +36,13 @@ def plan(
     warm_up: int,
     target: float | None,
     device_ms: float | None,
+    rates: str | None = None,
 ) -> Plan:
-    """The plan that the options describe. Raises UsageError when there is no such schedule, or no such peer installed."""
+    """The plan that the options describe.
+
+    With a target each side gets the best of several learning rates: half the run's, the run's and twice that, if `rates` does
+    not name others. Raises UsageError when there is no such schedule, no such peer installed, or nothing to be had.
+    """
     names = tuple(dict.fromkeys(name.strip() for name in schedules.split(",")))
     if unknown := [name for name in names if name not in SCHEDULES]:
         raise UsageError(f"There is no schedule {unknown[0]!r} to compare. Choose among {', '.join(SCHEDULES)}.")
@@ -47,14 +53,27 @@ def plan(
     if device_ms is not None:
         run = changed(run, emulation=run.emulation.model_dump() | {"device_ms": device_ms})
     if target is not None:
+        if run.emulation.device_ms is not None:
+            raise UsageError("On emulated devices nothing is learnt, so no accuracy is reached. Leave --target-accuracy out.")
         run = changed(run, runtime=run.runtime.model_dump() | {"evaluate_every": 1})
+    tried = _rates(rates, run, target)
+    if len(tried) == 1:
+        run, tried = changed(run, lr=tried[0]), ()
     others, notes = _peers(run, peer, target)
     if run.emulation.device_ms is not None:
         notes.append(
             f"The devices are emulated: instead of computing, a worker waits, {run.emulation.device_ms:g} ms for a layer's three "
             "products with a batch. With several numbers of workers, the network has as many layers. Nothing is learnt."
         )
-    return Plan(run, names, microbatches, others, tuple(conditions), repeat, warm_up, target, tuple(notes))
+    return Plan(run, names, microbatches, others, tuple(conditions), repeat, warm_up, target, tried, tuple(notes))
+
+
+def _rates(text: str | None, run: Run, target: float | None) -> tuple[float, ...]:
+    if text is None:
+        return () if target is None else (run.lr / 2, run.lr, 2 * run.lr)
+    if target is None:
+        raise UsageError("--rates are chosen among where an accuracy is the target. Give --target-accuracy, or one rate as --lr.")
+    return tuple(numbers("--rates", text, 1e-9, 1e3))
 
 
 def _peers(run: Run, peer: str | None, target: float | None) -> tuple[tuple[str, ...], list[str]]:

@@ -1,9 +1,9 @@
-"""Short runs in this process that tell how fast a side is with some settings."""
+"""Short runs in this process that tell how fast a side is with some settings, or how well it learns."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,22 +38,30 @@ def _first(dataset: DataSource, samples: int, test_samples: int) -> DataSource:
     return replace(dataset, x_train=x, y_train=y, x_test=dataset.x_test[:test_samples], y_test=dataset.y_test[:test_samples])
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What a try came to."""
+
+    samples_per_s: float  # steady
+    accuracy: float | None  # None where right and wrong mean nothing
+
+
 @contextmanager
-def trying(threads: int, warm_up: int, code: Sequence[str] = ()) -> Iterator[Callable[[ResolvedRun], float]]:
-    """A function that trains a run and gives its steady samples/s.
+def trying(threads: int, warm_up: int, code: Sequence[str] = ()) -> Iterator[Callable[[ResolvedRun], Tried]]:
+    """A function that trains a run.
 
     The worker processes of one run, each with so many BLAS threads and that code of the user's, serve the next: to start
     them takes longer than a try. They end with the context.
     """
     with TemporaryDirectory(prefix="decoupled-try-") as folder, KeptWorkers(threads, code) as workers:
-        yield lambda resolved: _rate(resolved, Path(folder), workers, warm_up)
+        yield lambda resolved: _try(resolved, Path(folder), workers, warm_up)
 
 
-def _rate(resolved: ResolvedRun, folder: Path, workers: KeptWorkers, warm_up: int) -> float:
+def _try(resolved: ResolvedRun, folder: Path, workers: KeptWorkers, warm_up: int) -> Tried:
     if resolved.run.schedule == "single":
         report = train_single(resolved, ignore)
     else:
         store = api.store_of(folder, resolved.run, ignore)
         report = run_coordinator(resolved, store, None, Callbacks(), workers.for_a_run())
     rate = steady.samples_per_s(report.spans, update_sizes(resolved), stretches(resolved), warm_up)
-    return rate or report.samples_per_s
+    return Tried(rate or report.samples_per_s, report.test_accuracy)

@@ -11,6 +11,7 @@ from decoupled.bench.plan import Plan
 from decoupled.bench.short_runs import shortened, trying
 from decoupled.config import PIPELINES, Run
 from decoupled.resources import cores
+from decoupled.runtime.resolve import ResolvedRun
 from decoupled.schedules.catalogue import is_decoupled
 
 MICROBATCHES = (2, 4, 8)  # tried for gpipe, 1f1b and 2bw, when the plan does not say
@@ -56,7 +57,11 @@ def best(schedule: str, plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> 
     runs = candidates(schedule, plan)
     if len(runs) == 1:
         return next(iter(runs.values())), None
-    with trying(plan.run.runtime.threads, plan.warm_up, plan.run.code) as rate:
+    with trying(plan.run.runtime.threads, plan.warm_up, plan.run.code) as train:
+
+        def rate(resolved: ResolvedRun) -> float:
+            return train(resolved).samples_per_s
+
         tries = {name: partial(rate, shortened(cut.resolve(run), plan.warm_up)) for name, run in runs.items()}
         choice = choose(schedule, tries, on_try)
     return runs[choice.best], choice

@@ -65,7 +65,8 @@ def outcome(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | N
     rate = steady.samples_per_s(spans, update_sizes(resolved), stretches(resolved), warm_up)
     if rate is None:  # outputs were dropped, so that the stages made different numbers of updates
         rate = report["samples_per_s"] if None in own else min(own)
-    return Outcome(rate, seconds_to(target, report["evaluations"], resolved.dataset.samples, rate), report)
+    report["evaluations"] = timed(report["evaluations"], resolved.dataset.samples, rate)
+    return Outcome(rate, seconds_to(target, report["evaluations"]), report)
 
 
 def memory_growth_mb(folder: Path) -> float:
@@ -93,13 +94,16 @@ def stretches(resolved: ResolvedRun) -> list[int]:
     return [min(every, run.epochs - start) * per_epoch for start in range(0, run.epochs, every)]
 
 
-def seconds_to(target: float | None, evaluations: list[dict[str, Any]], samples_per_epoch: int, rate: float) -> float | None:
-    """How long training at that rate takes to the first evaluation at or above the target."""
+def timed(evaluations: list[dict[str, Any]], samples_per_epoch: int, rate: float) -> list[dict[str, Any]]:
+    """The evaluations, each with the seconds that training at that rate takes to it."""
+    return [one | {"training_s": round(one["epoch"] * samples_per_epoch / rate, 3)} for one in evaluations]
+
+
+def seconds_to(target: float | None, evaluations: list[dict[str, Any]]) -> float | None:
+    """The seconds of training to the first evaluation at or above the target."""
     if target is None:
         return None
-    reached = (e["epoch"] for e in evaluations if e["accuracy"] is not None and e["accuracy"] >= target)
-    epoch = next(reached, None)
-    return None if epoch is None else round(epoch * samples_per_epoch / rate, 3)
+    return next((one["training_s"] for one in evaluations if one["accuracy"] is not None and one["accuracy"] >= target), None)
 
 
 def child(command: list[str], given: str = "") -> str:

@@ -35,10 +35,17 @@ def bench(
         int | None, typer.Option(min=1, help="gpipe, 1f1b, 2bw: parts of a batch (default: the fastest of 2, 4, 8).")
     ] = None,
     peers: Annotated[str | None, typer.Option(help="torch: also the same in PyTorch, in one process and as pipelines.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Rounds; the order turns round from one to the next.")] = 3,
+    repeat: Annotated[
+        int,
+        typer.Option("--repeat", "--seeds", min=1, max=1000, help="Rounds, each with a seed of its own, in turning order."),
+    ] = 3,
     warm_up: Annotated[int, typer.Option(min=1, help="Updates left out at both ends of a run.")] = 20,
     target_accuracy: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Also say how long steady training takes to it.")
+        float | None, typer.Option(min=0, max=1, help="Also say how long steady training takes to it, and who is first.")
+    ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option(help="With a target: learning rates of which each side gets its best (default: lr/2, lr and 2 lr)."),
     ] = None,
     link_latency_ms: Annotated[str | None, typer.Option(help="Delays of every message, such as 0,1,5,10,20.")] = None,
     link_bandwidth_mbit: Annotated[str | None, typer.Option(help="Bandwidths of every link, each way: 100,1000.")] = None,
@@ -56,7 +63,7 @@ def bench(
     allow_all(run.code)  # which the options name
     run = run.with_references(absolute)
     conditions = parse(link_latency_ms, straggler, drop, workers, link_bandwidth_mbit)
-    wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms)
+    wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms, rates)
     folder = folders.new_folder(out if out is not None else folders.fresh_folder(run, "bench"))
     try:
         with Steps() as steps:

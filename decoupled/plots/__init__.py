@@ -4,8 +4,8 @@ May import: spans, and matplotlib, which is loaded only when a picture is drawn,
 Must not know: where the numbers come from.
 """
 
-from decoupled.plots.charts import Moment, Point, bars, curves, learning
+from decoupled.plots.charts import Point, bars, curves, learning, number
 from decoupled.plots.paper import Files
 from decoupled.plots.timeline import timeline
 
-__all__ = ["Files", "Moment", "Point", "bars", "curves", "learning", "timeline"]
+__all__ = ["Files", "Point", "bars", "curves", "learning", "number", "timeline"]

@@ -38,15 +38,6 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """An evaluation after so many seconds of training; accuracy, 0 to 1, is None where right and wrong mean nothing."""
-
-    seconds: float
-    loss: float
-    accuracy: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Look:
     """How a series appears; PyTorch's version of a schedule has the same colour, but dashed lines and hollow marks."""
 
@@ -109,12 +100,17 @@ def _line(axes: "Axes", name: str, x: Sequence[float], y: Sequence[float], look:
     )
 
 
-def learning(stem: Path, title: str, series: Mapping[str, Sequence[Moment]], target: float | None) -> Files:
-    """Test loss and test error against seconds of training; `target` is the accuracy to reach, 0 to 1, drawn as an error."""
-    losses = {name: [(m.seconds, m.loss) for m in moments] for name, moments in series.items()}
-    errors = {
-        name: [(m.seconds, 100 * (1 - m.accuracy)) for m in moments if m.accuracy is not None] for name, moments in series.items()
-    }
+def learning(
+    stem: Path,
+    title: str,
+    losses: Mapping[str, Sequence[Point]],
+    errors: Mapping[str, Sequence[Point]],
+    target: float | None,
+) -> Files:
+    """Test loss, and test error in per cent, against seconds of training, their spread shaded.
+
+    `target` is the accuracy to reach, 0 to 1, drawn as an error.
+    """
     with drawing():
         figure, (left, right) = panels(4, columns=2)
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -126,15 +122,15 @@ def learning(stem: Path, title: str, series: Mapping[str, Sequence[Moment]], tar
         return save(figure, stem)
 
 
-def _descent(axes: "Axes", y_label: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
-    """Lines through (seconds, y), on a logarithmic scale."""
+def _descent(axes: "Axes", y_label: str, series: Mapping[str, Sequence[Point]]) -> None:
+    """Lines through the medians over seconds, on a logarithmic scale."""
     from matplotlib.ticker import MaxNLocator
 
     for name, look in looks(series).items():
-        _line(axes, name, [x for x, _ in series[name]], [y for _, y in series[name]], look)
+        _curve(axes, name, series[name], look)
     axes.set(xlabel="seconds of training", ylabel=y_label, xlim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    if any(y > 0 for points in series.values() for _, y in points):
+    if any(point.median > 0 for points in series.values() for point in points):
         _logarithmic(axes)
     axes.grid(axis="y")
 

@@ -59,7 +59,7 @@ def plan(**values: Any) -> Plan:
 
 def benchmark(*cases: Case, choices: tuple[Choice, ...] = (), notes: tuple[str, ...] = (), **values: Any) -> Benchmark:
     """What came of a plan with these values."""
-    return Benchmark(plan(**values), cases, choices, notes, MACHINE)
+    return Benchmark(plan(**values), cases, choices, (), notes, MACHINE)
 
 
 def updates(*ends: int) -> Rows:

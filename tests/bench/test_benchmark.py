@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from decoupled import api
 from decoupled.bench.benchmark import measure, rate
 from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.trial import Spread
@@ -11,6 +12,7 @@ from decoupled.config import Run
 from decoupled.errors import UsageError
 from tests.bench.cases import SMALL, benchmark, case, outcome, plan
 from tests.bench.trials import FOLDER, Trials, silent
+from tests.datasets import prices
 
 DEVICE: dict[str, Any] = {"device_ms": 30.0}
 FAST, SLOW = Condition("latency", 0), Condition("latency", 5)
@@ -146,6 +148,15 @@ def test_a_run_that_is_over_before_it_is_warm_is_refused(trials: Trials) -> None
 def test_a_condition_that_does_not_fit_is_refused_before_anything_is_tried(condition: Condition, trials: Trials) -> None:
     with pytest.raises(UsageError):
         measure(plan(schedules=("gpipe", "dni"), conditions=(FAST, condition)), FOLDER, silent)
+
+    assert trials.done == []
+
+
+def test_a_target_for_values_is_refused_before_anything_is_tried(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "load_data", lambda run: prices())
+
+    with pytest.raises(UsageError, match="Values are not right or wrong"):
+        measure(plan(target=0.9), FOLDER, silent)
 
     assert trials.done == []
 

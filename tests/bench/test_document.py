@@ -69,9 +69,9 @@ def rows(text: str) -> list[list[str]]:
 
 def test_the_first_table_has_medians_and_dashes_for_what_there_is_not() -> None:
     assert speed(measured(target=0.9)) == [
-        ("lockstep", "15,000", "10.0-20.0k", "1.00", "-", "15%", "90.00%", "3.0 s"),
-        ("dni", "32,500", "25.0-40.0k", "2.25", "-", "22%", "94.50%", "-"),
-        ("torch gpipe", "5,000", "5.0-5.0k", "0.38", "-", "-", "-", "-"),
+        ("lockstep", "15,000", "10.0-20.0k", "1.00", "-", "15%", "90.00%"),
+        ("dni", "32,500", "25.0-40.0k", "2.25", "-", "22%", "94.50%"),
+        ("torch gpipe", "5,000", "5.0-5.0k", "0.38", "-", "-", "-"),
     ]
 
 
@@ -81,12 +81,12 @@ def test_the_ratio_to_single_has_its_own_column() -> None:
     assert [row[3:5] for row in found] == [("2.00", "1.00"), ("1.00", "0.50"), ("1.50", "0.75")]
 
 
-def test_the_target_has_a_column_only_where_there_is_one() -> None:
-    without, with_target = speed(measured()), speed(measured(target=0.9))
+def test_the_race_to_a_target_has_a_table_and_a_winner_only_where_there_is_one() -> None:
+    text = table(measured(target=0.9), COMMAND)
 
-    assert without == [(*row[:-1], "-") for row in with_target]
-    assert "target" in rows(table(measured(target=0.9), COMMAND))[0][-1]
-    assert "target" not in table(measured(), COMMAND)
+    assert "Seconds of training to 90 %:" in text
+    assert "- lockstep is first to 90 %, after 3 s, the only side that gets there.\n" in text
+    assert "90 %" not in table(measured(), COMMAND)
 
 
 def test_columns_in_which_nobody_has_anything_are_left_out() -> None:
@@ -132,12 +132,12 @@ def test_the_last_round_is_the_one_that_the_second_table_shows() -> None:
 @pytest.mark.parametrize("target", [None, 0.9])
 def test_every_line_of_a_markdown_table_has_the_same_number_of_cells(target: float | None) -> None:
     found = rows(page(measured(target=target), COMMAND, []))
-    first, second = found[: 2 + 3], found[2 + 3 :]
+    first, race, second = found[: 2 + 3], found[2 + 3 : -4], found[-4:]
 
-    assert {len(row) for row in first} == {7 if target else 6}, "nobody has a ratio to single"
+    assert {len(row) for row in first} == {6}, "nobody has a ratio to single"
+    assert {len(row) for row in race} == ({5} if target else set())
     assert {len(row) for row in second} == {9}
-    assert len(second) == 2 + 2
-    assert all(set(cell) <= set(" -:") for row in (first[1], second[1]) for cell in row)
+    assert all(set(cell) <= set(" -:") for one in (first, race, second) if one for cell in one[1])
 
 
 def test_the_page_begins_with_the_command_and_shows_notes_and_pictures() -> None:
@@ -206,7 +206,12 @@ def test_all_that_needs_no_runs_is_written_into_the_folder(tmp_path: Path) -> No
 
 
 def test_each_axis_has_a_curve_and_a_target_the_course_of_learning(tmp_path: Path) -> None:
-    evaluated = {"evaluations": [{"epoch": 1, "loss": 0.5, "accuracy": 0.8}, {"epoch": 2, "loss": 0.2, "accuracy": 0.9}]}
+    evaluated = {
+        "evaluations": [
+            {"epoch": 1, "loss": 0.5, "accuracy": 0.8, "training_s": 2.0},
+            {"epoch": 2, "loss": 0.2, "accuracy": 0.9, "training_s": 4.0},
+        ]
+    }
     as_is = benchmark(case("dni", outcome(100, 4.0, **evaluated)), target=0.9)
     swept = benchmark(*(case("dni", outcome(100 / (1 + ms)), condition=Condition("latency", ms)) for ms in (0, 1, 5)))
 

@@ -23,7 +23,9 @@ class Torch:
         self._rates, self._evaluations = rates, evaluations or []
         self.asked: list[tuple[Settings, int, int | None]] = []
 
-    def __call__(self, settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int | None) -> dict[str, Any]:
+    def __call__(
+        self, settings: Settings, resolved: ResolvedRun, warm_up: int, updates_max: int | None, **_: bool
+    ) -> dict[str, Any]:
         self.asked.append((settings, warm_up, updates_max))
         if settings not in self._rates:
             raise RunFailed("torch cannot train this.")

@@ -120,3 +120,29 @@ def test_a_device_time_of_nothing_is_refused() -> None:
 def test_a_target_is_looked_for_after_every_epoch() -> None:
     assert planned(target=0.9).run.runtime.evaluate_every == 1
     assert planned().run.runtime.evaluate_every == 0
+
+
+def test_with_a_target_rates_around_the_runs_own_are_tried() -> None:
+    assert planned(target=0.9).rates == (0.0015, 0.003, 0.006)
+    assert planned().rates == ()
+    assert planned(target=0.9, rates="0.1,0.01").rates == (0.01, 0.1)
+
+
+def test_one_rate_is_the_runs_and_is_not_tried() -> None:
+    made = planned(target=0.9, rates="0.1")
+
+    assert (made.run.lr, made.rates) == (0.1, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rates": "0.1"}, "Give --target-accuracy"),
+        ({"rates": "fast", "target": 0.9}, "--rates takes numbers"),
+        ({"rates": "0", "target": 0.9}, "--rates takes numbers from"),
+        ({"target": 0.9, "device_ms": 20.0}, "nothing is learnt"),
+    ],
+)
+def test_rates_and_targets_that_mean_nothing_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        planned(**options)

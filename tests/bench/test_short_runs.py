@@ -39,11 +39,11 @@ def test_workers_serve_one_try_after_another_and_end_with_the_last() -> None:
     def workers() -> set[int]:
         return {child.pid for child in psutil.Process().children() if "worker" in child.cmdline()}
 
-    with trying(threads=1, warm_up=2) as rate:
-        assert rate(drawn(schedule="single")) > 0
-        assert rate(drawn(schedule="gpipe", microbatches=2)) > 0
+    with trying(threads=1, warm_up=2) as train:
+        assert train(drawn(schedule="single")).samples_per_s > 0
+        assert train(drawn(schedule="gpipe", microbatches=2)).samples_per_s > 0
         first = workers()
-        assert rate(drawn(schedule="gpipe", microbatches=4)) > 0
+        assert train(drawn(schedule="gpipe", microbatches=4)).samples_per_s > 0
         assert workers() == first
 
     assert len(first) == 3

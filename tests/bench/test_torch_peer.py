@@ -53,6 +53,16 @@ def performed(run: Run, **options: Any) -> dict[str, Any]:
     return result
 
 
+def test_with_samples_held_out_it_trains_a_quarter_of_the_run_and_is_tested_on_them() -> None:
+    run = RUN.model_copy(update={"epochs": 8})
+
+    result = performed(run, is_held_out=True, warm_up=0)
+
+    assert result["updates"] == 2 * 21, "two epochs of 1,294 samples"
+    assert [one["epoch"] for one in result["evaluations"]] == [2]
+    assert result["evaluations"][0]["accuracy"] * 143 == pytest.approx(round(result["evaluations"][0]["accuracy"] * 143))
+
+
 def test_it_trains_as_we_do() -> None:
     mine = train(RUN)
     result = answer(RUN)

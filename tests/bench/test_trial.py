@@ -12,7 +12,7 @@ import pytest
 
 from decoupled import api, folders
 from decoupled.bench import trial
-from decoupled.bench.trial import child, memory_growth_mb, seconds_to, stretches, update_sizes
+from decoupled.bench.trial import child, memory_growth_mb, seconds_to, stretches, timed, update_sizes
 from decoupled.config import Run, from_toml
 from decoupled.errors import RunFailed
 from decoupled.runtime.resolve import resolve
@@ -42,11 +42,11 @@ def evaluations(*accuracies: float | None) -> list[dict[str, Any]]:
 def test_the_time_to_a_target_is_that_to_the_first_evaluation_that_reached_it(
     accuracies: tuple[float | None, ...], seconds: float | None
 ) -> None:
-    assert seconds_to(0.9, evaluations(*accuracies), samples_per_epoch=200, rate=100.0) == seconds
+    assert seconds_to(0.9, timed(evaluations(*accuracies), samples_per_epoch=200, rate=100.0)) == seconds
 
 
 def test_without_a_target_there_is_no_time_to_it() -> None:
-    assert seconds_to(None, evaluations(1.0), samples_per_epoch=200, rate=100.0) is None
+    assert seconds_to(None, timed(evaluations(1.0), samples_per_epoch=200, rate=100.0)) is None
 
 
 def test_an_epochs_last_update_has_what_is_left() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from decoupled.bench.short_runs import Tried
 from decoupled.bench.trial import Outcome
 from decoupled.config import Run
 from decoupled.runtime.resolve import ResolvedRun
@@ -19,6 +20,7 @@ class Trials:
         self.rates: dict[int, float] = {}
         self.with_threads: dict[int, float] = {}
         self.done: list[tuple[str, Run]] = []  # the folder's name and the run
+        self.accuracies: dict[float, float] = {}  # by the learning rate
         self.tried: list[ResolvedRun] = []
 
     def __call__(self, resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
@@ -26,12 +28,12 @@ class Trials:
         return outcome(self._rate(resolved.run))
 
     @contextmanager
-    def trying(self, threads: int, warm_up: int, code: Sequence[str]) -> Iterator[Callable[[ResolvedRun], float]]:
-        def rate(resolved: ResolvedRun) -> float:
+    def trying(self, threads: int, warm_up: int, code: Sequence[str]) -> Iterator[Callable[[ResolvedRun], Tried]]:
+        def train(resolved: ResolvedRun) -> Tried:
             self.tried.append(resolved)
-            return self._rate(resolved.run)
+            return Tried(self._rate(resolved.run), self.accuracies.get(resolved.run.lr, 0.5))
 
-        yield rate
+        yield train
 
     def _rate(self, run: Run) -> float:
         return self.rates.get(run.microbatches or 1, self.with_threads.get(run.runtime.threads, 100.0))

@@ -30,6 +30,7 @@ class Job(BaseModel):
     microbatches: int = Field(ge=1)  # of a pipeline, in each minibatch
     updates_max: int | None = Field(ge=1)  # None: the whole run
     warm_up: int = Field(ge=0)  # updates before the time counts
+    is_held_out: bool = False  # a quarter of the run on a part of its training set, tested with the rest
 
     @property
     def is_pipeline(self) -> bool:
@@ -94,13 +95,13 @@ def _epoch_updates(job: Job, resolved: ResolvedRun) -> int:
 
 def _updates(job: Job, resolved: ResolvedRun) -> int:
     """How many updates the job makes."""
-    updates = job.run.epochs * _epoch_updates(job, resolved)
+    updates = resolved.run.epochs * _epoch_updates(job, resolved)
     return min(updates, job.updates_max or updates)
 
 
 def drive(job: Job, resolved: ResolvedRun, learn: Learn, evaluate: Callable[[], dict[str, Any]] | None) -> Trained:
     """Makes and times every update of the job, and evaluates when the run says so."""
-    trained, every, total = Trained(), job.run.runtime.evaluate_every, _updates(job, resolved)
+    trained, every, total = Trained(), resolved.run.runtime.evaluate_every, _updates(job, resolved)
     for epoch, minibatches in groupby(islice(minibatches_of(job, resolved), total), key=itemgetter(0)):
         since = perf_counter()
         for _, batch in minibatches:

@@ -5,7 +5,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from decoupled.bench.held_out import held_out, quarter
 from decoupled.bench.torch_peer.job import Job
+from decoupled.data.dataset import Dataset
 from decoupled.data.source import DataSource
 from decoupled.errors import UsageError
 from decoupled.nn.model import Training
@@ -23,7 +25,8 @@ def in_torch(job: Job, dataset: DataSource) -> ResolvedRun:
     """The job's run in one process, on PyTorch's twin where the network is numpy's. Raises UsageError for other models."""
     model = "torch-mlp" if job.run.model == "mlp" else job.run.model
     alone = {"model": model, "schedule": "single", "stages": None, "workers": None, "faults": (), "microbatches": None}
-    return resolve(job.run.model_copy(update=alone), dataset)
+    resolved = resolve(job.run.model_copy(update=alone), dataset)
+    return quarter(resolved, held_out(dataset)) if job.is_held_out and isinstance(dataset, Dataset) else resolved
 
 
 def model_of(resolved: ResolvedRun) -> TorchModel:

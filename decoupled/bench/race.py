@@ -1,0 +1,105 @@
+"""The race to a target accuracy: how long each side takes, seed by seed, and who is first under each condition."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any
+
+from decoupled.bench.benchmark import Benchmark, Case
+from decoupled.bench.conditions import Condition
+from decoupled.plots import Point, number
+
+NEVER = "never"
+HEAD = ("side", "lr", "seconds, mean", "lowest to highest", "seeds there")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds to the target, one for each seed; None: that seed does not get there."""
+
+    seconds: tuple[float | None, ...]
+
+    @classmethod
+    def of(cls, case: Case) -> "Times":
+        return cls(tuple(outcome.target_s for outcome in case.outcomes))
+
+    @property
+    def there(self) -> list[float]:
+        """Of the seeds that get there, in order."""
+        return sorted(seconds for seconds in self.seconds if seconds is not None)
+
+    @property
+    def mean(self) -> float | None:
+        """Over all seeds; None when one of them does not get there."""
+        return fmean(self.there) if len(self.there) == len(self.seconds) else None
+
+    @property
+    def spread(self) -> str:
+        """The lowest and the highest, of which "never" may be one."""
+        if not self.there:
+            return NEVER
+        return f"{number(self.there[0])} to {NEVER if self.mean is None else number(self.there[-1])}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"mean": self.mean, "seeds": list(self.seconds)}
+
+
+def title(benchmark: Benchmark) -> str:
+    return f"Seconds of training to {_target(benchmark)}:"
+
+
+def _target(benchmark: Benchmark) -> str:
+    return f"{100 * (benchmark.plan.target or 0):g} %"
+
+
+def rows(benchmark: Benchmark) -> list[tuple[str, ...]]:
+    """The table, one row a case, in the order of HEAD; nothing without a target."""
+    return [] if benchmark.plan.target is None else [_row(case) for case in benchmark.cases]
+
+
+def _row(case: Case) -> tuple[str, ...]:
+    times = Times.of(case)
+    mean = NEVER if times.mean is None else number(times.mean)
+    there = f"{len(times.there)} of {len(times.seconds)}"
+    return case.words, f"{case.resolved.run.lr:g}", mean, times.spread, there
+
+
+def winners(benchmark: Benchmark) -> list[str]:
+    """Who is first to the target under each condition, and by how much: a sentence each."""
+    if benchmark.plan.target is None:
+        return []
+    return [_winner(benchmark, condition) for condition in benchmark.plan.conditions]
+
+
+def _winner(benchmark: Benchmark, condition: Condition) -> str:
+    """A side that the condition does not concern is not among those compared, but named where it is faster."""
+    means = [(mean, case) for case in benchmark.cases if (mean := Times.of(case).mean) is not None]
+    order = sorted((mean, case.side) for mean, case in means if case.condition == condition)
+    where, target = f"{condition.words}: " if condition.axis else "", _target(benchmark)
+    if not order:
+        return f"{where}no side gets to {target} with every seed."
+    (best, side), others = order[0], order[1:]
+    lead = f"{others[0][0] / best:.2f} times as fast as {others[0][1]}" if others else "the only side that gets there"
+    alone = [(mean, case.side) for mean, case in means if case.condition not in benchmark.plan.conditions]
+    spared = [f"{name} ({number(mean)} s)" for mean, name in alone if mean < best]
+    also = f"; faster without it: {', '.join(spared)}" if spared else ""
+    return f"{where}{side} is first to {target}, after {number(best)} s, {lead}{also}."
+
+
+def losses(case: Case) -> list[Point]:
+    """The test loss against seconds of training."""
+    return _course(case, lambda evaluation: evaluation["loss"])
+
+
+def errors(case: Case) -> list[Point]:
+    """The test error in per cent against seconds of training."""
+    return _course(case, lambda evaluation: 100 * (1 - evaluation["accuracy"]))
+
+
+def _course(case: Case, value: Callable[[dict[str, Any]], float]) -> list[Point]:
+    """For each evaluation the median over the seeds, of the seconds as well, with the lowest and the highest value."""
+    found = []
+    for evaluations in zip(*(outcome.report.get("evaluations", []) for outcome in case.outcomes), strict=False):
+        values = [value(one) for one in evaluations]
+        found.append(Point(median(one["training_s"] for one in evaluations), median(values), min(values), max(values)))
+    return found
