@@ -11,6 +11,7 @@ from torch import Tensor
 from decoupled import user_code
 from decoupled.errors import UsageError
 from decoupled.pytorch.arrays import HOST, NAMES, to_array, to_tensor
+from decoupled.pytorch.groups import Groups
 from decoupled.registry import Registry
 from decoupled.tensors import Array
 
@@ -23,6 +24,7 @@ def nadam(parameters: Any, momentum: float = 0.9, **options: Any) -> torch.optim
 OPTIMISERS = Registry("optimiser", {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": nadam, "sgd": torch.optim.SGD})
 
 Named = dict[str, Tensor]
+GROUPS = "groups"  # among what it remembers; parameters have longer names
 
 
 class Optimiser:
@@ -33,6 +35,7 @@ class Optimiser:
         self._name, self._parameters, self._rate, self._clip = name, parameters, rate, clip
         self._options = _fast(name, parameters, options) | {"lr": rate} | options
         self._optimiser = self._make(list(parameters.values())) if parameters else None
+        self._groups = Groups(self._optimiser) if self._optimiser is not None else None
 
     def _make(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         try:
@@ -57,10 +60,14 @@ class Optimiser:
         self._optimiser.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Array]:
-        """Copies of all it remembers, by parameter and key; nothing before the first update."""
-        if self._optimiser is None:
+        """Copies of all it remembers, by parameter and key, and of what it keeps in its groups; nothing before the first update.
+
+        Raises UsageError where something of that cannot be saved.
+        """
+        if self._optimiser is None or self._groups is None:
             return {}
-        return {
+        of_groups = self._groups.state()
+        return ({} if of_groups is None else {GROUPS: of_groups}) | {
             f"{name}.{key}": to_array(torch.as_tensor(value).clone())
             for name, parameter in self._parameters.items()
             for key, value in self._optimiser.state[parameter].items()
@@ -69,7 +76,9 @@ class Optimiser:
 
     def check(self, state: dict[str, Array]) -> None:
         """Raises ValueError when this is no state of such an optimiser of such parameters."""
-        rest = set(state)
+        if self._groups is not None:
+            self._groups.check(state.get(GROUPS))
+        rest = set(state) - ({GROUPS} if self._groups is not None else set())
         for name, parameter in self._parameters.items():
             own = _of(name, state)
             remembered = self._after_an_update(parameter) if own else {}  # one that had no gradient remembers nothing
@@ -88,8 +97,9 @@ class Optimiser:
     def load(self, state: dict[str, Array]) -> None:
         """Goes on from a state. Raises ValueError, before anything has changed, when it is not that of such parameters."""
         self.check(state)
-        if self._optimiser is None:
+        if self._optimiser is None or self._groups is None:
             return
+        self._groups.load(state.get(GROUPS))
         for name, parameter in self._parameters.items():
             own = _of(name, state)
             like = self._after_an_update(parameter) if own else {}
@@ -115,6 +125,8 @@ def try_out(name: str, parameters: Sequence[Tensor], options: dict[str, Any]) ->
         try:
             optimiser.step([torch.ones_like(parameter)], 1, 1.0)
             optimiser.load(optimiser.state())
+        except UsageError:
+            raise
         except Exception as error:
             shape = " x ".join(map(str, parameter.shape)) or "a single number"
             said = user_code.describe(error)
