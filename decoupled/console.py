@@ -19,6 +19,7 @@ from decoupled.data.dataset import Dataset
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun
+from decoupled.simulator.figures import Figures
 from decoupled.simulator.timeline import Forecast
 from decoupled.telemetry.metrics import Progress
 
@@ -237,6 +238,48 @@ STYLES = {
     "D": "red",
     ".": "dim",
 }
+
+
+def on_paper(found: Mapping[str, Figures], samples: int) -> None:
+    """What a network comes to under each schedule, a row for each; a microbatch has so many samples."""
+    headers = (
+        "schedule",
+        "samples/s",
+        "computes",
+        "true",
+        "stale",
+        "missed",
+        "undone",
+        "failures",
+        "checkpoints",
+        "feed",
+        "saving",
+    )
+    rows = [(name, *_on_paper(one, samples)) for name, one in found.items()]
+    table = Table(box=None, pad_edge=False)
+    for i, header in enumerate(headers):
+        table.add_column(header, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if Console().is_terminal else 120).print(table)
+    if unsteady := [name for name, one in found.items() if not one.is_steady]:
+        print(f"Not steady, so give more --seconds, or take it for no more than a try: {', '.join(unsteady)}.")
+
+
+def _on_paper(found: Figures, samples: int) -> tuple[str, ...]:
+    took = "" if found.checkpoint_time is None else f" of {found.checkpoint_time:,.0f} s"
+    return (
+        f"{found.rate * samples:,.1f}",
+        f"{found.utilisation:.0%}",
+        "-" if found.truth is None else f"{found.truth:.0%}",
+        "-" if found.staleness is None else f"{found.staleness:,.0f}",
+        f"{found.missed:.0%}",
+        f"{found.undone:.0%}",
+        f"{found.failures:,}",
+        f"{found.checkpoints:,}{took}",
+        f"{found.feed_busy:.0%}",
+        f"{found.saving_busy:.0%}",
+    )
 
 
 def timeline(forecast: Forecast, schedule: str) -> None:

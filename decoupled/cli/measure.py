@@ -1,7 +1,6 @@
 """Commands that measure: the same training under different schedules, for real and on paper."""
 
 import contextlib
-import math
 import shlex
 import sys
 from typing import Annotated
@@ -16,13 +15,7 @@ from decoupled.bench.display import Steps, figures
 from decoupled.bench.plan import SCHEDULES, plan
 from decoupled.cli.app import JsonFile, Out, can_be_written, command, write_json
 from decoupled.cli.options import takes_run
-from decoupled.config import PIPELINES, Run
-from decoupled.console import timeline
-from decoupled.errors import UsageError
-from decoupled.schedules.catalogue import NAMES, Settings, make
-from decoupled.schedules.dni import Feedback, Overflow, window_under
-from decoupled.simulator.network import Costs, Link
-from decoupled.simulator.timeline import simulate as run_on_paper
+from decoupled.config import Run
 from decoupled.user_code import absolute, allow_all
 
 
@@ -79,42 +72,3 @@ def bench(
         print(path)
     if json_file is not None:
         write_json(json_file, report)
-
-
-@command
-def simulate(
-    schedule: Annotated[str, typer.Option(help="dni, local, lockstep, gpipe, 1f1b, async1f1b or 2bw.")] = "dni",
-    stages: Annotated[int, typer.Option(min=1, max=64, help="Stages, each with a worker.")] = 4,
-    microbatches: Annotated[int, typer.Option(min=1, max=100_000, help="Microbatches that go through them.")] = 8,
-    minibatch: Annotated[int, typer.Option(min=1, help="gpipe, 1f1b, 2bw: microbatches that make one update.")] = 4,
-    forward: Annotated[float, typer.Option(min=0, help="Time of a forward pass, in any unit.")] = 1.0,
-    backward: Annotated[float, typer.Option(min=0, help="Time of a backward pass down to the weights.")] = 1.0,
-    input_gradient: Annotated[float, typer.Option(min=0, help="On top of it, where a gradient is sent up.")] = 1.0,
-    update: Annotated[float, typer.Option(min=0, help="Time of an optimiser's step.")] = 0.0,
-    synthesize: Annotated[float, typer.Option(min=0, help="dni: time to synthesize a gradient.")] = 0.0,
-    refine: Annotated[float, typer.Option(min=0, help="dni: time to refine a head.")] = 0.0,
-    latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
-    feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
-    feedback: Annotated[
-        Feedback, typer.Option(help="dni: which gradient goes up, chained, bootstrapped or adaptive.")
-    ] = "chained",
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="dni, adaptive: most that is kept for true gradients.")] = 1.0,
-    overflow: Annotated[Overflow, typer.Option(help="dni: when the next inbox is full, block, drop-oldest or latest.")] = "block",
-    stash_max: Annotated[int, typer.Option(min=1, help="dni: microbatches whose gradient is out.")] = 8,
-    window: Annotated[int, typer.Option(min=1, help="Microbatches that fit a stage's inbox.")] = 8,
-    json_file: JsonFile = None,
-) -> None:
-    """Run a schedule on paper: its timeline, bubble, utilisation and peak stash."""
-    if not all(map(math.isfinite, (forward, backward, input_gradient, update, synthesize, refine, latency))):
-        raise UsageError("Costs and latency are finite numbers.")
-    if schedule not in NAMES:
-        raise UsageError(f"There is no schedule {schedule!r} to simulate. Choose {' or '.join(NAMES)}.")
-    costs = Costs(forward, backward, input_gradient, update, refine, synthesize)
-    settings = Settings(feedback_every, stash_max, feedback, overflow, share)
-    parts = minibatch if schedule in PIPELINES else 1
-    room = window_under(overflow, window)
-    link = Link(latency)
-    forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, room, parts, link)
-    if json_file is not None:
-        write_json(json_file, forecast.to_json())
-    timeline(forecast, schedule)

@@ -1,6 +1,6 @@
 """An assignment: all that a worker needs to become a stage. It travels in one message."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import index
 from pathlib import Path
@@ -13,7 +13,7 @@ from decoupled.nn.model import Model
 from decoupled.nn.parameters import Array
 from decoupled.nn.stage import Stage
 from decoupled.runtime.resolve import ResolvedRun, build_model, training
-from decoupled.schedules.catalogue import SCHEDULES, Settings, is_decoupled
+from decoupled.schedules.catalogue import SCHEDULES, Settings, is_decoupled, options_of
 from decoupled.schedules.interface import Place, Schedule
 from decoupled.tensors import Tensors, TensorSpec
 from decoupled.wire.messages import Kind, Message
@@ -172,7 +172,7 @@ def build_schedule(assignment: Assignment) -> Schedule:
         assert run.feedback_every is not None
         assert run.dni.feedback is not None
         settings = Settings(run.feedback_every, run.dni.stash_max, run.dni.feedback, run.dni.overflow, run.dni.share)
-        options = asdict(settings) | options
+        options = options_of("dni", settings) | options
     elif run.schedule == "local":
         options = {"stash_max": run.dni.stash_max, "overflow": run.dni.overflow} | options
     schedule: Schedule = SCHEDULES.make(run.schedule, assignment.place, options=options)

@@ -1,6 +1,7 @@
 """The schedules by name. Each is made for a place, with options of its own."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from decoupled.registry import Registry
 from decoupled.schedules.backprop import Backprop
@@ -9,6 +10,12 @@ from decoupled.schedules.feedback import NEVER
 from decoupled.schedules.interface import Place, Schedule
 
 NAMES = ("dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b", "2bw")
+TAKES = {  # of the settings
+    "dni": ("feedback_every", "stash_max", "feedback", "overflow", "share"),
+    "local": ("stash_max", "overflow"),
+    "async1f1b": ("extra",),
+    "2bw": ("extra",),
+}
 EXACT = ("lockstep", "gpipe", "1f1b", "async1f1b", "2bw", "single")  # every gradient is a true one, and comes back
 STALE = ("async1f1b", "2bw")  # of these the ones whose weights change while a microbatch is on its way
 
@@ -71,17 +78,23 @@ def is_decoupled(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What dni leaves open."""
+    """What the schedules leave open: dni, and how much `extra` async1f1b and 2bw have in flight."""
 
     feedback_every: int = 1
     stash_max: int = 8
     feedback: Feedback = "bootstrapped"
     overflow: Overflow = "block"
     share: float = 1.0
+    extra: int = 0
 
 
 def make(name: str, place: Place, settings: Settings) -> Schedule:
     """The schedule of that name for one stage. Raises UsageError for no such name."""
-    options = {"dni": asdict(settings), "local": {"stash_max": settings.stash_max, "overflow": settings.overflow}}.get(name, {})
-    made: Schedule = SCHEDULES.make(name, place, options=options)
+    made: Schedule = SCHEDULES.make(name, place, options=options_of(name, settings))
     return made
+
+
+def options_of(name: str, settings: Settings) -> dict[str, Any]:
+    """Those of the settings that the schedule takes."""
+    values = asdict(settings)
+    return {option: values[option] for option in TAKES.get(name, ())}

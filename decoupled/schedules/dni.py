@@ -280,8 +280,10 @@ class Dni:
 
     def _ask(self) -> Action | None:
         """Sends a fence when something waits for gradients that may be lost, and it is not asked already."""
+        if not self._stash or next(reversed(self._stash)) <= self.downstream.asked or not self.downstream.is_there:
+            return None
         sent = self._sent
-        if not sent or not self.downstream.is_there or sent[-1] <= self.downstream.asked:
+        if not sent or sent[-1] <= self.downstream.asked:
             return None
         match self.upstream.head:
             case MarkerArrived() | ActivationArrived(training=False):

@@ -72,7 +72,8 @@ class Effects:
 
     def _forward(self, node: Node, action: Forward, now: float) -> float:
         done, m = now + node.costs.forward, action.microbatch
-        node.hold(m)
+        if node.above is not None:
+            node.hold(m)
         if action.send:
             self._send_down(node, self._activation(m, action.wants_gradient), done, self._activation_size)
         self._grant(node, done)
@@ -80,18 +81,16 @@ class Effects:
 
     def _backward(self, node: Node, action: Backward, now: float) -> float:
         costs, tally, m = node.costs, node.tally, action.microbatch
-        done, is_true = now + costs.backward, action.source is Source.TRUE
-        if not is_true:
+        done, has_returned = now + costs.backward, action.source is Source.TRUE
+        is_true = has_returned and m not in node.guesses
+        tally.trained += 1
+        tally.true += is_true
+        if not has_returned:
             done += costs.synthesize
-        if node.below is not None:
-            if is_true and m not in node.guesses:
-                tally.true += 1
-            else:
-                tally.guessed += 1
         if action.send:
             done += costs.input_gradient
-            self._send_gradient(node, m, is_true and m not in node.guesses, done)
-        if is_true:
+            self._send_gradient(node, m, is_true, done)
+        if has_returned:
             node.use(m)
         elif not action.keep:
             node.let_go(m)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decoupled.schedules.events import Event
 from decoupled.schedules.interface import Schedule
 from decoupled.simulator.network import Costs
-from decoupled.simulator.wires import Way
+from decoupled.simulator.wires import Way, Wire
 
 Box = deque[tuple[float, Event]]  # what is under way to a node or waits there, each with its arrival
 FEED = 0  # its number
@@ -19,8 +19,8 @@ class Tally:
 
     busy: float = 0.0  # time spent computing
     updates: int = 0
-    true: int = 0  # backward passes from a true gradient, where one has to come back
-    guessed: int = 0  # from the head's, or from one that follows from a head's further down
+    trained: int = 0  # backward passes
+    true: int = 0  # of these from a true gradient, and not from one that follows from a head's guess
     age: int = 0  # of all gradients that were used together, in updates since the forward pass
     aged: int = 0  # how many these are
     undone: int = 0  # updates lost with the weights that they had changed
@@ -32,6 +32,7 @@ class Node:
 
     number: int  # 0 is the feed, and stage i is i + 1
     costs: Costs
+    upload: Wire  # for all that it sends
     to_above: Way
     to_below: Way
     above: "Node | None" = None
@@ -57,11 +58,14 @@ class Node:
     def take_in(self, now: float) -> None:
         """Tells the schedule all that has arrived."""
         assert self.schedule is not None, "nothing arrives at a lost device"
-        for box in (self.from_above, self.from_below):
-            while box and box[0][0] <= now:
-                self.schedule.receive(box.popleft()[1])
+        above, below, receive = self.from_above, self.from_below, self.schedule.receive
+        while above and above[0][0] <= now:
+            receive(above.popleft()[1])
+        while below and below[0][0] <= now:
+            receive(below.popleft()[1])
 
     def hold(self, m: int) -> None:
+        """m has gone forward."""
         self.version[m] = self.tally.updates
         if len(self.version) > self.peak:
             self.peak = len(self.version)
@@ -74,6 +78,7 @@ class Node:
             self.tally.aged += 1
 
     def let_go(self, m: int) -> None:
+        """m is over."""
         self.version.pop(m, None)
         self.guesses.discard(m)
 

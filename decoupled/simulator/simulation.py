@@ -43,7 +43,7 @@ class Simulation:
         seed: int = 0,
     ) -> None:
         """`minibatch` microbatches make one update under the schedules that flush; None `microbatches`: without end."""
-        self.now, self.network, self.random = 0.0, network, random.Random(seed)
+        self.now, self.network, self._random = 0.0, network, random.Random(seed)
         self.upload, self.download = Wire(network.coordinator.upload), Wire(network.coordinator.download)  # the coordinator's
         self.on_snapshot: Callable[[Node, int], None] = lambda node, microbatch: None
         self._make, self._window, self._minibatch, self._microbatches = make, window, minibatch, microbatches
@@ -67,13 +67,13 @@ class Simulation:
     def _built(self) -> Iterator[Node]:
         devices, links = self.network.devices, [*self.network.links, Link()]
         feed = Costs(forward=self.network.coordinator.feed)
-        yield Node(FEED, feed, Way((), 0.0), self._way(self.upload, links[0]))
+        yield Node(FEED, feed, self.upload, Way((), 0.0), self._way(self.upload, links[0]))
         for i, device in enumerate(devices):
             upload = Wire(device.upload)
-            yield Node(i + 1, device.costs, self._way(upload, links[i]), self._way(upload, links[i + 1]))
+            yield Node(i + 1, device.costs, upload, self._way(upload, links[i]), self._way(upload, links[i + 1]))
 
     def _way(self, upload: Wire, link: Link) -> Way:
-        jitter = partial(self.random.uniform, 0, link.jitter) if link.jitter else None
+        jitter = partial(self._random.uniform, 0, link.jitter) if link.jitter else None
         return Way((upload, Wire(link.bandwidth)), link.latency, jitter)
 
     @property
@@ -104,24 +104,24 @@ class Simulation:
 
     def _turn(self, node: Node) -> None:
         """The node takes in what has come, and acts until an action takes time or there is nothing to do."""
-        node.wake, now, schedule = math.inf, self.now, node.schedule
+        now, schedule, effects, observe = self.now, node.schedule, self._effects, self._observe
         assert schedule is not None, "a lost device is not woken"
-        effect_of = self._effects.of
+        node.wake = math.inf
         node.take_in(now)
         while (action := schedule.next_action()) is not None:
-            done = effect_of[type(action)](node, action, now)
-            if self._observe is not None and node.number != FEED:
-                self._observe(node.number - 1, action, now, done)
+            done = effects.of[type(action)](node, action, now)
+            if observe is not None and node.number != FEED:
+                observe(node.number - 1, action, now, done)
             if done > now:
                 node.free_at = done
                 node.tally.busy += done - now
-                self._effects.look_at(node, done)
+                effects.look_at(node, done)
                 return
-        if schedule.finished and not node.has_finished:
+        if self._microbatches is not None and schedule.finished and not node.has_finished:
             node.has_finished = True
-            self._effects.finish(node, now)
+            effects.finish(node, now)
         if (arrival := node.next_arrival) < math.inf:
-            self._effects.look_at(node, arrival)
+            effects.look_at(node, arrival)
 
     # Who is there.
 

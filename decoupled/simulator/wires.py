@@ -21,6 +21,7 @@ class Wire:
 
     def clear(self, now: float) -> None:
         """What is on it is lost."""
+        self.busy -= max(self._free_at - now, 0.0)
         self._free_at = min(self._free_at, now)
 
 

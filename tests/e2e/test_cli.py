@@ -52,6 +52,10 @@ from tests.e2e.commands import SMALL, decoupled, in_process, is_one_sentence
         (["export", "nowhere", "--to", "model.npz"], "There is no file nowhere/model.safetensors"),
         (["compare", "nowhere"], "nowhere holds no finished run"),
         (["simulate", "--schedule", "magic"], "There is no schedule 'magic'"),
+        (["simulate", "--schedule", "dni,local"], "A timeline is of one schedule"),
+        (["simulate", "--seconds", "60"], "--seconds is for a network's file"),
+        (["simulate", "net.toml", "--stages", "5"], "--stages stands in the file instead, where net.toml is given"),
+        (["simulate", "net.toml"], "net.toml cannot be read as a network"),
     ],
 )
 def test_bad_input_is_one_clear_sentence(arguments: list[str], said: str, tmp_path: Path) -> None:
@@ -196,3 +200,15 @@ def test_a_plan_is_shown_without_training(tmp_path: Path) -> None:
     assert "4 layers that learn 151,562 numbers" in done.stdout
     assert [stage["layers"] for stage in json.loads((tmp_path / "plan.json").read_text())["stages"]] == [[0, 1], [2, 3]]
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_a_network_on_paper_has_a_row_for_each_schedule(tmp_path: Path) -> None:
+    (tmp_path / "net.toml").write_text("[work]\nforward_ms = 10\nbackward_ms = 20\nsamples = 6\n[[devices]]\ncount = 3\n")
+
+    done = in_process("simulate", "net.toml", "--schedule", "async1f1b,lockstep", "--json", "found.json", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["schedule", "async1f1b", "lockstep"]
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["async1f1b"]["rate"] == pytest.approx(1 / 0.030, rel=0.01)
+    assert found["lockstep"]["rate"] == pytest.approx(1 / 0.090, rel=0.01)
