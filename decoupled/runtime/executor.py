@@ -12,6 +12,7 @@ from decoupled.nn.metrics import Metric, measured
 from decoupled.nn.scores import sums
 from decoupled.nn.stage import LossResult, Pass, Stage
 from decoupled.runtime.chunks import into_chunks
+from decoupled.runtime.publication import Publication
 from decoupled.runtime.records import Record
 from decoupled.schedules.actions import (
     Action,
@@ -59,7 +60,7 @@ class StageExecutor:
         """The last stage measures the metrics, and publishes what heads read of it, if any do, every so many updates."""
         self.stage, self.counters, self._message_bytes_max = stage, counters, message_bytes_max
         self._place, self._publish_every, self._metrics = place, publish_every, metrics or {}
-        self._newest: Tensors = ()  # that came, of what the last stage publishes
+        self._publication = Publication()
         self.records: dict[int, Record] = {}  # in flight, in the order they came
         self._samples = 0  # in the backward passes since the update
         self.trained = Ranges()  # microbatches that the weights have learnt from
@@ -104,7 +105,7 @@ class StageExecutor:
         match action:
             case Update():
                 self._update()
-                return self.published() if self._publishes else []
+                return self._up(self._publication.offer(self.stage.published())) if self._publishes else []
             case Snapshot() | Fence() | Answer() | EndFeed():
                 return self._tell(action)
             case _:
@@ -162,16 +163,23 @@ class StageExecutor:
         """It is time to."""
         return self._place.is_last and self._publish_every is not None and self.stage.version % self._publish_every == 0
 
-    def published(self) -> list[Outgoing]:
-        """The newest of what the last stage publishes, for the stage before; it is none where no head reads it."""
-        newest = self.stage.published() if self._place.is_last and self._publish_every is not None else self._newest
-        return [(UPSTREAM, Message(Kind.PUBLISHED, tensors=newest))] if newest and not self._place.is_first else []
+    def welcome(self) -> list[Outgoing]:
+        """To the stage before by a new link: the newest of what the last stage publishes, if there is some."""
+        if self._place.is_last and self._publish_every is not None:
+            self._publication.offer(self.stage.published())
+        return self._up(self._publication.renewed())
 
     def adopt(self, published: Tensors) -> list[Outgoing]:
-        """Takes over what the last stage published, and passes it on. Raises ValueError when it is not that."""
+        """Takes over what the last stage published, says so, and passes it on. Raises ValueError when it is not that."""
         self.stage.adopt(published)
-        self._newest = published
-        return self.published()
+        return [(DOWNSTREAM, Message(Kind.ADOPTED)), *self._up(self._publication.offer(published))]
+
+    def adopted(self) -> list[Outgoing]:
+        """The stage before has taken over what it was sent: if there is newer, it goes now."""
+        return self._up(self._publication.taken())
+
+    def _up(self, published: Tensors) -> list[Outgoing]:
+        return [(UPSTREAM, Message(Kind.PUBLISHED, tensors=published))] if published and not self._place.is_first else []
 
     def _forward(self, m: int, record: Record, send: bool, wants_gradient: bool) -> list[Outgoing]:
         record.passed, record.version = self.stage.forward(_input(record)), self.stage.version

@@ -128,7 +128,7 @@ class StageSession:
         if self._upstream.adopt(peer, (message.generation, number)):
             room = {"count": self._window, "room": self._window - len(self._upstream.waiting), "link": number}
             self._send(UPSTREAM, Message(Kind.WINDOW, body=room | {"takes": self._forms.takes.to_body()}))
-            self._send_all(self._executor.published())  # it may be a successor, which has the initial ones
+            self._send_all(self._executor.welcome())  # it may be a successor, which has the initial ones
             if self._has_finished:
                 self._send(UPSTREAM, Message(Kind.FINISHED))
 
@@ -148,6 +148,8 @@ class StageSession:
                 return FenceArrived(m)
             case Kind.FEED_ENDED:
                 return FeedEnded()
+            case Kind.ADOPTED:
+                self._send_all(self._executor.adopted())
         return None
 
     def _from_downstream(self, message: Message) -> Event | None:

@@ -26,6 +26,7 @@ class Kind(Enum):
     GRADIENTS_ENDED = "gradients-ended"  # downstream to upstream: no gradient up to `microbatch` will come any more
     FEED_ENDED = "feed-ended"  # all has been sent
     PUBLISHED = "published"  # downstream to upstream: what the last stage has learnt that heads read
+    ADOPTED = "adopted"  # upstream to downstream: that has been taken over, and a newer one may come
     FINISHED = "finished"  # downstream to upstream: no gradient will come any more
     # between a worker and the coordinator
     JOIN = "join"  # here I am, and where my inbox is

@@ -9,8 +9,11 @@ import pytest
 from decoupled import user_code
 from decoupled.config import Run
 from decoupled.errors import RunFailed
+from decoupled.runtime.executor import DOWNSTREAM, UPSTREAM, Outgoing
+from decoupled.runtime.publication import Publication
 from decoupled.runtime.worker import Worker
 from decoupled.tensors import Array, Tensors
+from decoupled.transport.simulated import SimulatedNetwork
 from decoupled.wire.messages import Kind, Message
 from tests.cluster import Cluster
 from tests.runtime.strangers import says
@@ -95,6 +98,79 @@ def test_a_link_that_breaks_loses_nothing_for_good(monkeypatch: pytest.MonkeyPat
 
     for (weight,) in adopted(cluster):
         np.testing.assert_array_equal(weight, published[28])
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_stage_that_is_stopped_is_sent_one_however_many_are_published(stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that are published meanwhile the newest is sent when it goes on."""
+    link = {"window": 8, "high_water_mark": 100}
+    cluster = cluster_of(heads={"publish_every": 1}, link=link, supervision={"stall_timeout_s": 1e6})
+    cluster.assemble()
+    published = weights_published(cluster, monkeypatch)
+    stopped, below, sent = cluster.address(stage), cluster.address(stage + 1), list[Tensors]()
+    cluster.network.busy_until[below] = cluster.network.now + 1  # so that there is much in its inbox
+    cluster.settle()
+    carry = SimulatedNetwork.carry
+
+    def listen(network: SimulatedNetwork, sender: str, peer: str, message: Message) -> None:
+        if message.kind is Kind.PUBLISHED and sender == below:
+            sent.append(message.tensors)
+        carry(network, sender, peer, message)
+
+    monkeypatch.setattr(SimulatedNetwork, "carry", listen)
+    cluster.network.busy_until[stopped] = cluster.network.now + 100
+    while cluster.network.now < 50:
+        cluster.settle()
+        cluster._move_on()
+    assert len(published) > 4
+    assert len(sent) <= 1
+
+    cluster.run()
+
+    np.testing.assert_array_equal(sent[-1][0], published[30])
+    for (weight,) in adopted(cluster):
+        np.testing.assert_array_equal(weight, published[30])
+
+
+def test_the_newest_replaces_the_one_that_waits_until_the_one_before_was_taken() -> None:
+    first, second, third = ((np.full(1, value),) for value in range(3))
+    publication = Publication()
+
+    assert publication.offer(first) == first
+    assert publication.offer(second) == ()
+    assert publication.offer(third) == ()
+    assert publication.taken() == third
+    assert publication.taken() == ()
+    assert publication.offer(first) == first
+
+
+def test_a_new_link_is_not_waited_on_for_what_was_sent_by_the_one_before() -> None:
+    first, second = ((np.full(1, value),) for value in range(2))
+    publication = Publication()
+    assert publication.renewed() == ()
+    publication.offer(first)
+    publication.offer(second)
+
+    assert publication.renewed() == second
+    assert publication.offer(first) == ()
+    assert publication.taken() == first
+
+
+def test_a_stage_says_that_it_has_taken_over_what_it_passes_on() -> None:
+    cluster = cluster_of()
+    cluster.assemble()
+    session = cluster.workers[2]._session
+    assert session is not None
+    executor, weights = session._executor, stage_of(cluster.workers[3]).published()
+
+    def kinds(outgoing: list[Outgoing]) -> list[tuple[str, Kind]]:
+        return [(role, message.kind) for role, message in outgoing]
+
+    executor.welcome()
+    executor.adopted()
+    assert kinds(executor.adopt(weights)) == [(DOWNSTREAM, Kind.ADOPTED), (UPSTREAM, Kind.PUBLISHED)]
+    assert kinds(executor.adopt(weights)) == [(DOWNSTREAM, Kind.ADOPTED)]
+    assert kinds(executor.adopted()) == [(UPSTREAM, Kind.PUBLISHED)]
 
 
 def test_schedules_without_heads_publish_nothing() -> None:
