@@ -123,8 +123,8 @@ def _folder_name(case: Case, number: int) -> str:
 
 def _perform(case: Case, resolved: ResolvedRun, folder: Path, plan: Plan) -> Outcome:
     if case.settings is not None:
-        return peers.train(case.settings, resolved, plan.warm_up, plan.target)
-    return trial.train(resolved, folder, plan.warm_up, plan.target)
+        return peers.train(case.settings, resolved, plan.warm_up, plan.target, plan.is_by_clock)
+    return trial.train(resolved, folder, plan.warm_up, plan.target, plan.is_by_clock)
 
 
 def _prepare(plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[Choice], list[str]]:

@@ -68,5 +68,5 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         column.justify = "left" if column is table.columns[0] else "right"
     for row in rows:
         table.add_row(*row)
-    console = Console()
-    console.print(table, width=None if console.is_terminal else 200)  # a pipe has no width
+    is_terminal = Console().is_terminal
+    Console(width=None if is_terminal else 200).print(table)  # a pipe has no width

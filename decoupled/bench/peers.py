@@ -88,11 +88,11 @@ def held_out_accuracy(settings: Settings, resolved: ResolvedRun) -> float:
     return accuracy
 
 
-def train(settings: Settings, resolved: ResolvedRun, warm_up: int, target: float | None) -> Outcome:
+def train(settings: Settings, resolved: ResolvedRun, warm_up: int, target: float | None, by_clock: bool = False) -> Outcome:
     """Trains the run in torch. Raises RunFailed with its error message."""
     said = _ask(settings, resolved, warm_up, None)
     rate = said["samples_per_s"]
-    evaluations = timed(said["evaluations"], resolved.dataset.samples, rate)
+    evaluations = timed(said["evaluations"], resolved.dataset.samples, None if by_clock else rate)
     final = evaluations[-1] if evaluations else {"accuracy": None, "loss": None}
     final_ones = {"test_accuracy": final["accuracy"], "test_loss": final["loss"]}
     report = said | final_ones | {"evaluations": evaluations, "settings": str(settings)}

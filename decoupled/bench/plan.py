@@ -25,6 +25,11 @@ class Plan:
     rates: tuple[float, ...] = ()  # learning rates, of which each side gets its best; none: the run's own
     notes: tuple[str, ...] = ()  # what a reader of the figures must know
 
+    @property
+    def is_by_clock(self) -> bool:
+        """Whether seconds are those of the run's clock, and not of steady training, which kills interrupt."""
+        return any(condition.axis == "kill" for condition in self.conditions)
+
 
 def plan(
     run: Run,
@@ -60,6 +65,12 @@ def plan(
     if len(tried) == 1:
         run, tried = changed(run, lr=tried[0]), ()
     others, notes = _peers(run, peer, target)
+    if any(condition.axis == "kill" for condition in conditions):
+        notes.append(
+            "Where workers are killed, seconds and samples/s are those of the run's clock, with evaluations and repairs. Workers "
+            "are replaced at once; dni and local go on, the others go back to the last checkpoint, of which there is one every "
+            f"{run.checkpoint.every_s:g} s. What trains in one process, and PyTorch, would begin anew."
+        )
     if run.emulation.device_ms is not None:
         notes.append(
             f"The devices are emulated: instead of computing, a worker waits, {run.emulation.device_ms:g} ms for a layer's three "

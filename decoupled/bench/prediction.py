@@ -14,9 +14,13 @@ from decoupled.telemetry.spans import KINDS, Rows
 
 
 def samples_per_s(resolved: ResolvedRun, warm_up: int) -> float | None:
-    """The steady rate that the run's schedule has in the simulator; None where the devices' times are not known."""
+    """The steady rate that the run's schedule has in the simulator; None where the devices' times are not known.
+
+    Nor does it know of stragglers, uneven links and kills.
+    """
     run = resolved.run
-    if run.emulation.device_ms is None or run.emulation.straggler is not None:
+    uneven = run.emulation.straggler is not None or run.emulation.link_factors or run.emulation.kill_every_s
+    if run.emulation.device_ms is None or uneven:
         return None
     parts, sizes = run.microbatches or 1, trial.update_sizes(resolved)
     forecast = simulate(

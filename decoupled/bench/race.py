@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean, median
 from typing import Any
 
 from decoupled.bench.benchmark import Benchmark, Case
 from decoupled.bench.conditions import Condition
+from decoupled.bench.trial import Outcome
 from decoupled.plots import Point, number
 
 NEVER = "never"
-HEAD = ("side", "lr", "seconds, mean", "lowest to highest", "seeds there")
+HEAD = ("side", "lr", "seconds, mean", "lowest to highest", "seeds there", "/undisturbed", "workers lost before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,40 @@ def _target(benchmark: Benchmark) -> str:
 
 def rows(benchmark: Benchmark) -> list[tuple[str, ...]]:
     """The table, one row a case, in the order of HEAD; nothing without a target."""
-    return [] if benchmark.plan.target is None else [_row(case) for case in benchmark.cases]
+    if benchmark.plan.target is None:
+        return []
+    return [_row(benchmark, case) for case in benchmark.cases] + _ended_by_kills(benchmark)
 
 
-def _row(case: Case) -> tuple[str, ...]:
+def _row(benchmark: Benchmark, case: Case) -> tuple[str, ...]:
     times = Times.of(case)
     mean = NEVER if times.mean is None else number(times.mean)
     there = f"{len(times.there)} of {len(times.seconds)}"
-    return case.words, f"{case.resolved.run.lr:g}", mean, times.spread, there
+    undisturbed = _undisturbed(benchmark, case)
+    ratio = "-" if undisturbed is None or times.mean is None else f"{times.mean / undisturbed:.2f}"
+    lost = sum(map(_lost_before, case.outcomes))
+    return case.words, f"{case.resolved.run.lr:g}", mean, times.spread, there, ratio, f"{lost}"
+
+
+def _lost_before(outcome: Outcome) -> int:
+    """How many workers were lost before the target, or in the whole run if it does not get there."""
+    until = inf if outcome.target_s is None else outcome.target_s
+    return sum(one["what"] == "lost" and one["seconds"] <= until for one in outcome.report.get("incidents", []))
+
+
+def _undisturbed(benchmark: Benchmark, case: Case) -> float | None:
+    """The mean time of the same side on the same axis, where nothing disturbs it; None where it is that or is not known."""
+    if not case.condition.axis or case.condition.is_undisturbed:
+        return None
+    same = (one for one in benchmark.cases if (one.side, one.condition.axis) == (case.side, case.condition.axis))
+    return next((Times.of(one).mean for one in same if one.condition.is_undisturbed), None)
+
+
+def _ended_by_kills(benchmark: Benchmark) -> list[tuple[str, ...]]:
+    """A row for each side that could not go on after a kill, under each such condition."""
+    kills = [condition for condition in benchmark.plan.conditions if condition.axis == "kill" and condition.value]
+    alone = [case for case in benchmark.cases if not case.condition.axis]
+    return [(f"{case.side}, {kill.words}", "-", "would begin anew", "-", "-", "-", "-") for kill in kills for case in alone]
 
 
 def winners(benchmark: Benchmark) -> list[str]:

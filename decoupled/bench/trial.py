@@ -43,7 +43,7 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
 
-def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
+def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None, by_clock: bool = False) -> Outcome:
     """Trains the run with the command `decoupled train`, into `folder`. Raises RunFailed with its error message."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = folder.with_name(f"{folder.name}.toml")
@@ -52,20 +52,22 @@ def train(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | Non
         child([sys.executable, "-m", "decoupled", "train", "--config", str(config), "--out", str(folder)])
     finally:
         config.unlink()  # the run's folder holds the same
-    return outcome(resolved, folder, warm_up, target)
+    return outcome(resolved, folder, warm_up, target, by_clock)
 
 
-def outcome(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
-    """The result of the run that was trained into `folder`."""
+def outcome(resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None, by_clock: bool = False) -> Outcome:
+    """The result of the run that was trained into `folder`, steady or by its clock."""
     report = folders.load_report(folder) | {"folder": str(folder), "memory_growth_mb": memory_growth_mb(folder)}
     spans = folders.load_spans(folder)
     for worker, rows in zip(report["workers_detail"], spans, strict=True):
         worker["steady_samples_per_s"] = steady.own_rate(rows, worker["samples"], warm_up)
     own = [worker["steady_samples_per_s"] for worker in report["workers_detail"]]
     rate = steady.samples_per_s(spans, update_sizes(resolved), stretches(resolved), warm_up)
-    if rate is None:  # outputs were dropped, so that the stages made different numbers of updates
+    if by_clock:
+        rate = report["samples_per_s"]
+    elif rate is None:  # outputs were dropped, so that the stages made different numbers of updates
         rate = report["samples_per_s"] if None in own else min(own)
-    report["evaluations"] = timed(report["evaluations"], resolved.dataset.samples, rate)
+    report["evaluations"] = timed(report["evaluations"], resolved.dataset.samples, None if by_clock else rate)
     return Outcome(rate, seconds_to(target, report["evaluations"]), report)
 
 
@@ -94,9 +96,10 @@ def stretches(resolved: ResolvedRun) -> list[int]:
     return [min(every, run.epochs - start) * per_epoch for start in range(0, run.epochs, every)]
 
 
-def timed(evaluations: list[dict[str, Any]], samples_per_epoch: int, rate: float) -> list[dict[str, Any]]:
-    """The evaluations, each with the seconds that training at that rate takes to it."""
-    return [one | {"training_s": round(one["epoch"] * samples_per_epoch / rate, 3)} for one in evaluations]
+def timed(evaluations: list[dict[str, Any]], samples_per_epoch: int, rate: float | None) -> list[dict[str, Any]]:
+    """The evaluations, each with the seconds that training at that rate takes to it, or that it took by the run's clock."""
+    seconds = [one["seconds"] if rate is None else one["epoch"] * samples_per_epoch / rate for one in evaluations]
+    return [one | {"training_s": round(s, 3)} for one, s in zip(evaluations, seconds, strict=True)]
 
 
 def seconds_to(target: float | None, evaluations: list[dict[str, Any]]) -> float | None:

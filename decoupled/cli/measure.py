@@ -43,6 +43,15 @@ def bench(
     link_latency_ms: Annotated[str | None, typer.Option(help="Delays of every message, such as 0,1,5,10,20.")] = None,
     link_bandwidth_mbit: Annotated[str | None, typer.Option(help="Bandwidths of every link, each way: 100,1000.")] = None,
     straggler: Annotated[str | None, typer.Option(metavar="STAGE:FACTORS", help="Slow one stage down: 3:1,2,5.")] = None,
+    straggler_for: Annotated[
+        str | None, typer.Option(metavar="SECONDS/EVERY", help="It comes and goes: 10/30 is slow for 10 of every 30 seconds.")
+    ] = None,
+    slow_link: Annotated[
+        str | None, typer.Option(metavar="STAGE:FACTORS", help="Slow the emulated link after one stage down: 1:1,5,20.")
+    ] = None,
+    kill_every_s: Annotated[
+        str | None, typer.Option(help="Seconds after which a worker is killed, again and again, such as 30; beside none.")
+    ] = None,
     drop: Annotated[str | None, typer.Option(help="Shares of gradients to lose, such as 0,0.1,0.3 (dni).")] = None,
     workers: Annotated[str | None, typer.Option(help="Numbers of workers: 2,4,8,16 (emulated devices: and of layers).")] = None,
     device_time_ms: Annotated[
@@ -55,7 +64,7 @@ def bench(
     can_be_written(json_file)
     allow_all(run.code)  # which the options name
     run = run.with_references(absolute)
-    conditions = parse(link_latency_ms, straggler, drop, workers, link_bandwidth_mbit)
+    conditions = parse(link_latency_ms, straggler, drop, workers, link_bandwidth_mbit, straggler_for, slow_link, kill_every_s)
     wanted = plan(run, schedule, microbatches, peers, conditions, repeat, warm_up, target_accuracy, device_time_ms, rates)
     folder = folders.new_folder(out if out is not None else folders.fresh_folder(run, "bench"))
     try:

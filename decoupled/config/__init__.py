@@ -6,7 +6,7 @@ Must not know: what is done with the values.
 
 from decoupled.config.fault import Fault
 from decoupled.config.run import GIVEN, OF_ROWS, PIPELINES, Run
-from decoupled.config.sections import WITH_MOMENTUM, CheckpointOptions, LinkOptions
+from decoupled.config.sections import WITH_MOMENTUM, CheckpointOptions, EmulationOptions, LinkOptions
 from decoupled.config.text import assignments, fault, from_toml, merged, to_toml
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "PIPELINES",
     "WITH_MOMENTUM",
     "CheckpointOptions",
+    "EmulationOptions",
     "Fault",
     "LinkOptions",
     "Run",

@@ -122,8 +122,18 @@ class Run(Frozen):
             raise ValueError(f"{self.schedule} would wait for ever for a lost gradient; only dni can do without")
         if self.schedule in EXACT and self.supervision.on_failure == "continue":
             raise ValueError(f"{self.schedule} cannot go on without one of its stages; it rolls back")
-        if self.schedule == "single" and self.faults:
+        if self.schedule == "single" and (self.faults or self.emulation.kill_every_s):
             raise ValueError("single has no workers and links in which something could go wrong")
+        return self
+
+    @model_validator(mode="after")
+    def _is_saved_between_kills(self) -> "Run":
+        """Or a run that rolls back would never end."""
+        kill_s, save_s = self.emulation.kill_every_s, self.checkpoint.every_s
+        if kill_s is not None and self.checkpoint.every is None and not 0 < save_s < kill_s:
+            raise ValueError(
+                f"with a kill every {kill_s:g} s a run needs checkpoints more often than every {save_s:g} s: checkpoint.every_s"
+            )
         return self
 
     @model_validator(mode="after")
@@ -149,6 +159,8 @@ class Run(Frozen):
         """Raises ValueError when something is to happen to a stage that is not there, of so many."""
         if self.emulation.straggler is not None and self.emulation.straggler >= count:
             raise ValueError(f"there is no stage {self.emulation.straggler} to slow down; the last of {count} is {count - 1}")
+        if len(self.emulation.link_factors) >= count:
+            raise ValueError(f"there are {count - 1} links between stages, and not {len(self.emulation.link_factors)}")
         for fault in self.faults:
             last = count - 1 - (fault.kind in ("partition", "drop"))  # these are about the link to the next stage
             if fault.stage > last:

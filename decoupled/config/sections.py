@@ -123,7 +123,23 @@ class EmulationOptions(Frozen):
     drop: float = Field(0.0, ge=0, lt=1)  # probability that a gradient gets lost on its way
     straggler: int | None = Field(None, ge=0)  # the stage that is slow
     straggler_factor: float = Field(1.0, ge=1, le=10_000)  # how many times as long everything takes there
+    straggler_for_s: float | None = Field(None, gt=0, le=1e9)  # that it is slow, of every so many seconds; None: always
+    straggler_every_s: float | None = Field(None, gt=0, le=1e9)  # those
+    link_factors: tuple[float, ...] = ()  # of each link between stages: how many times as slow it is; those not named 1
+    kill_every_s: float | None = Field(None, gt=0, le=1e9)  # seconds after which a worker is killed, of one stage after the other
     device_ms: float | None = Field(None, gt=0, le=60_000)  # a layer's three products for a batch, not computed but waited for
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> "EmulationOptions":
+        if (self.straggler_for_s is None) != (self.straggler_every_s is None):
+            raise ValueError("a straggler that comes and goes needs both emulation.straggler_for_s and straggler_every_s")
+        if self.straggler_for_s and self.straggler_every_s and self.straggler_for_s > self.straggler_every_s:
+            raise ValueError(f"of every {self.straggler_every_s:g} s a straggler cannot be slow for {self.straggler_for_s:g} s")
+        if not all(1 <= factor <= 10_000 for factor in self.link_factors):
+            raise ValueError("each of emulation.link_factors is a number from 1 to 10000")
+        if self.link_factors and not (self.latency_ms or self.bandwidth_mbit):
+            raise ValueError("links are slower by emulation.link_factors only with a latency_ms or a bandwidth_mbit")
+        return self
 
     @property
     def links_are_changed(self) -> bool:

@@ -11,6 +11,7 @@ from decoupled.config import Fault
 from decoupled.errors import RunFailed
 from decoupled.launch.interface import Workers
 from decoupled.runtime.coordinator import Coordinator
+from decoupled.runtime.faults import RegularKills
 from decoupled.runtime.feed_link import FEED
 from decoupled.runtime.process import limits
 from decoupled.runtime.report import Report
@@ -62,13 +63,14 @@ def run_coordinator(
         coordinator = Coordinator(resolved, transport, store, resume, members, starts_workers=workers.are_started_here)
         stack.push(lambda kind, *_: coordinator.stop(is_over=kind is None, are_kept=workers.are_kept))  # runs first
         workers.start(where, len(resolved.stages))
+        kills = RegularKills(run.emulation.kill_every_s, len(resolved.stages))
         next_report_s, joined, told, tended_at = 0.0, -1, 0, 0.0
         while not coordinator.is_done:
             if time.monotonic() - tended_at > TEND_EVERY_S:
                 tended_at = time.monotonic()
                 _tend(workers, coordinator, where)
             coordinator.step(POLL_S)
-            for fault in callbacks.faults():
+            for fault in (*callbacks.faults(), *kills.due(coordinator.seconds, coordinator.group.members.are_all_ready)):
                 coordinator.group.inject(fault)
             if len(coordinator.group.members.taken) != joined:
                 joined = len(coordinator.group.members.taken)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from decoupled.config import EmulationOptions
 from decoupled.nn.dense import DenseStage
 from decoupled.nn.stage import LossResult, Pass, Quality, Stage
 from decoupled.runtime.assignment import Assignment, make_stage
@@ -32,7 +33,7 @@ def build_stage(assignment: Assignment, sleep: Sleep = time.sleep, clock: Clock 
         device = Device(len(assignment.layers), *head_products(assignment, made), sample_s)
         stage = EmulatedStage(stage, device, sleep, clock)
     if emulation.straggler == assignment.place.stage:
-        stage = Straggler(stage, emulation.straggler_factor, sleep, clock)
+        stage = Straggler(stage, emulation, sleep, clock)
     return stage
 
 
@@ -127,10 +128,11 @@ class EmulatedStage:
 
 
 class Straggler:
-    """A stage for which everything takes `factor` times as long."""
+    """A stage for which everything takes several times as long, always or for a while of every so many seconds."""
 
-    def __init__(self, stage: Stage, factor: float, sleep: Sleep, clock: Clock) -> None:
-        self._stage, self._factor, self._sleep, self._clock = stage, factor, sleep, clock
+    def __init__(self, stage: Stage, emulation: EmulationOptions, sleep: Sleep, clock: Clock) -> None:
+        self._stage, self._emulation, self._sleep, self._clock = stage, emulation, sleep, clock
+        self._built_at = clock()
         self.inputs, self.outputs = stage.inputs, stage.outputs
 
     @property
@@ -177,5 +179,11 @@ class Straggler:
     def _slowly(self, work: Callable[[], T]) -> T:
         started = self._clock()
         result = work()
-        self._sleep((self._clock() - started) * (self._factor - 1))
+        if self._is_slow(started):
+            self._sleep((self._clock() - started) * (self._emulation.straggler_factor - 1))
         return result
+
+    def _is_slow(self, now: float) -> bool:
+        """It comes first, and then goes."""
+        for_s, every_s = self._emulation.straggler_for_s, self._emulation.straggler_every_s
+        return for_s is None or every_s is None or (now - self._built_at) % every_s < for_s

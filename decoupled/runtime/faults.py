@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from decoupled.config import Fault
+from decoupled.config import EmulationOptions, Fault
 from decoupled.runtime.assignment import Assignment
 from decoupled.runtime.connection import upstream_prefix
-from decoupled.runtime.executor import DOWNSTREAM
+from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM
 from decoupled.runtime.feed import Feed
 from decoupled.telemetry.incidents import Incident
 from decoupled.transport.faulty import LinkFault
@@ -26,18 +26,8 @@ def link_faults(assignment: Assignment) -> list[LinkFault]:
     """What makes the messages that come to the stage late or lose them."""
     run, stage = assignment.run, assignment.place.stage
     found = []
-    emulation = run.emulation
-    if emulation.links_are_changed:
-        wire = emulation.bandwidth_mbit
-        found.append(
-            LinkFault(
-                latency_s=emulation.latency_ms / 1000,
-                jitter_s=emulation.jitter_ms / 1000,
-                loss=emulation.loss,
-                bytes_per_s=math.inf if wire is None else wire * BYTES_OF_MBIT,
-                drop=emulation.drop,
-            )
-        )
+    if run.emulation.links_are_changed:
+        found += _emulated(run.emulation, stage, assignment.attempt_id)
     for fault in run.faults:
         when = LinkFault(from_microbatch=fault.microbatch, seconds=fault.seconds)
         match fault.kind:
@@ -50,6 +40,33 @@ def link_faults(assignment: Assignment) -> list[LinkFault]:
             case "partition" if fault.stage + 1 == stage:
                 found.append(replace(when, holds=True, peer=upstream_prefix(assignment.attempt_id)))
     return found
+
+
+def _emulated(emulation: EmulationOptions, stage: int, attempt_id: str) -> list[LinkFault]:
+    """The links that come to the stage, as they are emulated: all alike, or each by its factor."""
+    wire = emulation.bandwidth_mbit
+    usual = LinkFault(
+        latency_s=emulation.latency_ms / 1000,
+        jitter_s=emulation.jitter_ms / 1000,
+        loss=emulation.loss,
+        bytes_per_s=math.inf if wire is None else wire * BYTES_OF_MBIT,
+        drop=emulation.drop,
+    )
+    if not emulation.link_factors:
+        return [usual]
+    factors = dict(enumerate(emulation.link_factors))  # by the stage above
+    of_peers = {DOWNSTREAM: stage, upstream_prefix(attempt_id): stage - 1, COORDINATOR: -1}
+    return [_slower(usual, peer, factors.get(above, 1.0)) for peer, above in of_peers.items()]
+
+
+def _slower(link: LinkFault, peer: str, factor: float) -> LinkFault:
+    return replace(
+        link,
+        peer=peer,
+        latency_s=link.latency_s * factor,
+        jitter_s=link.jitter_s * factor,
+        bytes_per_s=link.bytes_per_s / factor,
+    )
 
 
 DEADLY = ("kill", "stop")
@@ -71,6 +88,21 @@ class FaultInjector:
             self._is_successor = False
         while self._planned and self._planned[0].microbatch <= microbatch:
             self._strike(self._planned.pop(0))
+
+
+class RegularKills:
+    """Kills a worker every so many seconds, of one stage after the other."""
+
+    def __init__(self, every_s: float | None, stages: int) -> None:
+        self._every_s, self._stages, self._seen = every_s or math.inf, stages, 0
+
+    def due(self, seconds: float, are_all_ready: bool) -> list[Fault]:
+        """What strikes now, so many seconds after the run began. A moment at which a worker is missing passes."""
+        number = int(seconds // self._every_s)
+        if number <= self._seen:
+            return []
+        self._seen = number
+        return [Fault(kind="kill", stage=(number - 1) % self._stages)] if are_all_ready else []
 
 
 def after_rollback(faults: Sequence[Fault], microbatch: int) -> tuple[Fault, ...]:

@@ -36,6 +36,56 @@ def test_a_straggler_is_a_stage_with_its_factors() -> None:
     assert parse(None, "3:5,1", None, None) == [Condition("straggler", 1, 3), Condition("straggler", 5, 3)]
 
 
+def test_a_straggler_may_come_and_go() -> None:
+    (found,) = parse(None, "1:5", None, None, straggler_for="2.5/30")
+
+    assert found == Condition("straggler", 5, 1, (2.5, 30))
+    assert found.words == "stage 1 x5 for 2.5 of 30 s"
+    assert changes(RUN, found.applied(RUN)) == {
+        "emulation.straggler": 1,
+        "emulation.straggler_factor": 5,
+        "emulation.straggler_for_s": 2.5,
+        "emulation.straggler_every_s": 30,
+    }
+
+
+def test_a_slow_link_is_the_one_after_its_stage() -> None:
+    run = Run(hidden=(32, 16, 8), emulation={"latency_ms": 2.0})
+    (found,) = parse(None, None, None, None, slow_link="1:20")
+
+    assert found.words == "link 1 to 2 x20"
+    assert changes(run, found.applied(run)) == {"emulation.link_factors": (1, 20)}
+
+
+def test_kills_are_measured_beside_none_and_with_workers_that_are_replaced_at_once() -> None:
+    none, kills = parse(None, None, None, None, kills="30")
+
+    assert (none.words, kills.words) == ("no worker killed", "a worker killed every 30 s")
+    assert (none.is_undisturbed, kills.is_undisturbed) == (True, False)
+    restarting = {"supervision.restarts_max": 1_000_000, "supervision.backoff_s": 0}
+    assert changes(RUN, none.applied(RUN)) == restarting
+    assert changes(RUN, kills.applied(RUN)) == restarting | {"emulation.kill_every_s": 30}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"straggler_for": "1/2"}, "--straggler-for says when"),
+        ({"straggler": "1:5", "straggler_for": "30/10"}, "--straggler-for takes SECONDS/EVERY"),
+        ({"straggler": "1:5", "straggler_for": "10"}, "--straggler-for takes SECONDS/EVERY"),
+        ({"slow_link": "5"}, "--slow-link takes STAGE:FACTOR"),
+        ({"slow_link": "1:0.5"}, "--slow-link takes numbers from 1"),
+        ({"kills": "often"}, "--kill-every-s takes numbers"),
+    ],
+)
+def test_what_a_disturbance_does_not_take_is_refused_in_a_sentence(options: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse(**{"latencies": None, "straggler": None, "drops": None, "workers": None} | options)
+
+    assert str(refused.value).startswith(said)
+    assert str(refused.value).endswith(".")
+
+
 def test_every_option_has_its_own_axis() -> None:
     assert parse("0.5", "0:2", "0.1", "4", "100") == [
         Condition("latency", 0.5),
@@ -155,6 +205,8 @@ WITH_LINKS = EVERYONE - {"single"}
         (Condition("latency", 5), WITH_LINKS),
         (Condition("straggler", 1, stage=3), WITH_LINKS),
         (Condition("straggler", 5, stage=3), WITH_LINKS),
+        (Condition("slow-link", 5, stage=1), WITH_LINKS),
+        (Condition("kill", 30), WITH_LINKS),
         (Condition("drop", 0), {"dni"}),
         (Condition("drop", 0.1), {"dni"}),
         (Condition("workers", 1), WITH_LINKS),

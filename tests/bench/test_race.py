@@ -41,8 +41,22 @@ def test_there_is_a_mean_only_where_every_seed_gets_there(
 
 def test_the_table_has_each_sides_rate_and_how_many_seeds_get_there() -> None:
     assert race.rows(raced(to(3.0, 1.0), to(2.0, None, side="lockstep"))) == [
-        ("dni", "0.003", "2", "1 to 3", "2 of 2"),
-        ("lockstep", "0.003", "never", "2 to never", "1 of 2"),
+        ("dni", "0.003", "2", "1 to 3", "2 of 2", "-", "0"),
+        ("lockstep", "0.003", "never", "2 to never", "1 of 2", "-", "0"),
+    ]
+
+
+def test_beside_kills_is_how_much_longer_they_make_it_and_who_cannot_go_on() -> None:
+    none, kills = Condition("kill", 0), Condition("kill", 30)
+    lost = [{"what": "lost", "seconds": seconds} for seconds in (1.0, 2.0, 4.0)]
+    killed = case("dni", outcome(100, 3.0, incidents=lost), outcome(100, 5.0, incidents=lost[2:]), condition=kills)
+    made = raced(to(1.0, 2.0, side="torch"), to(2.0, 2.0, condition=none), killed, conditions=(none, kills))
+
+    assert race.rows(made) == [
+        ("torch", "0.003", "1.5", "1 to 2", "2 of 2", "-", "0"),
+        ("dni, no worker killed", "0.003", "2", "2 to 2", "2 of 2", "-", "0"),
+        ("dni, a worker killed every 30 s", "0.003", "4", "3 to 5", "2 of 2", "2.00", "3"),
+        ("torch, a worker killed every 30 s", "-", "would begin anew", "-", "-", "-", "-"),
     ]
 
 

@@ -45,6 +45,12 @@ def test_the_time_to_a_target_is_that_to_the_first_evaluation_that_reached_it(
     assert seconds_to(0.9, timed(evaluations(*accuracies), samples_per_epoch=200, rate=100.0)) == seconds
 
 
+def test_by_the_runs_clock_the_time_is_that_of_the_evaluation() -> None:
+    seen = [{"epoch": 1, "accuracy": 0.95, "seconds": 7.5}]
+
+    assert seconds_to(0.9, timed(seen, samples_per_epoch=200, rate=None)) == 7.5
+
+
 def test_without_a_target_there_is_no_time_to_it() -> None:
     assert seconds_to(None, timed(evaluations(1.0), samples_per_epoch=200, rate=100.0)) is None
 

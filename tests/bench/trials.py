@@ -23,7 +23,7 @@ class Trials:
         self.accuracies: dict[float, float] = {}  # by the learning rate
         self.tried: list[ResolvedRun] = []
 
-    def __call__(self, resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None) -> Outcome:
+    def __call__(self, resolved: ResolvedRun, folder: Path, warm_up: int, target: float | None, by_clock: bool) -> Outcome:
         self.done.append((folder.name, resolved.run))
         return outcome(self._rate(resolved.run))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from decoupled.config import Run
+from decoupled.config import EmulationOptions, Run
 from decoupled.nn.dense import DenseStage
 from decoupled.nn.parameters import Array
 from decoupled.runtime.assignment import Assignment, assign, make_stage
@@ -39,6 +39,10 @@ class Host:
     def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.now += seconds
+
+
+def slow(factor: float, **values: float) -> EmulationOptions:
+    return EmulationOptions(straggler_factor=factor, **values)
 
 
 def emulated(stage: int, host: Host, **values: object) -> EmulatedStage:
@@ -157,7 +161,7 @@ def test_a_device_that_has_had_nothing_to_do_begins_when_it_is_asked() -> None:
 def test_a_straggler_takes_its_factor_as_long_for_everything() -> None:
     host = Host()
     device = EmulatedStage(make_stage(assigned(1)), Device(1, 0, 0, 0.001), host.work, host.clock)
-    stage = Straggler(device, 5.0, host.sleep, host.clock)
+    stage = Straggler(device, slow(5.0), host.sleep, host.clock)
 
     passed = stage.forward((inputs(10, 16),))
     stage.backward(passed, (inputs(10, 12),), want_dx=True)
@@ -165,6 +169,18 @@ def test_a_straggler_takes_its_factor_as_long_for_everything() -> None:
 
     assert host.waits == pytest.approx([4 * 0.010, 4 * 0.020, 0])
     assert stage.version == 1
+
+
+def test_a_straggler_that_comes_and_goes_is_slow_at_the_beginning_of_each_period() -> None:
+    """By the clock: slow for 1 of every 3 s, with work of 0.5 s each."""
+    host = Host()
+    device = EmulatedStage(make_stage(assigned(1)), Device(1, 0, 0, 0.05), host.work, host.clock)
+    stage = Straggler(device, slow(3.0, straggler_for_s=1, straggler_every_s=3), host.sleep, host.clock)
+
+    for _ in range(8):
+        stage.forward((inputs(10, 16),))
+
+    assert host.waits == pytest.approx([1.0, 1.0])
 
 
 def test_everything_a_stage_does_is_slow_on_a_straggler() -> None:
@@ -180,7 +196,7 @@ def test_everything_a_stage_does_is_slow_on_a_straggler() -> None:
             host.work(1.0)
             return getattr(real, name)
 
-    stage, targets = Straggler(Slow(), 3.0, host.sleep, host.clock), (np.zeros(4, np.int64),)  # type: ignore[arg-type]
+    stage, targets = Straggler(Slow(), slow(3.0), host.sleep, host.clock), (np.zeros(4, np.int64),)  # type: ignore[arg-type]
     passed = stage.forward((inputs(4, 16),))
     stage.backward(passed, stage.synthesize(passed, targets), want_dx=False)
     stage.refine(passed, targets, (inputs(4, 12),))

@@ -8,7 +8,8 @@ import pytest
 from decoupled.config import Fault, Run
 from decoupled.runtime.assignment import Assignment, assign
 from decoupled.runtime.connection import upstream_prefix
-from decoupled.runtime.faults import FaultInjector, after_rollback, link_faults, strike_self
+from decoupled.runtime.executor import COORDINATOR, DOWNSTREAM
+from decoupled.runtime.faults import FaultInjector, RegularKills, after_rollback, link_faults, strike_self
 from decoupled.runtime.resolve import resolve
 from decoupled.transport.faulty import LinkFault
 from tests.cluster import Cluster
@@ -49,6 +50,40 @@ def test_emulated_links_are_slow_and_lossy_at_every_stage(stage: int) -> None:
     found = link_faults(assigned(stage, emulation={"latency_ms": 20, "drop": 0.25}))
 
     assert found == [LinkFault(latency_s=0.02, drop=0.25)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "above", "below"),
+    [(0, 1, 1), (1, 1, 4), (2, 4, 2), (3, 2, 1)],
+)
+def test_links_of_different_speed_are_slow_by_their_own_factor_at_both_ends(stage: int, above: float, below: float) -> None:
+    """The feed's link and those to the coordinator are as they would be."""
+    emulation = {"latency_ms": 8, "jitter_ms": 4, "bandwidth_mbit": 16, "drop": 0.25, "link_factors": (1, 4, 2)}
+    found = {fault.peer: fault for fault in link_faults(assigned(stage, emulation=emulation))}
+
+    assert {peer: (fault.latency_s, fault.jitter_s, fault.bytes_per_s) for peer, fault in found.items()} == {
+        peer: (0.008 * factor, 0.004 * factor, 2e6 / factor)
+        for peer, factor in ((upstream_prefix("r1"), above), (DOWNSTREAM, below), (COORDINATOR, 1))
+    }
+    assert {fault.drop for fault in found.values()} == {0.25}
+
+
+def test_regular_kills_strike_one_stage_after_the_other_once_each_time() -> None:
+    kills = RegularKills(30, stages=3)
+    moments = (0, 29, 31, 45, 60, 91, 200)
+
+    assert [[fault.stage for fault in kills.due(now, True)] for now in moments] == [[], [], [0], [], [1], [2], [2]]
+
+
+def test_a_kill_passes_while_a_worker_is_missing() -> None:
+    kills = RegularKills(30, stages=3)
+
+    assert [kills.due(31, False), kills.due(35, True)] == [[], []]
+    assert [fault.stage for fault in kills.due(60, True)] == [1]
+
+
+def test_without_an_interval_nobody_is_killed() -> None:
+    assert RegularKills(None, stages=3).due(1e9, True) == []
 
 
 @pytest.mark.parametrize(

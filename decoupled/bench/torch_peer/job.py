@@ -101,6 +101,7 @@ def _updates(job: Job, resolved: ResolvedRun) -> int:
 
 def drive(job: Job, resolved: ResolvedRun, learn: Learn, evaluate: Callable[[], dict[str, Any]] | None) -> Trained:
     """Makes and times every update of the job, and evaluates when the run says so."""
+    begun = perf_counter()
     trained, every, total = Trained(), resolved.run.runtime.evaluate_every, _updates(job, resolved)
     for epoch, minibatches in groupby(islice(minibatches_of(job, resolved), total), key=itemgetter(0)):
         since = perf_counter()
@@ -114,6 +115,6 @@ def drive(job: Job, resolved: ResolvedRun, learn: Learn, evaluate: Callable[[], 
         if trained.updates > job.warm_up:
             trained.seconds += perf_counter() - since
         if evaluate and (trained.updates == total or (every and epoch % every == 0)):
-            trained.evaluations.append({"epoch": epoch} | evaluate())
+            trained.evaluations.append({"epoch": epoch} | evaluate() | {"seconds": perf_counter() - begun})
     trained.peak_rss_mb = peak_rss_mb()
     return trained
