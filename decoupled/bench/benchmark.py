@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from decoupled import api
-from decoupled.bench import floor, peers, rates, sides, trial
+from decoupled.bench import floor, messages, peers, rates, sides, trial
 from decoupled.bench.choice import Choice
 from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.cut import Cut
 from decoupled.bench.plan import Plan
+from decoupled.bench.prediction import FREE, Messages
 from decoupled.bench.sides import under
 from decoupled.bench.trial import Outcome, Spread
 from decoupled.errors import RunFailed, UsageError
@@ -32,6 +33,7 @@ class Case:
     settings: peers.Settings | None = None  # of a peer
     outcomes: list[Outcome] = field(default_factory=list)  # one for each round
     floors: list[float] = field(default_factory=list)  # samples/s, one for each round; none where it is not known
+    messages: Messages = FREE  # what they cost, where that was measured
 
     @property
     def name(self) -> str:
@@ -101,6 +103,7 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
             if condition.admits(name, plan.run):
                 condition.applied(under(name, plan.run))
     cases, settings, learning, notes = _prepare(plan, cut, lambda what: on_step(what, 0, 1))
+    cases = _with_messages(cases, cut, lambda what: on_step(what, 0, 1))
     total = plan.repeat * len(cases)
     for number in range(plan.repeat):
         for i, case in enumerate(cases if number % 2 == 0 else cases[::-1]):
@@ -110,6 +113,17 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
                 case.floors.append(floor.samples_per_s(case.resolved, number))
     on_step("done", total, total)
     return Benchmark(plan, tuple(cases), tuple(settings), tuple(learning), (*plan.notes, *notes), about)
+
+
+def _with_messages(cases: list[Case], cut: Cut, on_try: Callable[[str], None]) -> list[Case]:
+    """The cases with what their messages cost, for each number of emulated devices."""
+    known: dict[int, Messages] = {1: FREE}
+    for case in cases:
+        workers = len(case.resolved.stages)
+        if workers not in known and case.resolved.run.emulation.device_ms is not None:
+            on_try(f"trying messages between {workers} workers")
+            known[workers] = messages.measured(case.resolved.run, cut)
+    return [replace(case, messages=known.get(len(case.resolved.stages), FREE)) for case in cases]
 
 
 def _seeded(resolved: ResolvedRun, number: int) -> ResolvedRun:

@@ -110,9 +110,13 @@ def _case(case: Case, warm_up: int) -> dict[str, Any]:
         "lr": case.resolved.run.lr,
         "seconds_to_target": race.Times.of(case).to_json(),
         "steady_samples_per_s": asdict(rate(case)),
-        "predicted_samples_per_s": None if case.settings is not None else prediction.samples_per_s(case.resolved, warm_up),
+        "predicted_samples_per_s": None if case.settings is not None else _predicted(case, warm_up),
         "rounds": [outcome.to_json() for outcome in case.outcomes],
     }
+
+
+def _predicted(case: Case, warm_up: int) -> float | None:
+    return None if case.settings is not None else prediction.samples_per_s(case.resolved, warm_up, case.messages)
 
 
 def _ratios(benchmark: Benchmark, case: Case) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from decoupled.runtime.single import train_single
 TIMED_UPDATES = 40
 
 
-def shortened(resolved: ResolvedRun, warm_up: int) -> ResolvedRun:
+def shortened(resolved: ResolvedRun, warm_up: int, timed: int = TIMED_UPDATES) -> ResolvedRun:
     """The run with as much data and as many updates as a try takes, evaluated once, without faults."""
-    run, updates = resolved.run, warm_up + TIMED_UPDATES + warm_up
+    run, updates = resolved.run, warm_up + timed + warm_up
     short = _first(resolved.dataset, updates * run.batch, run.batch)
     epochs = min(math.ceil(updates / batches.count(short.samples, run.batch)), run.epochs)
     runtime = run.runtime.model_copy(update={"evaluate_every": 0})

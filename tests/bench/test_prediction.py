@@ -5,15 +5,17 @@ from typing import Any
 import pytest
 
 from decoupled.bench import prediction
+from decoupled.bench.messages import solved
+from decoupled.bench.prediction import FREE, Messages
 from tests.bench.cases import drawn
 from tests.datasets import blobs
 
 DEVICE: dict[str, Any] = {"device_ms": 30.0}  # 10 ms for each product of a layer
 
 
-def predicted(schedule: str, **values: Any) -> float | None:
+def predicted(schedule: str, messages: Messages = FREE, **values: Any) -> float | None:
     """The rate of a small run with these values, in samples/s."""
-    return prediction.samples_per_s(drawn(schedule=schedule, **{"emulation": DEVICE} | values), warm_up=4)
+    return prediction.samples_per_s(drawn(schedule=schedule, **{"emulation": DEVICE} | values), 4, messages)
 
 
 @pytest.mark.parametrize(("latency_ms", "batch_ms"), [(0.0, 80.0), (5.0, 100.0)])
@@ -68,5 +70,43 @@ def test_nothing_is_predicted_for_devices_that_are_real() -> None:
     assert predicted("lockstep", emulation={}) is None
 
 
-def test_nothing_is_predicted_for_devices_of_which_one_is_slower() -> None:
-    assert predicted("lockstep", emulation=DEVICE | {"straggler": 1, "straggler_factor": 2.0}) is None
+def test_a_slow_device_takes_as_many_times_as_long() -> None:
+    """Of the products of 10 ms each, the three of the second layer take 20."""
+    assert predicted("lockstep", emulation=DEVICE | {"straggler": 1, "straggler_factor": 2.0}) == pytest.approx(20 / 0.110)
+
+
+@pytest.mark.parametrize("trouble", [{"loss": 0.1}, {"kill_every_s": 30.0}])
+def test_nothing_is_predicted_where_chance_or_kills_decide(trouble: dict[str, float]) -> None:
+    assert predicted("lockstep", emulation=DEVICE | trouble) is None
+
+
+def test_lockstep_waits_for_the_bytes_of_its_messages() -> None:
+    """20 rows of float32 and their targets down, without the targets up, through the two links; some 300 bytes more each."""
+    down, up = 2 * 20 * 8 + 20 * (16 + 12) * 4, 20 * (16 + 12) * 4
+    wire_s = (down + up + 4 * 300) * 8 / 0.5e6
+
+    found = predicted("lockstep", emulation=DEVICE | {"bandwidth_mbit": 0.5})
+
+    assert found == pytest.approx(20 / (0.080 + wire_s), rel=0.01)
+
+
+def test_messages_cost_each_of_them_and_each_byte() -> None:
+    assert predicted("lockstep", Messages(each_ns=1e6)) == pytest.approx(20 / 0.084)
+
+
+@pytest.mark.parametrize("cost", [Messages(0.4e6, 300.0), Messages(1e6, 0.0), FREE])
+def test_what_messages_cost_is_found_from_the_rates_of_lockstep(cost: Messages) -> None:
+    runs = [drawn(schedule="lockstep", batch=batch, emulation={"device_ms": 30.0 * batch / 20}) for batch in (20, 5)]
+    rates = [prediction.samples_per_s(run, 3, cost) for run in runs]
+
+    found = solved(*((run, rate) for run, rate in zip(runs, rates, strict=True) if rate is not None))
+
+    assert found.each_ns == pytest.approx(cost.each_ns + 300 * cost.byte_ns, abs=1e3)  # 300 bytes beside the arrays
+    assert found.byte_ns == pytest.approx(cost.byte_ns, abs=0.01)
+
+
+def test_one_slower_link_makes_lockstep_wait_twice() -> None:
+    """The second link between stages takes three times as long as the others, down and up."""
+    found = predicted("lockstep", emulation=DEVICE | {"latency_ms": 5.0, "link_factors": (1.0, 3.0)})
+
+    assert found == pytest.approx(20 / (0.080 + 2 * 0.005 + 2 * 0.015))
