@@ -43,7 +43,7 @@ class ToyStage:
         rows = np.arange(len(y))
         return LossResult(float(-np.log(p[rows, y]).mean()), (p - np.eye(3)[y],), int((p.argmax(axis=1) == y).sum()), len(y))
 
-    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool, keep: bool = False) -> Tensors | None:
         (flowing,), saved = gradients, passed.saved[0]
         if self._is_last:
             _, pooled, share = passed.saved

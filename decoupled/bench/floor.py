@@ -17,6 +17,7 @@ from decoupled.config import Run
 from decoupled.nn.dense_model import DenseModel
 from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun
+from decoupled.schedules.feedback import WHILE_ROOM
 
 ROUNDS = 7
 
@@ -57,7 +58,7 @@ def sent_back(run: Run) -> float:
     """The share of the microbatches whose gradient goes from one stage to the one before it."""
     if run.schedule == "local":
         return 0.0
-    if run.schedule == "dni" and run.dni.feedback == "adaptive":
+    if run.schedule == "dni" and run.dni.feedback in WHILE_ROOM:
         return run.dni.share
     return 1 / (run.feedback_every or 1) if run.schedule == "dni" else 1.0
 

@@ -62,11 +62,11 @@ def run_options(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="An option of the head, such as width=64. Repeatable.")
     ] = None,
     feedback: Annotated[
-        str | None, typer.Option(help="dni: chained (default of heads that read answers), bootstrapped or adaptive.")
+        str | None, typer.Option(help="dni: chained (default of heads that read answers), bootstrapped, adaptive or corrected.")
     ] = None,
     feedback_share: Annotated[
         float | None,
-        typer.Option(help="adaptive: most of its batches that a stage keeps for their true gradient (default 1)."),
+        typer.Option(help="adaptive, corrected: most of its batches that a stage keeps for their true gradient (default 1)."),
     ] = None,
     feedback_every: Annotated[
         int | None,

@@ -41,9 +41,9 @@ def simulate(
     latency: Annotated[float, typer.Option(min=0, help="A message's way to a neighbour.")] = 0.0,
     feedback_every: Annotated[int, typer.Option(min=1, help="dni: gradients that come back.")] = 4,
     feedback: Annotated[
-        Feedback, typer.Option(help="dni: which gradient goes up, chained, bootstrapped or adaptive.")
+        Feedback, typer.Option(help="dni: which gradient goes up, chained, bootstrapped, adaptive or corrected.")
     ] = "chained",
-    share: Annotated[float, typer.Option(min=0.001, max=1, help="dni, adaptive: most that is kept for true gradients.")] = 1.0,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="dni: most that is kept while there is room.")] = 1.0,
     overflow: Annotated[Overflow, typer.Option(help="dni: when the next inbox is full, block, drop-oldest or latest.")] = "block",
     stash_max: Annotated[int, typer.Option(min=1, help="dni: microbatches whose gradient is out.")] = 8,
     extra: Annotated[

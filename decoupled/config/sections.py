@@ -86,8 +86,8 @@ class Arguments(Frozen):
 class DniOptions(Frozen):
     """What the decoupled schedule does with the gradients that come back, and what bounds it."""
 
-    feedback: Literal["chained", "bootstrapped", "adaptive"] | None = None  # None: the one that suits the head
-    share: float = Field(1.0, gt=0, le=1)  # adaptive: of its microbatches that a stage may keep for their true gradient
+    feedback: Literal["chained", "bootstrapped", "adaptive", "corrected"] | None = None  # None: the one that suits the head
+    share: float = Field(1.0, gt=0, le=1)  # adaptive, corrected: of its microbatches that a stage keeps for their true gradient
     stash_max: int = Field(8, ge=1, le=4096)  # microbatches whose gradient is still out
     overflow: Literal["block", "drop-oldest", "latest"] = "block"  # when the downstream inbox is full
     late_weights: Literal["at-forward", "current"] | None = None  # of a pass that goes back late; None: the backend's usual

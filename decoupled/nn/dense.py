@@ -88,10 +88,12 @@ class DenseStage:
         assert self.head is not None, "the last stage has the true gradient and no head"
         return (self.head.synthesize(*passed.outputs, *targets),)
 
-    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool, keep: bool = False) -> Tensors | None:
         self._set_aside()
         caches: Caches = passed.saved
-        version, caches.version = caches.version, None  # it goes back once
+        version = caches.version
+        if not keep:
+            caches.version = None
         if version is None or version.values is None:
             return self._back(caches.of_layers, gradients, want_dx)
         with self._pack.with_values(version.values):

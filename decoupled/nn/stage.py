@@ -83,8 +83,11 @@ class Stage(Protocol):
     def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
         """The head's guess of the gradients of the pass's outputs (`outputs.gradients`)."""
 
-    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
-        """Adds to the parameters' gradients, which the next step uses; gives those of the inputs where they are wanted."""
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool, keep: bool = False) -> Tensors | None:
+        """Adds to the parameters' gradients, which the next step uses; gives those of the inputs where they are wanted.
+
+        With `keep` the pass can go back once more.
+        """
 
     def step(self, samples: int) -> None:
         """The optimiser's update with the gradients since the last step, which are of `samples` in all; also the head's own."""

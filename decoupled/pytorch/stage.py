@@ -154,7 +154,7 @@ class TorchStage:
             float(total.detach()) / len(answers), (to_array(gradient), *others), *correct(self._task, answers, wanted)
         )
 
-    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool, keep: bool = False) -> Tensors | None:
         graph: Graph = passed.saved
         way = graph if graph.is_whole else self._again(graph)
         sought = [*self._trained, *(way.stand_ins if want_dx else [])]
@@ -163,7 +163,7 @@ class TorchStage:
         found: Sequence[Tensor | None] = [None] * len(sought)
         if ends and sought:
             outputs, given = zip(*ends, strict=True)
-            found = torch.autograd.grad(outputs, sought, given, allow_unused=True)
+            found = torch.autograd.grad(outputs, sought, given, retain_graph=keep, allow_unused=True)
         count = len(self._trained)
         for index, gradient in enumerate(found[:count]):
             before = self._gradients[index]
@@ -172,7 +172,8 @@ class TorchStage:
             torch.zeros_like(stand_in) if dx is None else dx for stand_in, dx in zip(way.stand_ins, found[count:], strict=False)
         ]
         wait_for(self._device)
-        graph.let_go()
+        if not keep:
+            graph.let_go()
         return tuple(map(to_array, flows)) if want_dx else None
 
     def _again(self, graph: Graph) -> Graph:

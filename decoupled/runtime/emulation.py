@@ -93,7 +93,7 @@ class EmulatedStage:
         self._compute(self._device.synthesize, passed.saved[0])
         return self.outputs.gradients.zeros(*passed.saved)
 
-    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool, keep: bool = False) -> Tensors | None:
         self._compute(2 * self._device.layers - 1 + want_dx, passed.saved[0])
         return self.inputs.gradients.zeros(*passed.saved) if want_dx else None
 
@@ -152,8 +152,8 @@ class Straggler:
     def synthesize(self, passed: Pass, targets: Tensors) -> Tensors:
         return self._slowly(lambda: self._stage.synthesize(passed, targets))
 
-    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool) -> Tensors | None:
-        return self._slowly(lambda: self._stage.backward(passed, gradients, want_dx))
+    def backward(self, passed: Pass, gradients: Tensors, want_dx: bool, keep: bool = False) -> Tensors | None:
+        return self._slowly(lambda: self._stage.backward(passed, gradients, want_dx, keep))
 
     def step(self, samples: int) -> None:
         self._slowly(lambda: self._stage.step(samples))

@@ -120,6 +120,10 @@ class StageExecutor:
         match action:
             case Forward(m, send, wants_gradient):
                 return self._forward(m, record, send, wants_gradient)
+            case Backward(m, Source.TENTATIVE):
+                self._go_back_tentatively(m, record)
+            case Backward(m, Source.CORRECTION, send):
+                return self._correct(m, record, send)
             case Backward(m, source, send, keep):
                 return self._backward(m, record, source, send, keep)
             case Evaluate(m):
@@ -130,6 +134,8 @@ class StageExecutor:
                 self._refine(record)
             case Evict():
                 record.passed = None
+                if record.guess is not None:  # it stays a guess
+                    self.counters.truth.add(0.0)
                 self.counters.evicted += 1
             case Drop():
                 record.output = None
@@ -226,6 +232,26 @@ class StageExecutor:
         if dx is None:
             return []
         return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, body={"is_true": is_true}, tensors=dx))]
+
+    def _go_back_tentatively(self, m: int, record: Record) -> None:
+        """From the head's guess, which is kept, and what goes upstream with it, until the correction."""
+        assert record.passed is not None, "the schedule gave this pass up before"
+        record.guess = self.stage.synthesize(record.passed, record.targets)
+        record.guessed_dx = self.stage.backward(record.passed, record.guess, want_dx=not self._place.is_first, keep=True)
+        self.trained.add(m)
+        self._samples += len(record.targets[0])
+
+    def _correct(self, m: int, record: Record, send: bool) -> list[Outgoing]:
+        """A backward pass is linear in the gradient, so what is missing of it can be added."""
+        assert record.passed is not None and record.guess is not None, "the schedule corrects what was not guessed"
+        missing = tuple(true - guess for true, guess in zip(self._true(record), record.guess, strict=True))
+        more = self.stage.backward(record.passed, missing, want_dx=send)
+        self.counters.true_gradients += record.is_true
+        self.counters.truth.add(float(record.is_true))
+        if more is None or record.guessed_dx is None:
+            return []
+        whole = tuple(guessed + one for guessed, one in zip(record.guessed_dx, more, strict=True))
+        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, body={"is_true": record.is_true}, tensors=whole))]
 
     def _refine(self, record: Record) -> None:
         assert record.passed is not None, "the schedule gave this pass up before"

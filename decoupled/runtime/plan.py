@@ -8,6 +8,7 @@ from decoupled.runtime.assignment import assign
 from decoupled.runtime.resolve import ResolvedRun, training, work_of
 from decoupled.runtime.timing import head_ms
 from decoupled.runtime.wire_form import WireForm
+from decoupled.schedules.feedback import WHILE_ROOM
 from decoupled.tensors import TensorSpec
 
 
@@ -76,7 +77,7 @@ def plan_of(resolved: ResolvedRun) -> Plan:
         schedule=run.schedule,
         unit=work.unit,
         samples=len(first),
-        feedback_every=run.feedback_every if run.schedule == "dni" and run.dni.feedback != "adaptive" else None,
+        feedback_every=run.feedback_every if run.schedule == "dni" and run.dni.feedback not in WHILE_ROOM else None,
         layers=tuple(
             LayerPlan(
                 layer,

@@ -19,6 +19,8 @@ class Record:
     passed: Pass | None = None  # of the forward pass, while a gradient is to go back through it or refine the head
     version: int = 0  # of the forward pass
     gradients: Tensors | None = None  # of the outputs: the loss's, or the returned ones
+    guess: Tensors | None = None  # that the update was made with, where it is to be corrected
+    guessed_dx: Tensors | None = None  # what follows from it for the inputs
     is_used: bool = False  # the gradients, for a backward pass or to refine
     is_true: bool = True  # no stage below has guessed the gradients
     output: Message | None = None  # while it waits for room downstream

@@ -10,6 +10,11 @@ class Source(Enum):
 
     TRUE = "true"  # the loss's, or the one that came back from downstream
     SYNTHETIC = "synthetic"  # the head's
+    TENTATIVE = "tentative"  # the head's, to be corrected; the input's gradient is kept for that
+    CORRECTION = "correction"  # by how much the one that came back differs from the head's; what goes upstream is the whole
+
+
+LETTERS = {Source.TRUE: "B", Source.SYNTHETIC: "S", Source.TENTATIVE: "T", Source.CORRECTION: "C"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +39,12 @@ class Backward:
     keep: bool = False
 
     def __str__(self) -> str:
-        return f"{'B' if self.source is Source.TRUE else 'S'}{self.microbatch}"
+        return f"{LETTERS[self.source]}{self.microbatch}"
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Make the optimiser's step with the gradients of the last backward pass."""
+    """Make the optimiser's step with the gradients of the backward passes since the last one."""
 
     def __str__(self) -> str:
         return "U"

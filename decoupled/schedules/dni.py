@@ -13,6 +13,9 @@ With adaptive feedback no rule says beforehand which microbatches these are. A s
 as its stash has room, and says so with the activation; otherwise it updates at once from its head. So truth is used as far as
 links and neighbours deliver it, and nothing waits. A stage that guesses sends the gradient that follows from its guess.
 
+With corrected feedback a stage keeps the same ones and does not postpone their updates: it updates at once from its head. When the
+true gradient comes, what it differs by from the guess is added to the next update. So what is late is only the guess's error.
+
 What a stage does when the downstream inbox is full is its `overflow`: block, and wait for room; or go on, and keep its
 outputs itself: as many as the inbox holds (drop-oldest) or the newest alone (latest). Whatever is pushed out is dropped.
 
@@ -55,11 +58,11 @@ from decoupled.schedules.events import (
     PeerFinished,
     PeerLost,
 )
-from decoupled.schedules.feedback import EveryNth, WhileRoom
+from decoupled.schedules.feedback import WHILE_ROOM, EveryNth, WhileRoom
 from decoupled.schedules.interface import Place
 from decoupled.schedules.links import DownstreamLink, UpstreamLink
 
-Feedback: TypeAlias = Literal["chained", "bootstrapped", "adaptive"]
+Feedback: TypeAlias = Literal["chained", "bootstrapped", "adaptive", "corrected"]
 Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
 
 
@@ -83,10 +86,12 @@ class Dni:
         overflow: Overflow = "block",
         share: float = 1.0,
     ) -> None:
-        """`share` bounds how many of its microbatches a stage keeps for their gradient under adaptive feedback."""
+        """`share` bounds how many of its microbatches a stage keeps for their gradient under adaptive and corrected feedback."""
         self._place, self._stash_max, self._overflow = place, stash_max, overflow
-        self._chained, self._is_adaptive = feedback != "bootstrapped", feedback == "adaptive"
-        self._feedback = WhileRoom(place, share) if self._is_adaptive else EveryNth(place, feedback_every)
+        self._postpones = feedback in ("chained", "adaptive")  # the updates of what it keeps
+        self._corrects, self._is_bootstrapped = feedback == "corrected", feedback == "bootstrapped"
+        self._keeps_order = feedback not in WHILE_ROOM  # of the gradients that it sends up
+        self._feedback = EveryNth(place, feedback_every) if self._keeps_order else WhileRoom(place, share)
         self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last, is_paced=overflow == "block")
         self._due: deque[Action] = deque()  # decided, not yet performed
         self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
@@ -111,7 +116,7 @@ class Dni:
         self.downstream.receive(event)
         match event:
             case GradientArrived(microbatch=m) if m in self._stash:
-                if not self._is_adaptive:  # a link keeps order, and gradients come in it: what was overtaken is lost
+                if self._keeps_order:  # a link keeps order, and gradients come in it: what was overtaken is lost
                     self._give_up([k for k in self._stash if k < m])
                 self._settle(m)
             case GradientsEnded(microbatch=m):
@@ -132,7 +137,7 @@ class Dni:
             m = self.downstream.unsent.popleft()
             return Send(m, m in self._stash)
         # Nothing waits for a full stash here, and it would stay full of what was lost, so it is asked after while work goes on.
-        if self._is_adaptive and len(self._stash) >= self._stash_max and (fence := self._ask()) is not None:
+        if not self._keeps_order and len(self._stash) >= self._stash_max and (fence := self._ask()) is not None:
             return fence
         action = self._next_of_inbox()
         return action if action is not None else self._ask()
@@ -161,7 +166,7 @@ class Dni:
     @property
     def _awaits_updates(self) -> bool:
         """Updates of what came before are postponed, which a marker and an evaluation wait for."""
-        return self._chained and bool(self._stash)
+        return self._postpones and bool(self._stash)
 
     def _snapshot(self, m: int) -> Action | None:
         """A marker keeps its place among outputs that wait, and saves the postponed updates of what came before it."""
@@ -195,7 +200,7 @@ class Dni:
 
     def _make_room(self, m: int) -> bool:
         """Whether the stash and the downstream inbox have room for one more, or it could be made."""
-        if self._is_stash_full(m) and not self._is_adaptive:
+        if self._is_stash_full(m) and self._keeps_order:
             if self._overflow == "block":
                 return False
             self._give_up([next(iter(self._stash))])
@@ -219,7 +224,9 @@ class Dni:
             self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m)), Update())
         else:
             self._stash[m] = None
-            if not self._chained:
+            if self._corrects:
+                self._due += (Backward(m, Source.TENTATIVE, send=False, keep=True), Update())
+            elif self._is_bootstrapped:
                 self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m), keep=True), Update())
         if not send:
             self.downstream.unsent.append(m)
@@ -245,17 +252,24 @@ class Dni:
     def _settle(self, m: int) -> None:
         """The gradient of m is here."""
         del self._stash[m]
-        if self._chained:
+        if self._corrects:
+            self._due.append(Backward(m, Source.CORRECTION, send=self._feedback.goes_up(m), keep=True))
+        elif self._postpones:
             self._due += (Backward(m, Source.TRUE, send=self._feedback.goes_up(m), keep=True), Update())
         self._due.append(Refine(m))
 
     def _give_up(self, microbatches: list[int]) -> None:
-        """No gradient of these will come; where an update was waiting for it, the head's guess takes its place."""
+        """No gradient of these will come; where an update was waiting for it, the head's guess takes its place.
+
+        Where a correction was, the stage above waits in vain for its own, and finds out by a fence.
+        """
         for m in microbatches:
             del self._stash[m]
             self._hopeless.discard(m)
-            if self._chained:
+            if self._postpones:
                 self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m), keep=True), Update())
+            elif self._corrects:
+                self._feedback.goes_up(m)
             self._due.append(Evict(m))
 
     def _give_up_hopeless(self) -> None:
@@ -268,7 +282,7 @@ class Dni:
     def _take_fence(self, m: int) -> Action | None:
         """A fence is answered behind the gradients of all that came before it; what comes after it need not wait."""
         self.upstream.take()
-        self._fences.append((m, max(self._stash, default=-1) if self._chained else -1))
+        self._fences.append((m, -1 if self._is_bootstrapped else max(self._stash, default=-1)))
         self._answer_fences()
         return self.next_action()
 
@@ -287,7 +301,7 @@ class Dni:
             return None
         match self.upstream.head:
             case MarkerArrived() | ActivationArrived(training=False):
-                is_needed = self._chained
+                is_needed = self._postpones
             case ActivationArrived(microbatch=m):
                 is_needed = self.downstream.asked < 0 and self._is_stash_full(m)
             case _:

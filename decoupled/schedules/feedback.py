@@ -2,6 +2,7 @@
 
 from decoupled.schedules.interface import Place
 
+WHILE_ROOM = ("adaptive", "corrected")  # the kinds of feedback that keep microbatches while there is room for them
 ROUNDING = 1e-9
 NEVER = 0  # in place of every n-th: no gradient is sent back at all
 
@@ -32,7 +33,7 @@ class EveryNth:
 
 
 class WhileRoom:
-    """The rule of adaptive feedback: every microbatch, while there is room and its share is not used up; both ends tell."""
+    """The rule of adaptive and corrected feedback: every microbatch, while there is room and its share is not used up; both ends tell."""
 
     def __init__(self, place: Place, share: float) -> None:
         self._place, self._share = place, share

@@ -81,12 +81,14 @@ class Effects:
 
     def _backward(self, node: Node, action: Backward, now: float) -> float:
         costs, tally, m = node.costs, node.tally, action.microbatch
-        done, has_returned = now + costs.backward, action.source is Source.TRUE
+        done, has_returned = now + costs.backward, action.source in (Source.TRUE, Source.CORRECTION)
         is_true = has_returned and m not in node.guesses
-        tally.trained += 1
+        tally.trained += action.source is not Source.CORRECTION
         tally.true += is_true
         if not has_returned:
             done += costs.synthesize
+        if action.source is Source.TENTATIVE and node.above is not None:
+            done += costs.input_gradient
         if action.send:
             done += costs.input_gradient
             self._send_gradient(node, m, is_true, done)

@@ -48,7 +48,7 @@ COLUMNS = ("kind", "microbatch", "start_ns", "end_ns")
 
 def kind_of(action: Action) -> str:
     """What an action is called in spans."""
-    is_guess = isinstance(action, Backward) and action.source is Source.SYNTHETIC
+    is_guess = isinstance(action, Backward) and action.source in (Source.SYNTHETIC, Source.TENTATIVE)
     return "synthetic" if is_guess else type(action).__name__.lower()
 
 

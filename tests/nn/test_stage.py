@@ -11,6 +11,7 @@ from decoupled.nn.layers import Dense, Layer, Tanh
 from decoupled.nn.losses import SoftmaxCrossEntropy
 from decoupled.nn.optimisers import SGD, LearningRate
 from decoupled.nn.parameters import Array
+from decoupled.nn.stage import Weights
 from decoupled.runtime.assignment import assign
 from decoupled.runtime.resolve import resolve
 from decoupled.tensors import TensorSpec
@@ -20,13 +21,13 @@ from tests.stages import dense_stage
 B, D, C = 24, 6, 3
 
 
-def a_stage() -> DenseStage:
+def a_stage(weights: Weights = Weights.CURRENT) -> DenseStage:
     rng = np.random.default_rng(0)
     first = Dense("layer0", rng.standard_normal((D, 8)), rng.standard_normal(8))
     second = Dense("layer1", rng.standard_normal((8, C)), rng.standard_normal(C))
     layers: list[Layer] = [first, Tanh(), second]
     inputs, outputs, constant = TensorSpec.of("float64", D), TensorSpec.of("float64", C), LearningRate("constant", 1)
-    return DenseStage(inputs, outputs, layers, SGD(momentum=0.9), 0.1, constant, SoftmaxCrossEntropy())
+    return DenseStage(inputs, outputs, layers, SGD(momentum=0.9), 0.1, constant, SoftmaxCrossEntropy(), weights=weights)
 
 
 def a_batch(seed: int) -> tuple[Array, Array]:
@@ -148,3 +149,31 @@ def learn(stage: DenseStage, seed: int) -> None:
     stage.backward(passed, stage.synthesize(passed, (y,)), want_dx=False)
     stage.step(B)
     stage.refine(passed, (y,), (rng.standard_normal(passed.outputs[0].shape).astype(dtype),))
+
+
+@pytest.mark.parametrize("weights", list(Weights))
+def test_a_pass_that_is_kept_goes_back_in_two_parts_which_make_the_whole(weights: Weights) -> None:
+    """A guess at once and the rest after an update, to the same inputs' gradient and, with the same weights, the same sums."""
+    whole, cut = a_stage(weights), a_stage(weights)
+    rng = np.random.default_rng(1)
+    true, guess = rng.standard_normal((2, B, C))
+    (x, _), (other, wanted) = a_batch(0), a_batch(1)
+
+    expected = whole.backward(whole.forward((x,)), (true,), want_dx=True)
+    whole.step(B)
+    passed = cut.forward((x,))
+    first = cut.backward(passed, (guess,), want_dx=True, keep=True)
+    if weights is Weights.AT_FORWARD:  # what comes in between changes nothing
+        before = cut.state_dict()
+        train(cut, other, wanted, parts=1)
+        cut.load_state_dict(before)
+        cut.backward(cut.forward((x,)), (guess,), want_dx=False)
+    second = cut.backward(passed, (true - guess,), want_dx=True)
+    cut.step(B)
+
+    assert expected is not None
+    assert first is not None
+    assert second is not None
+    np.testing.assert_allclose(first[0] + second[0], expected[0], rtol=0, atol=1e-12)
+    for name, array in whole.model_state().items():
+        np.testing.assert_allclose(cut.model_state()[name], array, rtol=0, atol=1e-12, err_msg=name)

@@ -1,4 +1,4 @@
-"""Adaptive feedback in a simulated cluster: how much truth the links allow, and that nothing is lost with the rest."""
+"""Adaptive and corrected feedback in a simulated cluster: how much truth the links allow, and that nothing is lost with the rest."""
 
 import pytest
 
@@ -42,15 +42,20 @@ def test_the_share_is_a_bound(share: float) -> None:
     assert shares(0.0001, share=share)[:-1] == pytest.approx([share] * 2, abs=0.03)
 
 
-def test_it_learns() -> None:
-    report = report_of(Cluster(a_run(hidden=(16, 16, 16), epochs=12, batch=20, dni=adaptive()), blobs()))
+WHILE_ROOM = pytest.mark.parametrize("feedback", ["adaptive", "corrected"])
+
+
+@WHILE_ROOM
+def test_it_learns(feedback: str) -> None:
+    report = report_of(Cluster(a_run(hidden=(16, 16, 16), epochs=12, batch=20, dni={"feedback": feedback}), blobs()))
 
     assert report.test_accuracy is not None
     assert report.test_accuracy >= 0.9
 
 
-def test_lost_and_doubled_gradients_cost_no_sample(seed: int) -> None:
-    run = a_run(dni=adaptive(stash_max=3), runtime={"evaluate_every": 1}, checkpoint={"every": 5})
+@WHILE_ROOM
+def test_lost_and_doubled_gradients_cost_no_sample(seed: int, feedback: str) -> None:
+    run = a_run(dni={"feedback": feedback, "stash_max": 3}, runtime={"evaluate_every": 1}, checkpoint={"every": 5})
 
     report = report_of(cluster_of(run, seed, drop=0.3, duplicate=0.2, jitter_s=0.05))
 
@@ -58,9 +63,10 @@ def test_lost_and_doubled_gradients_cost_no_sample(seed: int) -> None:
     assert [evaluation.epoch for evaluation in report.evaluations] == [1, 2, 3]
 
 
+@WHILE_ROOM
 @pytest.mark.parametrize("stage", [0, 1, 2])
-def test_a_lost_worker_is_replaced_and_every_sample_accounted_for(stage: int) -> None:
-    cluster = cluster_of(a_run(dni=adaptive(), checkpoint={"every": 7}))
+def test_a_lost_worker_is_replaced_and_every_sample_accounted_for(stage: int, feedback: str) -> None:
+    cluster = cluster_of(a_run(dni={"feedback": feedback}, checkpoint={"every": 7}))
     run_until(cluster, 130)
 
     cluster.kill(stage)

@@ -26,7 +26,7 @@ def run_to_the_end(cluster: Cluster, seconds: float) -> None:
 
 @pytest.mark.parametrize("away_s", [0.0, 0.3])
 @pytest.mark.parametrize("overflow", ["block", "drop-oldest", "latest"])
-@pytest.mark.parametrize("feedback", ["chained", "adaptive"])
+@pytest.mark.parametrize("feedback", ["chained", "adaptive", "corrected"])
 @pytest.mark.parametrize("stage", [FEED, FIRST, LAST])
 def test_under_dni_a_link_that_breaks_costs_no_checkpoint_and_no_evaluation(
     stage: int, feedback: str, overflow: str, away_s: float

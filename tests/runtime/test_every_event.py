@@ -22,7 +22,7 @@ STRIKES: dict[str, Strike] = {
     **{f"kill {stage}": partial(Cluster.kill, stage=stage) for stage in range(STAGES)},
     "lose a gradient": lambda cluster: cluster.network.lose_gradient(),
 }
-KINDS = [(o, f) for o in ("block", "drop-oldest", "latest") for f in ("chained", "bootstrapped", "adaptive")]
+KINDS = [(o, f) for o in ("block", "drop-oldest", "latest") for f in ("chained", "bootstrapped", "adaptive", "corrected")]
 DATA = blobs(train=TRAIN, test=20)
 STEP = 3001  # a seed takes every so many-th of the cases; `--seed 0 --seeds 3001` takes them all
 

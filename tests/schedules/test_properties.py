@@ -48,10 +48,16 @@ def dni(feedback: Feedback, overflow: Overflow = "block") -> Callable[[Place], S
 
 
 EXACT = {name: named(name) for name in ("lockstep", "gpipe", "1f1b", "2bw")}
-PATIENT = {"bootstrapped": dni("bootstrapped"), "chained": dni("chained"), "adaptive": dni("adaptive")}
+PATIENT = {
+    "bootstrapped": dni("bootstrapped"),
+    "chained": dni("chained"),
+    "adaptive": dni("adaptive"),
+    "corrected": dni("corrected"),
+}
 OVERFLOWING = {
     "adaptive, latest": dni("adaptive", "latest"),
     "adaptive, drop-oldest": dni("adaptive", "drop-oldest"),
+    "corrected, drop-oldest": dni("corrected", "drop-oldest"),
     "bootstrapped, latest": dni("bootstrapped", "latest"),
     "chained, latest": dni("chained", "latest"),
     "bootstrapped, drop-oldest": dni("bootstrapped", "drop-oldest"),
@@ -137,11 +143,15 @@ class Pipeline:
             self.deliver(key)
 
 
+def is_first_way_back(action: Action | None) -> bool:
+    return isinstance(action, Backward) and action.source is not Source.CORRECTION
+
+
 def check(stage: int, stages: int, actions: list[Action], arrived: list[int], stash_max: int) -> None:
     """Each that arrived goes forward once, in order, and back once; nothing is left over and no limit broken."""
     assert [a.microbatch for a in actions if isinstance(a, Forward | Evaluate)] == arrived
     assert [a.microbatch for a in actions if isinstance(a, Evaluate)] == [m for m in arrived if not is_training(m)]
-    assert sorted(a.microbatch for a in actions if isinstance(a, Backward)) == [m for m in arrived if is_training(m)]
+    assert sorted(a.microbatch for a in actions if is_first_way_back(a)) == [m for m in arrived if is_training(m)]
     held: set[int] = set()
     for action in actions:
         match action:
@@ -177,8 +187,8 @@ def check_updates(actions: list[Action], ends_minibatch: Callable[[int], bool]) 
 
 
 def check_one_update_each(actions: list[Action]) -> None:
-    """Every backward pass is followed by an update of its own."""
-    after = [following for action, following in pairwise([*actions, None]) if isinstance(action, Backward)]
+    """Every backward pass is followed by an update of its own, but those that only correct one."""
+    after = [following for action, following in pairwise([*actions, None]) if is_first_way_back(action)]
     assert after == [Update()] * actions.count(Update())
 
 
