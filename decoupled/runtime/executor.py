@@ -120,12 +120,8 @@ class StageExecutor:
         match action:
             case Forward(m, send, wants_gradient):
                 return self._forward(m, record, send, wants_gradient)
-            case Backward(m, Source.TENTATIVE):
-                self._go_back_tentatively(m, record)
-            case Backward(m, Source.CORRECTION, send):
-                return self._correct(m, record, send)
-            case Backward(m, source, send, keep):
-                return self._backward(m, record, source, send, keep)
+            case Backward():
+                return self._go_back(action, record)
             case Evaluate(m):
                 return self._evaluate(m, record)
             case Send():
@@ -217,12 +213,22 @@ class StageExecutor:
         errors = (sums(output, target),) if output.shape == target.shape and target.dtype.kind == "f" else ()  # of values
         return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found, tensors=errors))]
 
-    def _backward(self, m: int, record: Record, source: Source, send: bool, keep: bool) -> list[Outgoing]:
+    def _go_back(self, action: Backward, record: Record) -> list[Outgoing]:
         assert record.passed is not None, "the schedule gave this pass up before"
+        match action:
+            case Backward(m, Source.TENTATIVE):
+                self._guess(m, record, record.passed)
+                return []
+            case Backward(m, Source.CORRECTION, send):
+                return self._correct(m, record, record.passed, send)
+            case Backward(m, source, send, keep):
+                return self._backward(m, record, record.passed, source, send, keep)
+
+    def _backward(self, m: int, record: Record, passed: Pass, source: Source, send: bool, keep: bool) -> list[Outgoing]:
         is_guess = source is Source.SYNTHETIC
         is_true = not is_guess and record.is_true
-        gradients = self.stage.synthesize(record.passed, record.targets) if is_guess else self._true(record)
-        dx = self.stage.backward(record.passed, gradients, want_dx=send)
+        gradients = self.stage.synthesize(passed, record.targets) if is_guess else self._true(record)
+        dx = self.stage.backward(passed, gradients, want_dx=send)
         self.trained.add(m)
         self.counters.true_gradients += is_true
         self.counters.truth.add(float(is_true))
@@ -233,19 +239,18 @@ class StageExecutor:
             return []
         return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, body={"is_true": is_true}, tensors=dx))]
 
-    def _go_back_tentatively(self, m: int, record: Record) -> None:
-        """From the head's guess, which is kept, and what goes upstream with it, until the correction."""
-        assert record.passed is not None, "the schedule gave this pass up before"
-        record.guess = self.stage.synthesize(record.passed, record.targets)
-        record.guessed_dx = self.stage.backward(record.passed, record.guess, want_dx=not self._place.is_first, keep=True)
+    def _guess(self, m: int, record: Record, passed: Pass) -> None:
+        """Back from the head's guess, which is kept until the correction with the inputs' gradient that follows from it."""
+        record.guess = self.stage.synthesize(passed, record.targets)
+        record.guessed_dx = self.stage.backward(passed, record.guess, want_dx=not self._place.is_first, keep=True)
         self.trained.add(m)
         self._samples += len(record.targets[0])
 
-    def _correct(self, m: int, record: Record, send: bool) -> list[Outgoing]:
-        """A backward pass is linear in the gradient, so what is missing of it can be added."""
-        assert record.passed is not None and record.guess is not None, "the schedule corrects what was not guessed"
+    def _correct(self, m: int, record: Record, passed: Pass, send: bool) -> list[Outgoing]:
+        """Back from what the guess missed. A backward pass is linear in the gradient, so the two make that of the true one."""
+        assert record.guess is not None, "the schedule corrects what was not guessed"
         missing = tuple(true - guess for true, guess in zip(self._true(record), record.guess, strict=True))
-        more = self.stage.backward(record.passed, missing, want_dx=send)
+        more = self.stage.backward(passed, missing, want_dx=send)
         self.counters.true_gradients += record.is_true
         self.counters.truth.add(float(record.is_true))
         if more is None or record.guessed_dx is None:

@@ -13,8 +13,8 @@ With adaptive feedback no rule says beforehand which microbatches these are. A s
 as its stash has room, and says so with the activation; otherwise it updates at once from its head. So truth is used as far as
 links and neighbours deliver it, and nothing waits. A stage that guesses sends the gradient that follows from its guess.
 
-With corrected feedback a stage keeps the same ones and does not postpone their updates: it updates at once from its head. When the
-true gradient comes, what it differs by from the guess is added to the next update. So what is late is only the guess's error.
+With corrected feedback a stage keeps the same ones and postpones nothing: it updates at once from its head, and when the true
+gradient comes, the next update also takes in what the guess missed. So what is late is the guess's error alone.
 
 What a stage does when the downstream inbox is full is its `overflow`: block, and wait for room; or go on, and keep its
 outputs itself: as many as the inbox holds (drop-oldest) or the newest alone (latest). Whatever is pushed out is dropped.

@@ -33,7 +33,7 @@ class EveryNth:
 
 
 class WhileRoom:
-    """The rule of adaptive and corrected feedback: every microbatch, while there is room and its share is not used up; both ends tell."""
+    """The rule of WHILE_ROOM: every microbatch, while there is room and its share is not used up; both ends tell."""
 
     def __init__(self, place: Place, share: float) -> None:
         self._place, self._share = place, share

@@ -1,4 +1,4 @@
-"""Adaptive and corrected feedback in a simulated cluster: how much truth the links allow, and that nothing is lost with the rest."""
+"""Adaptive and corrected feedback in a simulated cluster: how much truth the links allow; nothing is lost with the rest."""
 
 import pytest
 

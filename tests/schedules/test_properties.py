@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -48,12 +49,7 @@ def dni(feedback: Feedback, overflow: Overflow = "block") -> Callable[[Place], S
 
 
 EXACT = {name: named(name) for name in ("lockstep", "gpipe", "1f1b", "2bw")}
-PATIENT = {
-    "bootstrapped": dni("bootstrapped"),
-    "chained": dni("chained"),
-    "adaptive": dni("adaptive"),
-    "corrected": dni("corrected"),
-}
+PATIENT = {name: dni(name) for name in get_args(Feedback)}
 OVERFLOWING = {
     "adaptive, latest": dni("adaptive", "latest"),
     "adaptive, drop-oldest": dni("adaptive", "drop-oldest"),
@@ -143,15 +139,16 @@ class Pipeline:
             self.deliver(key)
 
 
-def is_first_way_back(action: Action | None) -> bool:
-    return isinstance(action, Backward) and action.source is not Source.CORRECTION
+def corrects(action: Backward) -> bool:
+    return action.source is Source.CORRECTION
 
 
 def check(stage: int, stages: int, actions: list[Action], arrived: list[int], stash_max: int) -> None:
     """Each that arrived goes forward once, in order, and back once; nothing is left over and no limit broken."""
     assert [a.microbatch for a in actions if isinstance(a, Forward | Evaluate)] == arrived
     assert [a.microbatch for a in actions if isinstance(a, Evaluate)] == [m for m in arrived if not is_training(m)]
-    assert sorted(a.microbatch for a in actions if is_first_way_back(a)) == [m for m in arrived if is_training(m)]
+    passes = [a.microbatch for a in actions if isinstance(a, Backward) and not corrects(a)]
+    assert sorted(passes) == [m for m in arrived if is_training(m)]
     held: set[int] = set()
     for action in actions:
         match action:
@@ -188,7 +185,7 @@ def check_updates(actions: list[Action], ends_minibatch: Callable[[int], bool]) 
 
 def check_one_update_each(actions: list[Action]) -> None:
     """Every backward pass is followed by an update of its own, but those that only correct one."""
-    after = [following for action, following in pairwise([*actions, None]) if is_first_way_back(action)]
+    after = [then for action, then in pairwise([*actions, None]) if isinstance(action, Backward) and not corrects(action)]
     assert after == [Update()] * actions.count(Update())
 
 
