@@ -75,6 +75,16 @@ def test_a_minibatch_of_fewer_microbatches_has_a_bubble() -> None:
     assert simulate(named("2bw"), 4, 240, Costs(1, 2, 0), minibatch=2).bubble > 0.1
 
 
+def test_more_in_flight_cover_slow_links_where_a_minibatch_has_as_many_microbatches() -> None:
+    def utilisation(extra: int, minibatch: int) -> float:
+        costs, link = Costs(1, 2, 0), Link(3)
+        return simulate(lambda place: two_versions(place, extra), 4, 480, costs, 16, minibatch, link).utilisation
+
+    assert utilisation(extra=0, minibatch=12) < 0.5
+    assert utilisation(extra=8, minibatch=4) < 0.7, "two minibatches are too few microbatches"
+    assert utilisation(extra=8, minibatch=12) > 0.95
+
+
 @given(
     stages=st.integers(1, 6),
     minibatch=st.integers(1, 9),
