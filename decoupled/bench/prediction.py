@@ -54,7 +54,7 @@ def samples_per_s(resolved: ResolvedRun, warm_up: int, messages: Messages = FREE
 def message_sizes(resolved: ResolvedRun) -> Sizes:
     """The bytes of a microbatch's activation, with its targets, and of its gradient: means over the links between stages."""
     rows = resolved.run.batch // (resolved.run.microbatches or 1)
-    flows = [assign(resolved, stage).inputs for stage in range(1, len(resolved.stages))]
+    flows = [resolved.model.flow(layers[0]) for layers in resolved.stages[1:]]
     if not flows:
         return Sizes()
 

@@ -123,13 +123,14 @@ class TorchModel:
         return Optimiser(training.optimiser, learnt, training.rate, training.optimiser_args, training.clip)
 
     def _read(self, layers: tuple[int, ...], training: Training, blocks: list[Block]) -> tuple[Tensor, ...]:
-        """The parameters of the network's output layer, where a head may read them."""
+        """The parameters of the network's output layer, where a head may read them; elsewhere only what they are like."""
         head, flows = training.head or training.heads_before, self._flows[1 + self._scales : -1]
         if head is None or not any(reads_output(head, flow) for flow in flows):
             return ()
-        last = blocks[-1] if layers[-1] == self.layers - 1 else self.blocks[-1]
-        output = output_layer(last.module, self._site.outputs)
-        return () if output is None else tuple(output.parameters())
+        is_last = layers[-1] == self.layers - 1
+        output = output_layer((blocks if is_last else self.blocks)[-1].module, self._site.outputs)
+        parameters = () if output is None else tuple(output.parameters())
+        return parameters if is_last else tuple(torch.empty_like(p, device="meta") for p in parameters)
 
     def _head(self, layers: tuple[int, ...], training: Training, blocks: list[Block], device: torch.device) -> Head | None:
         if training.head is None:

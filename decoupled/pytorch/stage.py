@@ -74,7 +74,7 @@ class TorchStage:
     ) -> None:
         """`blocks` are by their place in the whole model. `precision` is what they are computed under, such as autocast.
 
-        `read` is what heads read of the last stage: there, its parameters; elsewhere, what they are at first.
+        `read` is what heads read of the last stage: there, its parameters; elsewhere, tensors of their types and shapes.
         """
         self.inputs, self.outputs, self.head = inputs, outputs, head
         self.version = 0
@@ -202,8 +202,8 @@ class TorchStage:
         return tuple(to_array(parameter.detach().clone()) for parameter in self._read) if self.head is None else ()
 
     def adopt(self, published: Tensors) -> None:
-        own = [to_array(parameter) for parameter in self._read]
-        if [(a.shape, a.dtype) for a in published] != [(a.shape, a.dtype) for a in own]:
+        own = [(tuple(parameter.shape), NAMES[parameter.dtype]) for parameter in self._read]
+        if [(array.shape, array.dtype.name) for array in published] != own:
             raise ValueError("this is not the output layer of the network")
         if self.head is not None:
             self.head.adopt(self._tensors(published))

@@ -15,7 +15,7 @@ from decoupled.nn.stage import Stage
 from decoupled.runtime.resolve import ResolvedRun, build_model, training
 from decoupled.schedules.catalogue import SCHEDULES, Settings, is_decoupled, options_of
 from decoupled.schedules.interface import Place, Schedule
-from decoupled.tensors import Tensors, TensorSpec
+from decoupled.tensors import TensorSpec
 from decoupled.wire.messages import Kind, Message
 
 
@@ -108,11 +108,6 @@ class Assignment:
         """The whole network, of which this stage is a part."""
         return build_model(self.run, self.data, self.targets, self.answers, self.scaling)
 
-    @cached_property
-    def inputs(self) -> TensorSpec:
-        """What comes to the stage, beside the targets."""
-        return self.model.flow(self.layers[0])
-
     @property
     def metrics(self) -> dict[str, Metric]:
         """What its stage measures on the test set. Raises UsageError where that cannot be had."""
@@ -122,11 +117,6 @@ class Assignment:
     def has_head(self) -> bool:
         """Its stage predicts the gradients of its outputs."""
         return not self.place.is_last and is_decoupled(self.run.schedule)
-
-    def split(self, tensors: Tensors) -> tuple[Tensors, Tensors]:
-        """The inputs and the targets of a microbatch. Raises ValueError unless it can be one of this stage."""
-        (self.inputs + self.targets).check(tensors)
-        return tensors[: len(self.inputs)], tensors[len(self.inputs) :]
 
     @property
     def _is_consistent(self) -> bool:

@@ -43,7 +43,8 @@ class StageSession:
 
     def __init__(self, assignment: Assignment, state: Chunks, transport: Transport, clock_ns: Callable[[], int]) -> None:
         """Raises ValueError when the state is not that of such a stage."""
-        self._assignment, self._transport, self._clock_ns = assignment, transport, clock_ns
+        self._assignment = replace(assignment)  # without the whole network, which it holds once it has made the stage
+        self._transport, self._clock_ns = transport, clock_ns
         self._place = assignment.place
         self._schedule = build_schedule(assignment)
         self._upstream = self._schedule.upstream
@@ -136,7 +137,7 @@ class StageSession:
         m = message.microbatch
         match message.kind:
             case Kind.ACTIVATION:
-                x, targets = self._assignment.split(self._forms.received(message))
+                x, targets = self._forms.parted(message)
                 body = message.body
                 training, ends = bool(body.get("training")), bool(body.get("ends_minibatch", True))
                 if self._upstream.is_new(m):

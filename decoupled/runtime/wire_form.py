@@ -75,6 +75,7 @@ class WireForms:
         self._sent_up, self._returned = WireForm(inputs.gradients, narrow), WireForm(outputs.gradients, narrow)
         self.takes, self.gives = self._inputs.spec + targets, self._outputs.spec + targets
         self._targets, self._is_narrow = len(targets), narrow is not None
+        self._microbatch = inputs + targets
 
     def sent(self, message: Message) -> Message:
         """The message as it travels."""
@@ -87,6 +88,12 @@ class WireForms:
             case Kind.GRADIENT:
                 return replace(message, tensors=self._sent_up.pack(message.tensors))
         return message
+
+    def parted(self, message: Message) -> tuple[Tensors, Tensors]:
+        """The inputs and the targets of an activation. Raises ValueError unless it can be one for this stage."""
+        tensors = self.received(message)
+        self._microbatch.check(tensors)
+        return _parted(tensors, self._targets)
 
     def received(self, message: Message) -> Tensors:
         """The arrays of an activation with its targets, or of a gradient, as the stage takes them.
@@ -102,5 +109,5 @@ class WireForms:
 
 
 def _parted(tensors: Tensors, targets: int) -> tuple[Tensors, Tensors]:
-    """Activations, and the targets that travel behind them."""
+    """What flows, and the targets that travel behind it."""
     return tensors[:-targets], tensors[-targets:]

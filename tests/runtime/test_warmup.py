@@ -67,7 +67,8 @@ def test_every_kind_of_stage_can_be_warmed_up(values: dict[str, object]) -> None
 
 def trained(assignment: Assignment) -> tuple[dict[str, Array], Array]:
     """A stage's arrays after one step, and what its head then says."""
-    stage, h = make_stage(assignment), assignment.inputs.zeros(10)[0].astype(np.float32) + 1
+    stage = make_stage(assignment)
+    h = stage.inputs.zeros(10)[0].astype(np.float32) + 1
     h += np.arange(10, dtype=np.float32)[:, None]
     targets = np.arange(10) % 3
     passed = stage.forward((h,))
@@ -137,7 +138,7 @@ def test_the_run_calls_no_kernel_for_types_that_were_not_warmed_up(
 
 def run_once(stage: DenseStage, assignment: Assignment) -> None:
     """One microbatch as it comes over the wire, read-only, and the returned gradient likewise."""
-    x, targets = assignment.inputs.zeros(7)[0], rng.integers(0, 3, 7)
+    x, targets = stage.inputs.zeros(7)[0], rng.integers(0, 3, 7)
     x += rng.standard_normal(x.shape).astype(x.dtype)
     x.flags.writeable = targets.flags.writeable = False
     passed = stage.forward((x,))

@@ -3,6 +3,8 @@
 A module is given as many tensors as its `forward` takes: of what leaves the stage, those that have a gradient first.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,8 @@ class Learning:
 
     def __init__(self, site: HeadSite, module: nn.Module) -> None:
         dtype = torch.float64 if site.first.dtype == "float64" else torch.float32
-        self.site, self.module = site, module.to(site.device, dtype).train()
+        self.site = replace(site, stage=(), output=None)  # of which the module has copies, where it needs them
+        self.module = module.to(site.device, dtype).train()
         named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.parameters = list(named.values())
         self._optimiser = Optimiser(site.optimiser, named, site.rate, site.optimiser_args)
