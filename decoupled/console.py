@@ -80,6 +80,7 @@ class Display:
         source = resolved.dataset
         samples = f"{source.samples:,} samples to train on and {source.test_samples:,} to test with"
         what = UNITS[source.targets.task] if source.outputs != 1 else UNITS[source.targets.task].rstrip("s")
+        what += " at each position" if source.targets.are_tokens else ""
         is_guess = self._run.task is None and isinstance(source, Dataset) and source.name not in data.NAMES
         guess = ", as its targets look (--task says what they are)" if is_guess else ""
         say(f"{source.name}: {samples}; {source.targets.task}, {source.outputs:,} {what}{guess}")

@@ -11,7 +11,6 @@ import numpy as np
 from decoupled.data import targets
 from decoupled.data.dataset import Array, Dataset, are_whole, as_rows, blocks, channel_scale, feature_scale, whole_scale
 from decoupled.errors import UsageError
-from decoupled.nn.targets import CLASSIFICATION
 
 DAMAGE = (ValueError, TypeError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)  # all that a bad archive raises
 TOKENS_MAX = 1 << 24  # more different ones are rather amounts
@@ -62,7 +61,7 @@ def from_mapping(arrays: Mapping[str, Any], name: str, task: str | None = None) 
     if x_train.shape[1:] != x_test.shape[1:] or y_train.shape[1:] != y_test.shape[1:]:
         raise UsageError(f"{name} has different columns for training and for testing.")
     are_tokens = are_whole(x_train.dtype) and x_train.shape == y_train.shape and y_train[0].size > 1
-    learnt = targets.read(y_train, y_test, name, task or (CLASSIFICATION if are_tokens and y_train.dtype.kind in "ui" else None))
+    learnt = targets.read(y_train, y_test, name, task, are_tokens)
     doubts = learnt.doubts
     if x_train.dtype != x_test.dtype:
         types = f"{given['x_train'].dtype} to train on and {given['x_test'].dtype} to test with"

@@ -27,11 +27,12 @@ class Learnt:
     doubts: tuple[str, ...] = ()
 
 
-def read(train: Array, test: Array, name: str, task: str | None = None) -> Learnt:
+def read(train: Array, test: Array, name: str, task: str | None = None, beside_tokens: bool = False) -> Learnt:
     """What is learnt of these targets, which `plain` has made. Without a task it is guessed.
 
     One label a sample (whole numbers, texts, booleans) is a class; rows of 0 and 1 are bits; other numbers are values. Where it
-    is said that they are classes, rows of whole numbers or texts have one at each position.
+    is said that they are classes, rows of whole numbers or texts have one at each position; and so, for all that is known, have
+    rows of whole numbers beside inputs that are tokens, as many a sample.
     Raises UsageError with what does not fit.
     """
     if (train.dtype.kind in TEXTS) != (test.dtype.kind in TEXTS):
@@ -40,6 +41,8 @@ def read(train: Array, test: Array, name: str, task: str | None = None) -> Learn
         if y.dtype.kind == "f" and not np.isfinite(y).all():
             row = int(np.isfinite(y.reshape(len(y), -1)).all(axis=1).argmin())
             raise UsageError(f"{name}: {key} holds values that are not finite, first in row {row}. Mend or leave them out.")
+    if task is None and beside_tokens and train.dtype.kind in "ui":
+        return _classes(train, test, name, True)
     return READERS[task or _guess(train, test)](train, test, name, task is None)
 
 
@@ -85,7 +88,9 @@ def _classes(train: Array, test: Array, name: str, is_guessed: bool) -> Learnt:
         raise UsageError(f"{name}: y holds {len(labels):,} different labels; {CLASSES_MAX:,} classes are the most there can be.")
     are_numbers = labels.dtype.kind in "ui" and np.array_equal(labels, np.arange(len(labels)))
     targets = Targets(CLASSIFICATION, None if are_numbers else labels, shape=train.shape[1:])
-    doubts = () if are_tokens else _doubts_about_classes(known, labels, train, is_guessed)
+    doubts = (
+        _doubts_about_tokens(known, train, is_guessed) if are_tokens else _doubts_about_classes(known, labels, train, is_guessed)
+    )
     if labels.dtype.kind in "ui" and not are_numbers:
         doubts += (f"The labels are not 0 to {len(labels) - 1}, so they are mapped to that; predict gives them back.",)
     return Learnt(targets, len(labels), targets.encode(train, len(labels)), targets.encode(test, len(labels)), doubts)
@@ -106,6 +111,14 @@ def _doubts_about_classes(known: Array, labels: Array, train: Array, is_guessed:
     samples = f" with only {len(train):,} samples" if is_scant else ""
     others = f", and is tested on others as well, such as {new[0].item()!r}" if len(new) else ""
     return (f"{advice}The run trains on {share}{samples}{others}.",)
+
+
+def _doubts_about_tokens(known: Array, train: Array, is_guessed: bool) -> tuple[str, ...]:
+    """Tokens come again and again; whole numbers that hardly do may be values."""
+    if not is_guessed or len(known) * 10 <= train.size:
+        return ()
+    numbers = f"{len(known):,} different whole numbers"
+    return (f"y is taken for tokens, as x is; if its {numbers} are values, say {SAY.format(REGRESSION)}.",)
 
 
 def _labels(y: Array) -> Array:

@@ -207,6 +207,20 @@ def test_whole_numbers_with_whole_numbers_at_every_position_are_tokens(task: str
     assert made.y_train.tolist() == made.targets.restored(made.y_train).tolist() == y.tolist()
 
 
+def test_whole_numbers_that_hardly_come_again_may_be_values_beside_tokens_too() -> None:
+    """Said to be values, they are learnt as such."""
+    x, y = rng.integers(0, 7, (30, 5)), rng.permutation(150).reshape(30, 5)
+    arrays = {"x_train": x, "y_train": y, "x_test": x[:9], "y_test": y[:9]}
+
+    guessed, said, otherwise = (from_mapping(arrays, "mine", task) for task in (None, "classification", "regression"))
+
+    (doubt,) = guessed.doubts
+    assert "y is taken for tokens, as x is; if its 150 different whole numbers are values, say task regression" in doubt
+    assert said.doubts == otherwise.doubts == ()
+    assert not otherwise.targets.are_tokens
+    np.testing.assert_allclose(otherwise.targets.restored(otherwise.y_train), y, atol=1e-4)
+
+
 def test_rows_of_texts_are_classes_at_every_position_where_it_is_said() -> None:
     y = np.array(["noun", "verb", "other"])[rng.integers(0, 3, (30, 4))]
 
