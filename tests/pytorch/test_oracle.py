@@ -1,7 +1,4 @@
-"""The oracle test in PyTorch: with a head that returns the true gradient, dni is backprop.
-
-Queue depth 1 means that a microbatch is fed only when the whole pipeline is done with the one before.
-"""
+"""The oracle test in PyTorch: with a head that returns the true gradient, dni is backprop."""
 
 from typing import Any
 
@@ -15,15 +12,10 @@ from decoupled.config import Run
 from decoupled.pytorch.arrays import to_array, to_tensor
 from decoupled.pytorch.blocks import Flow
 from decoupled.pytorch.stage import TorchStage
-from decoupled.runtime.assignment import Assignment, assign, build_schedule, make_stage
-from decoupled.runtime.executor import DOWNSTREAM, UPSTREAM, StageExecutor
-from decoupled.runtime.feed import Item
-from decoupled.runtime.records import Record
-from decoupled.runtime.resolve import ResolvedRun, resolve
-from decoupled.schedules.events import ActivationArrived, CreditGranted, GradientArrived, PeerJoined
-from decoupled.telemetry.counters import Counters
+from decoupled.runtime.assignment import Assignment, assign, make_stage
+from decoupled.runtime.resolve import resolve
 from decoupled.tensors import Array
-from decoupled.wire.messages import Message
+from tests.pipeline import Pipeline
 from tests.pytorch.runs import GPT, RESNET, VGG, alone, assert_same, data_for
 
 pytestmark = pytest.mark.slow
@@ -78,52 +70,18 @@ def torch_stage(assignment: Assignment) -> TorchStage:
     return stage
 
 
-class Pipeline:
-    """Stages with oracle heads, each handed what its neighbours sent."""
-
-    def __init__(self, resolved: ResolvedRun) -> None:
-        assignments = [assign(resolved, stage) for stage in range(len(resolved.stages))]
-        self.stages = [torch_stage(assignment) for assignment in assignments]
-        pairs = list(zip(self.stages, assignments, strict=True))
-        for i, stage in enumerate(self.stages[:-1]):
-            stage.head = Oracle(pairs[i + 1 :])
-        self.executors = [StageExecutor(s, a.place, Counters(a.place.stage)) for s, a in pairs]
-        self._schedules = [build_schedule(assignment) for assignment in assignments]
-        for schedule in self._schedules[:-1]:
-            schedule.receive(PeerJoined(1))
-
-    def train_on(self, item: Item) -> None:
-        """Feeds one microbatch and waits until it has gone down and its gradients have come up."""
-        self._arrive(0, item.microbatch, item.training, item.x, item.y)
-        down = range(len(self.stages))
-        for i in (*down, *reversed(down)):
-            while (action := self._schedules[i].next_action()) is not None:
-                for peer, message in self.executors[i].perform(action):
-                    self._hand_on(i, peer, message)
-                if i > 0:
-                    self._schedules[i - 1].receive(CreditGranted(1))
-
-    def _hand_on(self, i: int, peer: str, message: Message) -> None:
-        if peer == DOWNSTREAM:
-            self._arrive(i + 1, message.microbatch, message.body["training"], *message.tensors)
-        elif peer == UPSTREAM and i > 0 and self.executors[i - 1].accept_gradients(message.microbatch, message.tensors):
-            self._schedules[i - 1].receive(GradientArrived(message.microbatch))
-
-    def _arrive(self, i: int, microbatch: int, training: bool, x: Array, y: Array) -> None:
-        self.executors[i].records[microbatch] = Record((x,), (y,), training)
-        self._schedules[i].receive(ActivationArrived(microbatch, training))
-
-
 @pytest.mark.parametrize("values", [VGG, RESNET, GPT], ids=lambda values: str(values["model"]))
 def test_dni_with_an_oracle_head_equals_backprop(values: dict[str, Any]) -> None:
     values = values | {"network": {"dtype": "float64"}, "epochs": 3, "batch": 20}
     run = Run(**values, workers=4, feedback_every=1, dni={"feedback": "bootstrapped"})
     resolved = resolve(run, data_for(values))
-    pipeline = Pipeline(resolved)
+    assignments = [assign(resolved, stage) for stage in range(4)]
+    stages = [torch_stage(assignment) for assignment in assignments]
+    for i, stage in enumerate(stages[:-1]):
+        stage.head = Oracle(list(zip(stages, assignments, strict=True))[i + 1 :])
+    pipeline = Pipeline(resolved, stages)
 
-    for item in resolved.feed.items():
-        pipeline.train_on(item)
+    pipeline.train()
 
-    decoupled = {name: array for stage in pipeline.stages for name, array in stage.model_state().items()}
-    assert_same(alone(values).network.arrays, decoupled, apart=1e-10)
-    assert [executor.counters.updates for executor in pipeline.executors] == [resolved.steps_total] * 4
+    assert_same(alone(values).network.arrays, pipeline.model_state, apart=1e-10)
+    assert pipeline.updates == [resolved.steps_total] * 4
