@@ -114,10 +114,7 @@ class Network:
             raise UsageError(f"The network takes inputs of shape (N, {self.architecture.widths[0]}), not {x.shape}.")
         if x.dtype.kind not in "buif":
             raise UsageError(f"The network takes numbers, not {x.dtype}.")
-        if x.dtype.kind == "f" and not (finite := np.isfinite(x).all(axis=1)).all():
-            raise UsageError(
-                f"The inputs hold values that are not finite, first in row {int(finite.argmin())}. Mend or leave them out."
-            )
+        require_finite(x)
         parts = [self._forward(x[start : start + self.BATCH]) for start in range(0, len(x), self.BATCH)]
         return np.concatenate(parts) if parts else np.empty((0, self.architecture.widths[-1]), self.architecture.dtype)
 
@@ -150,13 +147,18 @@ class Network:
 
     def tally(self, tally: Tally, x: Array, y: Array) -> None:
         """The same for a part of a set, which is added to the tally."""
-        outputs, y = self._outputs(x), np.asarray(y)
-        if y.shape[:1] != (len(outputs),) or not len(y):
-            raise UsageError(f"There are {len(outputs)} inputs and {len(y) if y.ndim else 1} targets.")
-        targets = self.targets.encode(y, self.architecture.widths[-1])
+        outputs = self._outputs(x)
+        targets = self.targets.encode_for(len(outputs), y, self.architecture.widths[-1])
         loss, correct = self.loss.value_and_gradient(outputs, targets)[0], self.loss.correct(outputs, targets)
         errors = sums(outputs, targets) if self.targets.task == REGRESSION else None
         tally.add(len(targets), loss, correct, errors, measured=tally.measure(outputs, targets))
+
+
+def require_finite(x: Array) -> None:
+    """Raises UsageError with the first row of inputs that holds infinities, or what is no number."""
+    if x.dtype.kind == "f" and not (finite := np.isfinite(x).all(axis=tuple(range(1, x.ndim)))).all():
+        first = int(finite.argmin())
+        raise UsageError(f"The inputs hold values that are not finite, first in row {first}. Mend or leave them out.")
 
 
 def _fitting(targets: Targets, outputs: int) -> Targets:

@@ -62,6 +62,13 @@ class Targets:
             return columns.astype(np.uint8 if np.isin(columns, (0, 1)).all() else np.float32)
         return self.standardised(columns)
 
+    def encode_for(self, inputs: int, y: Array, outputs: int) -> Array:
+        """The same for so many inputs. Raises UsageError unless there are as many targets, and some."""
+        y = np.asarray(y)
+        if y.shape[:1] != (inputs,) or not inputs:
+            raise UsageError(f"There are {inputs} inputs and {len(y) if y.ndim else 1} targets.")
+        return self.encode(y, outputs)
+
     def standardised(self, values: Array) -> Array:
         """Values, N x C in the user's units, as they are learnt: float32."""
         if self.mean is not None and self.deviation is not None:

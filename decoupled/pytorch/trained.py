@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from decoupled.errors import UsageError
+from decoupled.nn.network import require_finite
 from decoupled.nn.recipe import Recipe
 from decoupled.nn.scores import Score, Tally, sums
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION, Targets
@@ -88,10 +89,7 @@ class TorchNetwork:
         takes_any = spec.has_gradient or self.recipe.site.scaling[0].size
         if x.dtype.kind not in ("buif" if takes_any else "bui"):
             raise UsageError(f"The network takes {'numbers' if takes_any else 'whole numbers'}, not {x.dtype}.")
-        if x.dtype.kind == "f" and not (finite := np.isfinite(x.reshape(len(x), -1)).all(axis=1)).all():
-            raise UsageError(
-                f"The inputs hold values that are not finite, first in row {int(finite.argmin())}. Mend or leave them out."
-            )
+        require_finite(x)
         if spec.below is not None and x.size and not 0 <= x.min() <= x.max() < spec.below:
             raise UsageError(f"The inputs must be whole numbers from 0 to {spec.below - 1}; they go from {x.min()} to {x.max()}.")
         if x.dtype == spec.dtype or (self.recipe.site.scaling[0].size and x.dtype.name in NAMES.values()):
@@ -125,10 +123,8 @@ class TorchNetwork:
 
     def tally(self, tally: Tally, x: Array, y: Array) -> None:
         """The same for a part of a set, which is added to the tally."""
-        outputs, y = self._outputs(x), np.asarray(y)
-        if y.shape[:1] != (len(outputs),) or not len(y):
-            raise UsageError(f"There are {len(outputs)} inputs and {len(y) if y.ndim else 1} targets.")
-        targets = self.targets.encode(y, self.recipe.site.outputs)
+        outputs = self._outputs(x)
+        targets = self.targets.encode_for(len(outputs), y, self.recipe.site.outputs)
         wanted = to_tensor(targets, HOST)
         loss = float(summed(self._loss, outputs, wanted)) / len(targets)
         right, answers = correct(self.targets.task, outputs, wanted)
