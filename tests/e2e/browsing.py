@@ -1,4 +1,4 @@
-"""A real Chromium without a screen, and commands that serve pages to it."""
+"""A real Chromium without a screen, commands that serve pages to it, and what the pages complain about."""
 
 import re
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, ViewportSize, sync_playwright
 
 from tests.e2e.commands import read_until, started
 
@@ -38,3 +38,29 @@ def served(*command: str, cwd: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+def listen(page: Page, url: str, complaints: list[str]) -> None:
+    """Notes errors, failed requests, and requests to anybody but the page's server."""
+
+    def on_message(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith(f"{url}/"):
+            complaints.append(f"asked {request.url}")
+
+    def on_failure(request: Request) -> None:
+        if not request.url.endswith("/api/events") or request.failure != "net::ERR_ABORTED":  # the page ends its stream itself
+            complaints.append(f"{request.url}: {request.failure}")
+
+    def on_response(response: Response) -> None:
+        if not response.ok:
+            complaints.append(f"{response.url}: {response.status}")
+
+    page.on("console", on_message)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", on_request)
+    page.on("requestfailed", on_failure)
+    page.on("response", on_response)

@@ -1,65 +1,31 @@
 """Every command and every program of README.md and of docs/*.md works as it is written there, and prints what they say."""
 
 import re
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import urllib.request
-from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from decoupled.config import Run
 from tests.datasets import write_cifar10
-from tests.e2e.commands import decoupled, environment, free_address, in_process, started
-from tests.reference import is_section, reference
+from tests.e2e.commands import decoupled, environment, free_address, started
+from tests.e2e.documents import (
+    DOCUMENTS,
+    HAS_TORCH,
+    blocks,
+    commands,
+    lines,
+    named_files,
+    needs_torch,
+    shown_after,
+    users_own,
+    without_numbers,
+)
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
-ELSEWHERE = ("source", "scp", "ssh", "pip", "docker", "docker-compose", "kubectl", "ray")  # first words of others' commands
 BY_HAND = ("coordinator", "worker", "keys")
-
-
-def blocks(document: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENTS[document], re.DOTALL | re.MULTILINE)
-
-
-def named_files(document: str) -> dict[str, str]:
-    """The programs whose first line is the name of a file that the document's commands use."""
-    named = ((re.match(r"# (\w+\.py)\n", block), block) for block in blocks(document, "python"))
-    return {match[1]: block for match, block in named if match is not None}
-
-
-def lines(document: str) -> list[list[str]]:
-    """The words of each line to type, without comments."""
-    found = [shlex.split(line, comments=True) for block in blocks(document, "sh") for line in block.splitlines()]
-    return [words for words in found if words]
-
-
-def commands(document: str) -> list[list[str]]:
-    """The words after each `decoupled`; not of those above tables, which are scripts/figures'."""
-    return [words[1:] for words in lines(document) if words[0] == "decoupled" and "runs/figures" not in " ".join(words)]
-
-
-HAS_TORCH = find_spec("torch") is not None
-
-
-def needs_torch(text: str) -> bool:
-    """What PyTorch's models are trained with, or used."""
-    return bool(re.search(r"--model |\btorch\b|runs/(mine --code|text|gpt|images)|my_inputs", text))
-
-
-def users_own(folder: Path) -> None:
-    """The data that the documents' commands call the user's own."""
-    rng, labels = np.random.default_rng(0), np.arange(60) % 3
-    samples = {"my_data.npz": rng.standard_normal((60, 20)), "my_images.npz": rng.integers(0, 256, (60, 3, 32, 32), np.uint8)}
-    for name, x in samples.items():
-        np.savez(folder / name, x_train=x[:40], y_train=labels[:40], x_test=x[40:], y_test=labels[40:])
-    np.save(folder / "my_inputs.npy", samples["my_data.npz"])
 
 
 def alone(document: str) -> list[list[str]]:
@@ -217,98 +183,3 @@ def test_the_program_runs_and_prints_what_is_shown(document: str, program: str, 
     assert len(done.stdout.splitlines()) > 2
     shown = shown_after(program)
     assert shown is None or without_numbers(shown) == without_numbers(done.stdout)
-
-
-def shown_after(block: str) -> str | None:
-    after = re.compile(re.escape(f"{block}```\n\n```text\n") + r"(.*?)^```", re.DOTALL | re.MULTILINE)
-    found = [match for text in DOCUMENTS.values() if (match := after.search(text))]
-    return found[0][1] if found else None
-
-
-def without_numbers(text: str) -> list[list[str]]:
-    return [re.sub(r"-?\d+(\.\d+)?", "#", line).split() for line in text.splitlines()]
-
-
-def test_drawn_timelines_are_what_the_command_draws(tmp_path: Path) -> None:
-    simulations = [block for name in DOCUMENTS for block in blocks(name, "sh") if block.startswith("decoupled simulate")]
-    shown = {block: text for block in simulations if (text := shown_after(block)) is not None}
-    assert len(shown) >= 4
-
-    for block, text in shown.items():
-        assert drawn(shlex.split(block)[1:], 80, tmp_path) == text
-
-    for words in ("simulate --schedule lockstep --microbatches 4", "simulate --microbatches 12"):  # side by side in the README
-        assert f"`decoupled {words}`" in DOCUMENTS["README.md"]
-        for row in drawn(words.split(), 60, tmp_path).splitlines()[1:5]:
-            assert row in DOCUMENTS["README.md"]
-
-
-def drawn(words: list[str], columns: int, folder: Path) -> str:
-    return in_process(*words, cwd=folder, columns=columns).stdout
-
-
-def test_the_page_of_commands_is_made_from_the_code() -> None:
-    assert DOCUMENTS["cli.md"] == reference(), "commands or settings have changed: run scripts/cli-docs"
-
-
-def test_every_option_says_what_it_does() -> None:
-    meanings = re.findall(r"^\| `(--[^`]*)` \| (.*?) \|", reference(), re.MULTILINE)
-    assert len(meanings) > 60
-    assert not [option for option, meaning in meanings if not meaning.strip()]
-
-
-def test_every_line_to_type_is_known() -> None:
-    for name in DOCUMENTS:
-        for line in lines(name):
-            words = [word for word in line if not re.match(r"[A-Z_]+=", word)]  # variables for the command come first
-            assert words[0] in ("decoupled", *ELSEWHERE) or (ROOT / words[0]).is_relative_to(ROOT / "scripts"), (name, words)
-
-
-def test_the_scripts_exist_and_are_short() -> None:
-    named = {name for text in DOCUMENTS.values() for name in re.findall(r"scripts/([\w-]+)", text)}
-    assert named >= {"demo", "test", "setup", "figures", "launch", "chaos", "cli-docs"}
-
-    for name in named:
-        script = ROOT / "scripts" / name
-        assert script.stat().st_mode & 0o111, f"{script} cannot be run"
-        assert len(script.read_text().splitlines()) <= 25
-
-
-def test_scripts_and_documents_name_only_options_that_exist() -> None:
-    texts = [*DOCUMENTS.values(), *(path.read_text() for path in (ROOT / "scripts").iterdir())]
-    own = "".join((ROOT / path).read_text() for path in ("tests/chaos.py", "tests/throughput.py", "tests/conftest.py"))
-    known = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", reference() + own)) | {"--help", "--torch"}
-    foreign = "--quiet --disable --editable --check --no --logdir --wheel-dir --index-url "  # of pip, ruff, pytest and so on
-    foreign += (
-        "--detach --scale --follow --rm --entrypoint --network --target --tag --namespace --current --from-file "  # engines'
-    )
-    foreign += "--head --node-ip --include-dashboard"  # of ray start
-
-    for option in set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", "".join(texts))):
-        assert option in known or option.startswith(tuple(foreign.split())), option
-
-
-def test_documents_name_only_settings_that_exist() -> None:
-    sections = {name: field.annotation for name, field in Run.model_fields.items() if is_section(field)}
-    named = {found for text in DOCUMENTS.values() for found in re.findall(rf"[`' ]({'|'.join(sections)})\.(\w+)[`=]", text)}
-    assert len(named) > 20
-
-    for section, key in named:
-        assert key in getattr(sections[section], "model_fields"), f"{section}.{key}"  # noqa: B009
-
-
-def test_the_tests_and_pages_that_documents_name_exist() -> None:
-    for name, text in DOCUMENTS.items():
-        folder = ROOT if name == "README.md" else ROOT / "docs"
-        for path in re.findall(r"\btests/[\w/.]*\w", text):
-            assert (ROOT / path).exists(), f"{name} names {path}"
-        for page, place in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", text):
-            target = folder / (page or name)
-            assert target.exists(), f"{name} names {page}"
-            assert not place or place in places(target), f"{name} names {page}#{place}"
-
-
-def places(page: Path) -> set[str]:
-    """What a page's headings are called in links."""
-    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, ViewportSize
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.conftest import leaving_nothing, until
-from tests.e2e.browsing import CHROMIUM, DESKTOP, PHONE, WATCHED, chromium, served
+from tests.e2e.browsing import CHROMIUM, DESKTOP, PHONE, WATCHED, chromium, listen, served
 from tests.e2e.commands import ENDLESS, SMALL
 from tests.e2e.looking import colours, events, figures, get, has_colour, is_wider_than_its_window, nameless, text
 
@@ -64,32 +64,6 @@ def visit(browser: Browser) -> Iterator[Open]:
     for page in pages:
         page.close()
     assert found == []
-
-
-def listen(page: Page, url: str, complaints: list[str]) -> None:
-    """Notes errors, failed requests, and requests to anybody but the page's server."""
-
-    def on_message(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            complaints.append(message.text)
-
-    def on_request(request: Request) -> None:
-        if not request.url.startswith(f"{url}/"):
-            complaints.append(f"asked {request.url}")
-
-    def on_failure(request: Request) -> None:
-        if not request.url.endswith("/api/events") or request.failure != "net::ERR_ABORTED":  # the page ends its stream itself
-            complaints.append(f"{request.url}: {request.failure}")
-
-    def on_response(response: Response) -> None:
-        if not response.ok:
-            complaints.append(f"{response.url}: {response.status}")
-
-    page.on("console", on_message)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", on_request)
-    page.on("requestfailed", on_failure)
-    page.on("response", on_response)
 
 
 def test_the_page_shows_the_numbers_of_the_run(training: str, visit: Open) -> None:

@@ -12,7 +12,7 @@ from decoupled import Run, train, user_code
 from decoupled.data.text import Text
 from tests.cluster import Cluster
 from tests.datasets import blobs
-from tests.pytorch.test_heads import OWN
+from tests.pytorch.test_own_heads import OWN
 
 pytestmark = pytest.mark.slow
 

@@ -1,8 +1,5 @@
-"""Heads of PyTorch's models: their gradients, what they learn, their state, what they cost, and heads of a user's own."""
+"""Heads of PyTorch's models: their gradients, what they learn, their state, and what they cost."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,49 +10,17 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
-from decoupled import UsageError, user_code
 from decoupled.nn.stage import Pass
-from decoupled.pytorch.heads.catalogue import fitting
-from decoupled.pytorch.model import TorchModel
 from decoupled.pytorch.models import gpt
 from decoupled.pytorch.stage import TorchStage
 from decoupled.tensors import Tensors, TensorSpec
 from tests.pytorch import models
+from tests.pytorch.headed import CUT, first_stage, microbatch, returned
 
 pytestmark = pytest.mark.slow
 
-CUT = {"images": ((0, 1), (2, 3), (4, 5), (6, 7)), "texts": ((0, 1), (2,), (3, 4)), "vectors": ((0,), (1, 2))}
-MAKE: dict[str, Callable[..., TorchModel]] = {"images": models.images, "texts": models.texts, "vectors": models.vectors}
 BY_KIND = [(kind, "auto") for kind in CUT]
 BY_KIND += [(kind, name) for kind in CUT for name in ("linear", "linear-label")] + [("images", "dni-conv")]
-
-
-SMALL: dict[str, dict[str, Any]] = {"dni-conv": {"width": 8}}
-
-
-def microbatch(model: TorchModel, stage: TorchStage, rows: int = 8) -> tuple[Tensors, Tensors]:
-    """Something for the stage, with targets."""
-    rng = np.random.default_rng(1)
-    made = [(spec, array) for spec, array in zip(stage.inputs.arrays, stage.inputs.zeros(rows), strict=True)]
-    x = tuple(
-        rng.standard_normal(array.shape).astype(array.dtype)
-        if spec.has_gradient
-        else rng.integers(0, spec.below or 2, array.shape).astype(array.dtype)
-        for spec, array in made
-    )
-    (targets,) = model._site.targets.zeros(rows)
-    return x, (rng.integers(0, model._site.outputs, targets.shape),)
-
-
-def first_stage(kind: str, head: str = "auto", dtype: str = "float32", **options: Any) -> tuple[TorchModel, TorchStage]:
-    model = MAKE[kind](dtype=dtype)
-    return model, model.stage(CUT[kind][0], models.training(head, **SMALL.get(head, {}), **options))
-
-
-def returned(passed: Pass, stage: TorchStage) -> Tensors:
-    rng = np.random.default_rng(2)
-    outputs = stage.outputs.differentiable(passed.outputs)
-    return tuple((0.01 * rng.standard_normal(one.shape)).astype(one.dtype) for one in outputs)
 
 
 @pytest.mark.parametrize(
@@ -248,136 +213,6 @@ def test_a_stage_whose_blocks_do_not_fit_gets_a_head_without_them() -> None:
     model.check(models.training(), ((0,), (1, 2, 3, 4)))
     stage = model.stage((0,), models.training(blocks=2))
     assert not any("qkv" in name for name in stage.state_dict())
-
-
-OWN = """
-import torch
-
-def reading(site, width: int = 4):
-    (channels,) = site.first.shape
-    return torch.nn.Sequential(torch.nn.Linear(channels, width), torch.nn.Tanh(), torch.nn.Linear(width, site.outputs))
-
-class Mean(torch.nn.Module):
-    predicts_gradient = True
-    def __init__(self, site):
-        super().__init__()
-        self.mean = torch.nn.Embedding(site.outputs, site.first.shape[0])
-    def forward(self, h, targets):
-        return self.mean(targets)
-
-class Whole:
-    def __init__(self, site):
-        pass
-    def synthesize(self, leaving, targets):
-        return tuple(torch.zeros_like(one) for one in leaving)
-    def update(self, samples, factor): pass
-    def refine(self, leaving, targets, returned, factor):
-        return returned
-    def adopt(self, published): pass
-    def state(self):
-        return {}
-    def load(self, state): pass
-
-def wrong_shape(site):
-    return torch.nn.Linear(7, site.outputs)
-
-class WrongGradient(Mean):
-    def forward(self, h, targets):
-        return self.mean(targets)[:, :3]
-
-def number(site):
-    return 3
-"""
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> str:
-    (tmp_path / "my_head.py").write_text(OWN)
-    user_code.allow(str(tmp_path / "my_head.py"))
-    return str(tmp_path / "my_head.py")
-
-
-@pytest.mark.parametrize("name", ["reading", "Mean", "Whole"])
-def test_a_head_of_ones_own(own: str, name: str) -> None:
-    model, training = models.vectors(), models.training(f"{own}:{name}")
-    model.check(training, CUT["vectors"])
-    stage = model.stage((0,), training)
-    x, targets = microbatch(model, stage)
-    passed = stage.forward(x)
-    true = returned(passed, stage)
-    errors = [stage.refine(passed, targets, true).relative_error for _ in range(50)]
-    assert stage.synthesize(passed, targets)[0].shape == passed.outputs[0].shape
-    if name != "reading":
-        assert errors[-1] <= errors[0]
-
-
-@pytest.mark.parametrize(
-    ("kind", "head", "options", "said"),
-    [
-        ("vectors", "{own}:wrong_shape", {}, "cannot take float32 N x 16: RuntimeError: mat1 and mat2"),
-        ("vectors", "{own}:WrongGradient", {}, r"gives gradients of the shapes \[\(4, 3\)\]"),
-        ("vectors", "{own}:number", {}, "gave a int, which is no nn.Module and has no synthesize"),
-        ("vectors", "readout", {}, "PyTorch's models have no head readout; choose auto, vector"),
-        ("images", "image", {"depth": 3}, "has no option depth; it has width"),
-        ("images", "image", {"cells": 1}, "greater than or equal to 2, not 1"),
-        ("images", "sequence", {}, "reads float32 N x 4 x 16 x 16 by a linear layer from 16 to 10"),
-        ("texts", "image", {}, "cannot take"),
-    ],
-)
-def test_a_head_that_does_not_fit_is_refused_in_a_sentence(
-    own: str, kind: str, head: str, options: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(UsageError, match=said):
-        MAKE[kind]().check(models.training(head.format(own=own), **options), CUT[kind])
-
-
-@pytest.mark.parametrize(("shape", "name"), [((7,), "vector"), ((None, 7), "sequence"), ((3, 8, 8), "image")])
-def test_auto_is_the_head_that_fits_the_first_array_with_a_gradient(shape: tuple[int | None, ...], name: str) -> None:
-    assert fitting("auto", TensorSpec.of("bool") + TensorSpec.of("float32", *shape) + TensorSpec.of("float32", 2)) == name
-
-
-def test_no_head_is_made_for_what_has_no_gradient() -> None:
-    with pytest.raises(UsageError, match="No head is made for int64 N x 3"):
-        fitting("auto", TensorSpec.of("int64", 3))
-
-
-def test_the_last_stage_publishes_the_output_layer_that_heads_before_it_read() -> None:
-    model = models.texts()
-    stages = [model.stage(layers, models.training(rate=0.1)) for layers in CUT["texts"][:-1]]
-    last = model.stage(CUT["texts"][-1], replace(models.training(None, rate=0.1), heads_before="auto"))
-    x, targets = microbatch(model, stages[0])
-    leaving = stages[0].forward(x)
-    passed = last.forward(stages[1].forward(leaving.outputs).outputs)
-    before = stages[0].synthesize(leaving, targets)[0]
-    last.backward(passed, last.loss(passed, targets).gradients, want_dx=False)
-    last.step(len(targets[0]))
-
-    published = last.published()
-    for stage in stages:
-        stage.adopt(published)
-
-    own = last.model_state()
-    assert [array.shape for array in published] == [(models.TOKENS, 16), (models.TOKENS,)]
-    for stage in stages:
-        state = stage.state_dict()
-        np.testing.assert_array_equal(state["head.module.output.weight"], own["4.1.weight"])
-        np.testing.assert_array_equal(state["head.module.output.bias"], own["4.1.bias"])
-    assert not np.array_equal(stages[0].synthesize(leaving, targets)[0], before)
-
-
-@pytest.mark.parametrize("wrong", [(), (np.zeros((models.TOKENS, 16)), np.zeros(models.TOKENS)), (np.zeros(3, np.float32),)])
-def test_what_is_not_the_output_layer_is_refused_before_anything_has_changed(wrong: Tensors) -> None:
-    _, stage = first_stage("texts")
-    before = stage.state_dict()
-    with pytest.raises(ValueError, match="not the output layer"):
-        stage.adopt(wrong)
-    assert all((array == before[name]).all() for name, array in stage.state_dict().items())
-
-
-def test_nothing_is_published_that_no_head_reads() -> None:
-    for kind in ("images", "vectors"):
-        training = replace(models.training(None), heads_before="auto")
-        assert MAKE[kind]().stage(CUT[kind][-1], training).published() == ()
 
 
 def test_a_text_may_have_one_answer_in_all() -> None:
