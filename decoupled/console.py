@@ -19,7 +19,7 @@ from decoupled.data.dataset import Dataset
 from decoupled.nn.targets import CLASSIFICATION, MULTILABEL, REGRESSION
 from decoupled.runtime.report import Report
 from decoupled.runtime.resolve import ResolvedRun
-from decoupled.simulator.figures import Figures
+from decoupled.simulator.figures import STEADY, Figures
 from decoupled.simulator.timeline import Forecast
 from decoupled.telemetry.metrics import Progress
 
@@ -264,13 +264,13 @@ def on_paper(found: Mapping[str, Figures], samples: int) -> None:
         table.add_row(*row)
     Console(width=None if Console().is_terminal else 120).print(table)
     if unsteady := [name for name, one in found.items() if not one.is_steady]:
-        print(f"Not steady, so give more --seconds, or take it for no more than a try: {', '.join(unsteady)}.")
+        print(f"Not steady: the rates of the last two quarters differ by more than {STEADY:.0%} under {', '.join(unsteady)}.")
 
 
 def _on_paper(found: Figures, samples: int) -> tuple[str, ...]:
     took = "" if found.checkpoint_time is None else f" of {found.checkpoint_time:,.0f} s"
     return (
-        f"{found.rate * samples:,.1f}",
+        f"{max(found.rate * samples, 0.0):,.1f}",
         f"{found.utilisation:.0%}",
         "-" if found.truth is None else f"{found.truth:.0%}",
         "-" if found.staleness is None else f"{found.staleness:,.0f}",

@@ -27,7 +27,7 @@ def solved(long: tuple[ResolvedRun, float], short: tuple[ResolvedRun, float]) ->
     """What messages cost where these two runs had these rates, in samples/s."""
     (long_ns, long_bytes), (short_ns, short_bytes) = _for_a_message(*long), _for_a_message(*short)
     byte_ns = max((long_ns - short_ns) / (long_bytes - short_bytes), 0.0)
-    return Messages(max(short_ns - byte_ns * short_bytes, 0.0), byte_ns)
+    return Messages(float(max(short_ns - byte_ns * short_bytes, 0.0)), float(byte_ns))
 
 
 def _for_a_message(resolved: ResolvedRun, rate: float) -> tuple[float, float]:

@@ -70,8 +70,8 @@ def figures(
         failures=recovery.failures,
         checkpoints=recovery.checkpoints,
         checkpoint_time=recovery.checkpoint_time / recovery.checkpoints if recovery.checkpoints else None,
-        feed_busy=(after.uploading - before.uploading) / time,
-        saving_busy=(after.downloading - before.downloading) / time,
+        feed_busy=min((after.uploading - before.uploading) / time, 1.0),  # what waits is counted already
+        saving_busy=min((after.downloading - before.downloading) / time, 1.0),
         is_steady=0 < (1 - STEADY) * max(halves) <= min(halves),
     )
 

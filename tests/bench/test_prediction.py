@@ -7,6 +7,7 @@ import pytest
 from decoupled.bench import prediction
 from decoupled.bench.messages import solved
 from decoupled.bench.prediction import FREE, Messages
+from decoupled.runtime.resolve import ResolvedRun
 from tests.bench.cases import drawn
 from tests.datasets import blobs
 
@@ -110,3 +111,22 @@ def test_one_slower_link_makes_lockstep_wait_twice() -> None:
     found = predicted("lockstep", emulation=DEVICE | {"latency_ms": 5.0, "link_factors": (1.0, 3.0)})
 
     assert found == pytest.approx(20 / (0.080 + 2 * 0.005 + 2 * 0.015))
+
+
+@pytest.mark.parametrize(("schedule", "measured"), [("gpipe", 9_149), ("1f1b", 9_360), ("dni", 54_172)])
+def test_rates_that_were_measured_on_sixteen_emulated_devices_are_met(schedule: str, measured: float) -> None:
+    """Of docs/benchmarks.md. Its lockstep says what a message of a whole batch costs; 0.24 ns a byte is the copying of it."""
+    values = {"hidden": (256,) * 15, "batch": 1000, "epochs": 2, "emulation": {"device_ms": 20.0}}
+    data = blobs(train=20_000, test=1000, features=256)
+    lockstep = drawn(data, schedule="lockstep", **values)
+    each_ns = (1e12 / 2_979 - 1e12 / (prediction.samples_per_s(lockstep, 5) or 0)) / 30 - 0.24 * message_bytes(lockstep)
+    run = drawn(data, schedule=schedule, microbatches=None if schedule == "dni" else 4, **values)
+
+    found = prediction.samples_per_s(run, 5, Messages(each_ns, 0.24))
+
+    assert found == pytest.approx(measured, rel=0.06)
+
+
+def message_bytes(resolved: ResolvedRun) -> float:
+    sizes = prediction.message_sizes(resolved)
+    return (sizes.activation + sizes.gradient) / 2

@@ -33,6 +33,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "local": {},
     "dni, chained": {"feedback_every": 4},
     "dni, adaptive": {"dni": {"feedback": "adaptive"}},
+    "dni, corrected": {"dni": {"feedback": "corrected"}},
 }
 
 

@@ -59,7 +59,7 @@ def test_a_rollback_makes_again_what_came_after_the_last_checkpoint() -> None:
 
 
 OVERFLOWS: list[Overflow] = ["block", "drop-oldest", "latest"]
-FEEDBACKS: list[Feedback] = ["chained", "bootstrapped", "adaptive"]
+FEEDBACKS: list[Feedback] = ["chained", "bootstrapped", "adaptive", "corrected"]
 
 
 @pytest.mark.parametrize("overflow", OVERFLOWS)
