@@ -17,7 +17,7 @@ from decoupled.telemetry.sinks import finite
 REFERENCES = ("lockstep", "single", "torch")
 SPEED = ("side", "samples/s", "spread", "/lockstep", "/single", "floor", "accuracy")
 LEGEND = """Ratios are medians of each round's own. *floor*: share of what the layers' products alone would allow on these cores.
-The second table is of the last round: *workers compute* and *k samples/s* for each worker; *dropped* outputs; *stale*: mean
+The last table is of the last round: *workers compute* and *k samples/s* for each worker; *dropped* outputs; *stale*: mean
 updates between a forward pass and the use of its returned gradient, at the stage where it is largest; *MB*: the workers' peak
 memory together, and its *growth* after the first quarter."""
 TRACE_S = 1.0  # of each run, from its middle: a few hundred updates, in a file that opens quickly

@@ -123,8 +123,8 @@ class EmulationOptions(Frozen):
     drop: float = Field(0.0, ge=0, lt=1)  # probability that a gradient gets lost on its way
     straggler: int | None = Field(None, ge=0)  # the stage that is slow
     straggler_factor: float = Field(1.0, ge=1, le=10_000)  # how many times as long everything takes there
-    straggler_for_s: float | None = Field(None, gt=0, le=1e9)  # that it is slow, of every so many seconds; None: always
-    straggler_every_s: float | None = Field(None, gt=0, le=1e9)  # those
+    straggler_for_s: float | None = Field(None, gt=0, le=1e9)  # that it is slow at a time; None: always
+    straggler_every_s: float | None = Field(None, gt=0, le=1e9)  # from one such time to the next
     link_factors: tuple[float, ...] = ()  # of each link between stages: how many times as slow it is; those not named 1
     kill_every_s: float | None = Field(None, gt=0, le=1e9)  # seconds after which a worker is killed, of one stage after the other
     device_ms: float | None = Field(None, gt=0, le=60_000)  # a layer's three products for a batch, not computed but waited for

@@ -51,6 +51,21 @@ def test_dni_trains_through_the_death_of_a_worker(stage: int, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["dni", "lockstep"])
+def test_a_run_whose_workers_are_killed_again_and_again_ends(schedule: str, tmp_path: Path) -> None:
+    """On emulated devices, so that it lasts for several kills."""
+    kills = ["--set", "emulation.kill_every_s=4", "--set", "emulation.device_ms=20", "--set", "checkpoint.every_s=0.5"]
+    lasting = ["--hidden", "16,16,16", "--epochs", "12" if schedule == "dni" else "4", "--set", "supervision.backoff_s=0"]
+    done = decoupled("train", "--schedule", schedule, *lasting, *kills, "--out", "run", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    report = report_of(tmp_path / "run")
+    lost = [stage for what, stage in happened(report) if what == "lost"]
+    assert lost[:2] == [0, 1]
+    assert ("rolled back" in [what for what, _ in happened(report)]) == (schedule == "lockstep")
+
+
+@pytest.mark.slow
 def test_lockstep_rolls_back_and_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     run = ["train", "--schedule", "lockstep", "--hidden", "32,32,32", "--epochs", "30", "--set", "checkpoint.every=200"]
     quiet = in_process(*run, "--schedule", "single", "--out", "quiet", cwd=tmp_path)
