@@ -12,6 +12,7 @@ from decoupled.bench import floor, messages, peers, rates, sides, trial
 from decoupled.bench.choice import Choice
 from decoupled.bench.conditions import AS_IS, Condition
 from decoupled.bench.cut import Cut
+from decoupled.bench.in_flight import InFlight
 from decoupled.bench.plan import Plan
 from decoupled.bench.prediction import FREE, Messages
 from decoupled.bench.sides import under
@@ -96,7 +97,7 @@ def measure(plan: Plan, folder: Path, on_step: Callable[[str, int, int], None]) 
     cut, about = Cut(api.load_data(plan.run)), machine()
     if len(trial.update_sizes(cut.resolve(under("lockstep", plan.run)))) <= plan.warm_up:
         raise UsageError(f"The run makes no more updates than the {plan.warm_up} that warm it up. Give more --epochs.")
-    if plan.target is not None and cut.resolve(plan.run).dataset.targets.task == REGRESSION:
+    if plan.target is not None and cut.dataset.targets.task == REGRESSION:
         raise UsageError("Values are not right or wrong, so there is no accuracy to reach. Leave --target-accuracy out.")
     for condition in plan.conditions:  # what does not fit is refused before anything is tried
         for name in plan.schedules:
@@ -144,15 +145,17 @@ def _perform(case: Case, resolved: ResolvedRun, folder: Path, plan: Plan) -> Out
 def _prepare(plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> tuple[list[Case], list[Choice], list[Choice], list[str]]:
     """The cases, each at its side's best settings and rate, how those were chosen, and what a reader must know of that."""
     cases, settings_of, rates_of, failed = list[Case](), list[Choice](), list[Choice](), list[str]()
-    has_rates = bool(plan.rates) and cut.can_hold_out
+    has_rates, in_flight = bool(plan.rates) and cut.can_hold_out, InFlight(plan, cut, on_try)
     for name in plan.schedules:
         run, choice = sides.best(name, plan, cut, on_try)
         settings_of += [choice] if choice else []
         if has_rates:
             run, choice = rates.of_side(name, run, plan, cut, on_try)
             rates_of.append(choice)
-        conditions = [condition for condition in plan.conditions if condition.admits(name, run)]
-        cases += [Case(name, condition, cut.resolve(condition.applied(run))) for condition in conditions or [AS_IS]]
+        for condition in [condition for condition in plan.conditions if condition.admits(name, run)] or [AS_IS]:
+            words = f"{name}, {condition.words}" if condition.axis else name
+            cases.append(Case(name, condition, cut.resolve(in_flight.best(words, condition.applied(run)))))
+    settings_of += in_flight.choices
     cases.sort(key=lambda case: plan.conditions.index(case.condition) if case.condition in plan.conditions else -1)
     lockstep = cut.resolve(under("lockstep", plan.run))
     if plan.peers:

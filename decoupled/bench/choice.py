@@ -17,24 +17,31 @@ class Choice:
     side: str
     tries: dict[str, list[float]]  # by the name of the settings; not empty
     measure: str = "samples_per_s"
+    takes_first: bool = False  # of those that may be the best, because each further one has a price of its own
 
     @property
     def best(self) -> str:
+        """The settings that are chosen."""
+        return next(name for name in self.tries if name in (self.highest, *self.rivals)) if self.takes_first else self.highest
+
+    @property
+    def highest(self) -> str:
         """The settings with the highest median."""
         return max(self.tries, key=lambda name: Spread.of(self.tries[name]).median)
 
     @property
     def rivals(self) -> list[str]:
-        """The settings that may be as fast as the best: their fastest try is faster than its slowest."""
-        slowest = min(self.tries[self.best])
-        return [name for name, rates in self.tries.items() if name != self.best and max(rates) > slowest]
+        """The settings that may be as fast: their fastest try is faster than the slowest of those with the highest median."""
+        slowest = min(self.tries[self.highest])
+        return [name for name, rates in self.tries.items() if name != self.highest and max(rates) > slowest]
 
     @property
     def note(self) -> str:
         """What a reader of the figures must know of the choice, by samples/s."""
         tried = "; ".join(f"{name} {_words(rates)}" for name, rates in self.tries.items())
-        said = f"{self.side} runs with {self.best}, the fastest of several tries (samples/s, median and range: {tried})."
-        if self.rivals:
+        why = "the first that may be the fastest in" if self.takes_first else "the fastest of"
+        said = f"{self.side} runs with {self.best}, {why} several tries (samples/s, median and range: {tried})."
+        if self.rivals and not self.takes_first:
             said += f" The tries vary by more than the settings differ, so {' or '.join(self.rivals)} may be as fast."
         return said
 
@@ -54,7 +61,7 @@ def choose(
     choice = Choice(side, {name: [] for name in settings}, measure)
     tries = choice.tries
     for number in range(rounds):
-        for name in list(tries) if number < ROUNDS_OF_ALL else [choice.best, *choice.rivals]:
+        for name in list(tries) if number < ROUNDS_OF_ALL else [choice.highest, *choice.rivals]:
             on_try(f"trying {side} with {name}")
             try:
                 tries[name].append(settings[name]())

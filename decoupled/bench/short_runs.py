@@ -27,7 +27,9 @@ def shortened(resolved: ResolvedRun, warm_up: int, timed: int = TIMED_UPDATES) -
     short = _first(resolved.dataset, updates * run.batch, run.batch)
     epochs = min(math.ceil(updates / batches.count(short.samples, run.batch)), run.epochs)
     runtime = run.runtime.model_copy(update={"evaluate_every": 0})
-    return replace(resolved, run=run.model_copy(update={"epochs": epochs, "faults": (), "runtime": runtime}), dataset=short)
+    emulation = run.emulation.model_copy(update={"kill_every_s": None})
+    spared = {"faults": (), "emulation": emulation, "epochs": epochs, "runtime": runtime}
+    return replace(resolved, run=run.model_copy(update=spared), dataset=short)
 
 
 def _first(dataset: DataSource, samples: int, test_samples: int) -> DataSource:

@@ -12,14 +12,16 @@ from decoupled.bench.short_runs import shortened, trying
 from decoupled.config import PIPELINES, Run
 from decoupled.resources import cores
 from decoupled.runtime.resolve import ResolvedRun
-from decoupled.schedules.catalogue import is_decoupled
+from decoupled.schedules.catalogue import TAKES, is_decoupled
 
 MICROBATCHES = (2, 4, 8)  # tried for gpipe, 1f1b and 2bw, when the plan does not say
 
 
 def under(schedule: str, run: Run, **values: Any) -> Run:
-    """The run under another schedule, without what only dni, or only workers, have."""
+    """The run under another schedule, without what only others, or only workers, have."""
     values = {"schedule": schedule, "microbatches": None} | values
+    options = {name: value for name, value in run.args.schedule.items() if name in TAKES.get(schedule, ())}
+    values["args"] = run.args.model_dump() | {"schedule": options}
     emulation = run.emulation.model_dump()
     if schedule == "single":
         values |= {"workers": None, "stages": None, "faults": ()}
@@ -57,11 +59,16 @@ def best(schedule: str, plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> 
     runs = candidates(schedule, plan)
     if len(runs) == 1:
         return next(iter(runs.values())), None
+    choice = fastest(schedule, runs, plan, cut, on_try)
+    return runs[choice.best], choice
+
+
+def fastest(name: str, runs: dict[str, Run], plan: Plan, cut: Cut, on_try: Callable[[str], None]) -> Choice:
+    """The choice among a side's runs by their speed. Raises RunFailed when none can be trained."""
     with trying(plan.run.runtime.threads, plan.warm_up, plan.run.code) as train:
 
         def rate(resolved: ResolvedRun) -> float:
             return train(resolved).samples_per_s
 
-        tries = {name: partial(rate, shortened(cut.resolve(run), plan.warm_up)) for name, run in runs.items()}
-        choice = choose(schedule, tries, on_try)
-    return runs[choice.best], choice
+        tries = {text: partial(rate, shortened(cut.resolve(run), plan.warm_up)) for text, run in runs.items()}
+        return choose(name, tries, on_try)

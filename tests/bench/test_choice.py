@@ -69,6 +69,14 @@ def test_every_try_is_recorded_with_their_median_and_range() -> None:
     }
 
 
+def test_where_more_has_a_price_the_first_that_may_be_the_fastest_is_taken() -> None:
+    tries = {"0": [50.0, 55.0], "8": [100.0, 110.0], "24": [105.0, 120.0]}
+    choice = Choice("async1f1b", tries, takes_first=True)
+
+    assert (choice.best, Choice("async1f1b", tries).best) == ("8", "24")
+    assert "runs with 8, the first that may be the fastest in several tries" in choice.note
+
+
 def test_settings_that_fail_are_left_out() -> None:
     choice, _ = chosen(one=[100, 110], two=[200, None], three=[None])
 

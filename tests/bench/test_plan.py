@@ -11,7 +11,7 @@ from decoupled.config import Run
 from decoupled.errors import UsageError
 
 
-def planned(schedules: str = "lockstep,dni", **options: Any) -> Plan:
+def planned(schedules: str = "lockstep,dni", run: Run | None = None, **options: Any) -> Plan:
     usual: dict[str, Any] = {
         "microbatches": None,
         "peer": None,
@@ -21,7 +21,7 @@ def planned(schedules: str = "lockstep,dni", **options: Any) -> Plan:
         "target": None,
         "device_ms": None,
     }
-    return plan(Run(), schedules, **usual | options)
+    return plan(run or Run(), schedules, **usual | options)
 
 
 def test_schedules_keep_the_order_in_which_they_are_named() -> None:
@@ -44,6 +44,14 @@ def test_an_unknown_schedule_is_refused_with_those_there_are(schedules: str) -> 
 def test_an_empty_name_is_refused(schedules: str) -> None:
     with pytest.raises(UsageError, match="There is no schedule ''"):
         planned(schedules)
+
+
+def test_an_option_that_no_schedule_takes_is_refused() -> None:
+    run = Run(args={"schedule": {"extra": 8}})
+
+    assert planned("async1f1b,dni", run=run).run == run
+    with pytest.raises(UsageError, match="None of the schedules to compare takes the option extra"):
+        planned("lockstep,dni", run=run)
 
 
 def test_an_unknown_peer_is_refused() -> None:

@@ -122,6 +122,40 @@ def test_whoever_watches_hears_of_every_try(trials: Trials) -> None:
     assert len([what for what in heard if "trying" in what]) == len(trials.tried)
 
 
+@pytest.mark.parametrize("schedule", ["async1f1b", "2bw"])
+def test_pipelines_without_a_flush_have_as_much_in_flight_as_slow_links_ask_for(schedule: str, trials: Trials) -> None:
+    """Under each condition of its own, and with the fewest of those that are as fast."""
+    trials.with_extra = {0: 10.0, 8: 100.0, 24: 100.0}
+    fast = Condition("latency", 0)
+
+    made = measure(plan(schedules=(schedule,), microbatches=2, conditions=(fast, SLOW)), FOLDER, silent)
+
+    tried = [one.run for one in trials.tried if one.run.emulation.latency_ms]
+    assert [run.args.schedule["extra"] for run in tried] == [0, 8, 24] * 2
+    assert [case.resolved.run.args.schedule for case in made.cases] == [{}, {"extra": 8}]
+    assert [choice.side for choice in made.choices if "flight" in choice.best] == [f"{schedule}, 5 ms"]
+
+
+def test_kills_make_no_other_choice_of_what_is_in_flight(trials: Trials) -> None:
+    run = Run(**SMALL, emulation={"latency_ms": 5.0})
+    kills = (Condition("kill", 0), Condition("kill", 30))
+
+    made = measure(plan(run=run, schedules=("async1f1b",), conditions=kills), FOLDER, silent)
+
+    assert len(made.choices) == 1
+    assert len({case.resolved.run.args.schedule["extra"] for case in made.cases}) == 1
+    assert not any(one.run.emulation.kill_every_s for one in trials.tried)
+
+
+def test_what_is_in_flight_is_not_chosen_where_the_run_says_it_or_the_schedule_has_no_choice(trials: Trials) -> None:
+    run = Run(**SMALL, args={"schedule": {"extra": 3}})
+    measure(plan(run=run, schedules=("async1f1b", "dni"), conditions=(SLOW,)), FOLDER, silent)
+    assert {run.schedule: run.args.schedule for _, run in trials.done} == {"async1f1b": {"extra": 3}, "dni": {}}
+    measure(plan(schedules=("dni", "lockstep"), conditions=(SLOW,)), FOLDER, silent)
+
+    assert trials.tried == []
+
+
 def test_microbatches_of_one_sample_are_not_tried(trials: Trials) -> None:
     trials.rates = {2: 110.0, 4: 130.0}
 

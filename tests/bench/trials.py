@@ -20,6 +20,7 @@ class Trials:
         self.rates: dict[int, float] = {}
         self.with_threads: dict[int, float] = {}
         self.done: list[tuple[str, Run]] = []  # the folder's name and the run
+        self.with_extra: dict[int, float] = {}
         self.accuracies: dict[float, float] = {}  # by the learning rate
         self.tried: list[ResolvedRun] = []
 
@@ -36,7 +37,8 @@ class Trials:
         yield train
 
     def _rate(self, run: Run) -> float:
-        return self.rates.get(run.microbatches or 1, self.with_threads.get(run.runtime.threads, 100.0))
+        of_extra = self.with_extra.get(run.args.schedule.get("extra", 0), 100.0)
+        return self.rates.get(run.microbatches or 1, self.with_threads.get(run.runtime.threads, of_extra))
 
     @property
     def names(self) -> list[str]:
