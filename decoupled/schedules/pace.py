@@ -5,15 +5,13 @@ finds the length while running: by how many wait there when the neighbour takes 
 """
 
 SPARE = 1  # wait there at the least while the pace stays as it is
-CALM = 8  # rounds without a dry one before a cut, once there was one: where processes share cores, each stands still now and then
 
 
 class Pace:
-    """The limit, between 1 and the window. A round is as many credits as the limit."""
+    """The limit, between 1 and the window. It looks at one round at a time, which is as many credits as the limit."""
 
     def __init__(self, window: int) -> None:
         self.limit = self._window = window
-        self._calm = 1
         self._begin()
 
     def _begin(self) -> None:
@@ -23,11 +21,12 @@ class Pace:
         """`count` of `in_flight` were taken, and `waiting` were left in the inbox."""
         self._least, self._credits = min(self._least, waiting), self._credits + count
         self._was_full = self._was_full or in_flight >= self.limit
-        if self._least == 0 and self._credits >= self.limit:
-            if self._was_full:  # it ran dry although all that may be sent was
-                self.limit, self._calm = min(self.limit + 1, self._window), CALM
+        if self._credits >= self.limit:
+            self._decide()
             self._begin()
-        elif self._credits >= self._calm * self.limit:
-            if self._least > SPARE:  # so many were never needed
-                self.limit = max(self.limit - (self._least - SPARE), 1)
-            self._begin()
+
+    def _decide(self) -> None:
+        if self._least > SPARE:  # so many were never needed
+            self.limit = max(self.limit - (self._least - SPARE), 1)
+        elif self._least == 0 and self._was_full:  # it ran dry although all that may be sent was
+            self.limit = min(self.limit + 1, self._window)

@@ -4,7 +4,7 @@ import pytest
 
 from decoupled.schedules.actions import Backward, Forward, Source, Update
 from decoupled.schedules.dni import Dni
-from decoupled.schedules.pace import CALM, SPARE, Pace
+from decoupled.schedules.pace import SPARE, Pace
 from decoupled.simulator.network import Costs, Link
 from decoupled.simulator.timeline import Forecast, simulate
 
@@ -44,15 +44,6 @@ def test_a_neighbour_that_runs_dry_is_sent_more_but_never_more_than_fits() -> No
 
     assert rounds(pace, waiting=0, in_flight=before) == before + 1
     assert rounds(pace, waiting=0, in_flight=8, count=20) == 8
-
-
-def test_a_link_that_ran_dry_is_cut_only_after_a_while() -> None:
-    pace = Pace(8)
-    rounds(pace, waiting=7, in_flight=8)
-    before = rounds(pace, waiting=0, in_flight=8, count=3)
-
-    assert rounds(pace, waiting=3, in_flight=before, count=CALM - 1) == before
-    assert rounds(pace, waiting=3, in_flight=before) < before
 
 
 def test_a_sender_that_is_slow_itself_is_not_given_more() -> None:
