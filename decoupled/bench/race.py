@@ -100,15 +100,16 @@ def winners(benchmark: Benchmark) -> list[str]:
 
 
 def _winner(benchmark: Benchmark, condition: Condition) -> str:
-    """A side that the condition does not concern is not among those compared, but named where it is faster."""
+    """A side that the condition does not concern is not compared where that disturbs the others, but named if it is faster."""
     means = [(mean, case) for case in benchmark.cases if (mean := Times.of(case).mean) is not None]
-    order = sorted((mean, case.side) for mean, case in means if case.condition == condition)
+    alone = [(mean, case.side) for mean, case in means if case.condition not in benchmark.plan.conditions]
+    order = [(mean, case.side) for mean, case in means if case.condition == condition]
+    order = sorted([*order, *alone] if condition.is_undisturbed else order)
     where, target = f"{condition.words}: " if condition.axis else "", _target(benchmark)
     if not order:
         return f"{where}no side gets to {target} with every seed."
     (best, side), others = order[0], order[1:]
     lead = f"{others[0][0] / best:.2f} times as fast as {others[0][1]}" if others else "the only side that gets there"
-    alone = [(mean, case.side) for mean, case in means if case.condition not in benchmark.plan.conditions]
     spared = [f"{name} ({number(mean)} s)" for mean, name in alone if mean < best]
     also = f"; faster without it: {', '.join(spared)}" if spared else ""
     return f"{where}{side} is first to {target}, after {number(best)} s, {lead}{also}."
