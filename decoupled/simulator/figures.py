@@ -34,7 +34,7 @@ class Figures:
     truth: float | None
     staleness: float | None  # at the stage where it is largest
     missed: float  # share of what was fed that a stage never learnt from, mean
-    undone: float  # share of all updates that were lost with a worker, or made again after a rollback
+    undone: float  # share of what was learnt that was lost with a worker, or learnt again after a rollback
     failures: int
     checkpoints: int
     checkpoint_time: float | None  # from a marker to the last state, mean
@@ -55,18 +55,18 @@ def figures(
     recovery = Recovery(simulation, rolls_back, seed)
     before, middle, after = (_moment(simulation, duration * share) for share in (0.5, 0.75, 1.0))
     time, done = duration / 2, _differences(before, after)
-    stages = [_stage(one, time, minibatch, node) for one, node in zip(done, simulation.nodes[FEED + 1 :], strict=True)]
+    stages = [_stage(one, time, node) for one, node in zip(done, simulation.nodes[FEED + 1 :], strict=True)]
     halves = [sum(one.trained for one in _differences(*moments)) for moments in ((before, middle), (middle, after))]
     truths = [stage.truth for stage in stages if stage.truth is not None]
-    fed, updates = after.fed - before.fed, sum(one.updates for one in done)
+    fed, trained = after.fed - before.fed, sum(one.trained for one in done)
     return Figures(
         tuple(stages),
         rate=_mean([stage.rate for stage in stages]),
         utilisation=_mean([stage.utilisation for stage in stages]),
         truth=_mean(truths) if truths else None,
         staleness=max((stage.staleness for stage in stages if stage.staleness is not None), default=None),
-        missed=0.0 if rolls_back or not fed else max(1 - _mean([one.trained for one in done]) / fed, 0.0),
-        undone=sum(one.undone for one in done) / updates if updates else 0.0,
+        missed=0.0 if rolls_back or not fed else max(1 - trained / len(done) / fed, 0.0),
+        undone=sum(one.undone for one in done) / trained if trained else 0.0,
         failures=recovery.failures,
         checkpoints=recovery.checkpoints,
         checkpoint_time=recovery.checkpoint_time / recovery.checkpoints if recovery.checkpoints else None,
@@ -97,9 +97,9 @@ def _differences(before: _Moment, after: _Moment) -> list[Tally]:
     return [Tally(*(getattr(late, one.name) - getattr(early, one.name) for one in fields(Tally))) for early, late in pairs]
 
 
-def _stage(done: Tally, time: float, minibatch: int, node: Node) -> StageFigures:
+def _stage(done: Tally, time: float, node: Node) -> StageFigures:
     return StageFigures(
-        rate=(done.trained - done.undone * minibatch) / time,
+        rate=(done.trained - done.undone) / time,
         utilisation=min(done.busy / time, 1.0),  # what began last may end later
         truth=None if node.below is None or not done.trained else done.true / done.trained,
         staleness=done.age / done.aged if done.aged else None,

@@ -19,11 +19,11 @@ class Tally:
 
     busy: float = 0.0  # time spent computing
     updates: int = 0
-    trained: int = 0  # backward passes
-    true: int = 0  # of these from a true gradient, and not from one that follows from a head's guess
+    trained: int = 0  # microbatches that have gone back
+    true: int = 0  # of these with a true gradient, and not from one that follows from a head's guess
     age: int = 0  # of all gradients that were used together, in updates since the forward pass
     aged: int = 0  # how many these are
-    undone: int = 0  # updates lost with the weights that they had changed
+    undone: int = 0  # of the trained: lost with the weights that had learnt from them
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +45,7 @@ class Node:
     has_finished: bool = False  # and said so
     tally: Tally = field(default_factory=Tally)
     peak: int = 0  # most microbatches held at once
-    kept: int = 0  # updates that are safe in a checkpoint, or lost already
+    kept: int = 0  # of the trained: safe in a checkpoint, or lost already
     version: dict[int, int] = field(default_factory=dict)  # of each that is held: the updates before its forward pass
     guesses: set[int] = field(default_factory=set)  # of those held: the gradient on its way back follows from a guess
 
@@ -85,8 +85,8 @@ class Node:
     def stop(self, now: float) -> None:
         """The worker is lost, with what it had learnt since the last checkpoint and all that was under way to it."""
         self.schedule, self.wake, self.free_at, self.has_finished = None, math.inf, now, False
-        self.tally.undone += self.tally.updates - self.kept
-        self.kept = self.tally.updates
+        self.tally.undone += self.tally.trained - self.kept
+        self.kept = self.tally.trained
         for memory in (self.from_above, self.from_below, self.version, self.guesses):
             memory.clear()
         self.to_above.clear(now)

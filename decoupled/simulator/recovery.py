@@ -18,7 +18,7 @@ class _Checkpoint:
 
     microbatch: int
     begun: float
-    updates: dict[int, int] = field(default_factory=dict)  # of each node whose state is on its way: those it has made
+    trained: dict[int, int] = field(default_factory=dict)  # by each node whose state is there: microbatches
 
 
 class Recovery:
@@ -67,9 +67,9 @@ class Recovery:
         if node.number == FEED:
             self._pending = _Checkpoint(microbatch, self._simulation.now)
         elif (pending := self._pending) is not None and pending.microbatch == microbatch:
-            self._send_state(node, pending, node.tally.updates, PIECES)
+            self._send_state(node, pending, node.tally.trained, PIECES)
 
-    def _send_state(self, node: Node, checkpoint: _Checkpoint, updates: int, pieces: int) -> None:
+    def _send_state(self, node: Node, checkpoint: _Checkpoint, trained: int, pieces: int) -> None:
         """Sends the next piece, and the others when it is through."""
         if self._pending is not checkpoint:
             return
@@ -77,11 +77,11 @@ class Recovery:
             size = self._simulation.network.sizes.state / PIECES
             sent = node.upload.carry(size, self._simulation.now)
             received = self._simulation.download.carry(size, sent)
-            rest = partial(self._send_state, node, checkpoint, updates, pieces - 1)
+            rest = partial(self._send_state, node, checkpoint, trained, pieces - 1)
             self._soon(received if pieces == 1 else sent, rest)
             return
-        checkpoint.updates[node.number] = updates
-        if len(checkpoint.updates) == len(self._devices):
+        checkpoint.trained[node.number] = trained
+        if len(checkpoint.trained) == len(self._devices):
             self._complete(checkpoint)
 
     def _soon(self, when: float, what: Callable[[], None]) -> None:
@@ -96,7 +96,7 @@ class Recovery:
         self.checkpoints += 1
         self.checkpoint_time += self._simulation.now - checkpoint.begun
         for node in self._nodes[FEED + 1 :]:
-            node.kept = checkpoint.updates[node.number]
+            node.kept = checkpoint.trained[node.number]
         self._begin_interval(checkpoint.begun)
 
     # Failures.

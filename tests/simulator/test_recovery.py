@@ -42,8 +42,8 @@ def after_losses(name: str, losses: dict[float, int], settings: Settings | None 
 def test_after_a_rollback_every_microbatch_has_been_learnt_from_once_by_every_stage(name: str, losses: dict[float, int]) -> None:
     simulation = after_losses(name, losses)
 
-    learnt = [node.tally.updates - node.tally.undone for node in simulation.nodes[1:]]
-    assert learnt == [200 // MINIBATCH.get(name, 1)] * 5
+    learnt = [node.tally.trained - node.tally.undone for node in simulation.nodes[1:]]
+    assert learnt == [200] * 5
 
 
 def test_a_rollback_makes_again_what_came_after_the_last_checkpoint() -> None:
