@@ -26,7 +26,8 @@ def measured(run: Run, cut: Cut) -> Messages:
 def solved(long: tuple[ResolvedRun, float], short: tuple[ResolvedRun, float]) -> Messages:
     """What messages cost where these two runs had these rates, in samples/s."""
     (long_ns, long_bytes), (short_ns, short_bytes) = _for_a_message(*long), _for_a_message(*short)
-    byte_ns = max((long_ns - short_ns) / (long_bytes - short_bytes), 0.0)
+    more = long_bytes - short_bytes  # none where a batch is too small to be parted
+    byte_ns = max((long_ns - short_ns) / more, 0.0) if more else 0.0
     return Messages(float(max(short_ns - byte_ns * short_bytes, 0.0)), float(byte_ns))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from decoupled.bench import floor, rates, sides, trial
+from decoupled.bench import floor, messages, rates, sides, trial
 from tests.bench.trials import Trials
 
 
@@ -20,6 +20,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Trials:
     monkeypatch.setattr(trial, "train", made)
     monkeypatch.setattr(sides, "trying", made.trying)
     monkeypatch.setattr(rates, "trying", made.trying)
+    monkeypatch.setattr(messages, "trying", made.trying)
     monkeypatch.setattr(sides, "cores", lambda: 1)
     monkeypatch.setattr(floor, "samples_per_s", lambda resolved, at: 1000.0 + at)
     return made

@@ -7,6 +7,7 @@ import pytest
 from decoupled import api
 from decoupled.bench.benchmark import measure, rate
 from decoupled.bench.conditions import AS_IS, Condition
+from decoupled.bench.prediction import FREE
 from decoupled.bench.trial import Spread
 from decoupled.config import Run
 from decoupled.errors import UsageError
@@ -100,6 +101,19 @@ def test_emulated_devices_have_no_floor(trials: Trials) -> None:
     made = measure(plan(run=Run(**SMALL, emulation=DEVICE)), FOLDER, silent)
 
     assert [case.floors for case in made.cases] == [[]]
+
+
+def test_on_emulated_devices_messages_are_tried_with_two_sizes_for_each_number_of_workers(trials: Trials) -> None:
+    """By lockstep, whichever sides and conditions take part; one process sends none."""
+    run = Run(**SMALL, emulation=DEVICE | {"latency_ms": 5.0})
+    workers = tuple(Condition("workers", count) for count in (2, 4))
+
+    made = measure(plan(run=run, schedules=("single", "lockstep", "dni"), conditions=workers), FOLDER, silent)
+
+    tried = [(len(one.stages), one.run.schedule, one.run.batch, one.run.emulation.latency_ms) for one in trials.tried]
+    assert tried == [(2, "lockstep", 20, 0), (2, "lockstep", 5, 0), (4, "lockstep", 20, 0), (4, "lockstep", 5, 0)]
+    assert {case.messages for case in made.cases if case.side == "single"} == {FREE}
+    assert all(case.messages.byte_ns > 0 for case in made.cases if case.side == "dni")
 
 
 def test_whoever_watches_hears_of_every_trial_and_of_the_end(trials: Trials) -> None:
