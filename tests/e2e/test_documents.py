@@ -107,7 +107,8 @@ def test_the_commands_to_measure_work(words: list[str], tmp_path: Path) -> None:
     """One round of two trials: two values of a list, or else two sides."""
     if "--peers" in words:
         pytest.importorskip("torch")
-    has_list = bool({"--link-latency-ms", "--link-bandwidth-mbit", "--straggler", "--drop", "--workers"} & set(words))
+    lists = {"--link-latency-ms", "--link-bandwidth-mbit", "--slow-link", "--straggler", "--drop", "--kill-every-s", "--workers"}
+    has_list = bool(lists & set(words))
     short = ["--repeat", "1", "--schedule", "dni" if has_list else "lockstep,dni", "--batch", "64"]
     first_two = [re.sub(r"^((?:\d:)?[\d.]+,[\d.]+),.*", r"\1", word) for word in words]
 
