@@ -75,11 +75,12 @@ def simulate(
     if len(names) > 1:
         raise UsageError("A timeline is of one schedule; several can be compared over a network's file.")
     costs = Costs(forward, backward, input_gradient, update, refine, synthesize)
-    parts, room, link = _minibatch(schedule, minibatch), window_under(overflow, window), Link(latency)
-    forecast = run_on_paper(lambda place: make(schedule, place, settings), stages, microbatches, costs, room, parts, link)
+    (name,) = names
+    parts, room, link = _minibatch(name, minibatch), window_under(overflow, window), Link(latency)
+    forecast = run_on_paper(lambda place: make(name, place, settings), stages, microbatches, costs, room, parts, link)
     if json_file is not None:
         write_json(json_file, forecast.to_json())
-    timeline(forecast, schedule)
+    timeline(forecast, name)
 
 
 def _refuse(context: typer.Context, names: tuple[str, ...], network: Path | None) -> None:

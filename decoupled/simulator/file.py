@@ -14,6 +14,9 @@ STAGES_MAX = 1024
 MBIT = 8  # of a megabyte
 HEADER_MB = 0.0003  # about as much as a message has beside its arrays
 TIME_MAX = 1e9
+MB_MAX = 1e9
+MBIT_MIN = 1e-3
+FAILURE_H_MIN = 1e-3
 RULE = "one leads to each, the first from the coordinator; only the last row may be without count, and is for all the rest"
 
 
@@ -25,32 +28,32 @@ class _Work(_Table):
     """What a stage does with a microbatch on a device of speed 1, and what it sends."""
 
     samples: int = Field(1, ge=1)  # in a microbatch
-    forward_ms: float = Field(gt=0, le=TIME_MAX)
-    backward_ms: float = Field(gt=0, le=TIME_MAX)  # down to the weights' gradients
+    forward_ms: float = Field(ge=1e-6, le=TIME_MAX)
+    backward_ms: float = Field(ge=1e-6, le=TIME_MAX)  # down to the weights' gradients
     input_gradient_ms: float = Field(0.0, ge=0, le=TIME_MAX)  # on top of it, where it is sent up
     update_ms: float = Field(0.0, ge=0, le=TIME_MAX)
     synthesize_ms: float = Field(0.0, ge=0, le=TIME_MAX)  # a gradient, by the head
     refine_ms: float = Field(0.0, ge=0, le=TIME_MAX)  # the head, by a gradient that came back
-    activation_mb: float = Field(0.0, ge=0)  # of a microbatch, with its targets
-    gradient_mb: float | None = Field(None, ge=0)  # None: as many
-    state_mb: float = Field(0.0, ge=0)  # of a stage, in a checkpoint
+    activation_mb: float = Field(0.0, ge=0, le=MB_MAX)  # of a microbatch, with its targets
+    gradient_mb: float | None = Field(None, ge=0, le=MB_MAX)  # None: as many
+    state_mb: float = Field(0.0, ge=0, le=MB_MAX)  # of a stage, in a checkpoint
 
 
 class _Coordinator(_Table):
     feed_ms: float = Field(0.0, ge=0, le=TIME_MAX)  # to prepare a microbatch
-    upload_mbit: float | None = Field(None, gt=0)  # None: without limit
-    download_mbit: float | None = Field(None, gt=0)
-    checkpoint_s: float | None = Field(None, gt=0)  # from one to the next; None: never
+    upload_mbit: float | None = Field(None, ge=MBIT_MIN)  # None: without limit
+    download_mbit: float | None = Field(None, ge=MBIT_MIN)
+    checkpoint_s: float | None = Field(None, ge=1e-3)  # from one to the next; None: only after a worker was replaced
 
 
 class _Devices(_Table):
     """So many in a row that are alike."""
 
     count: int = Field(1, ge=1, le=STAGES_MAX)
-    speed: float = Field(1.0, gt=0)
-    upload_mbit: float | None = Field(None, gt=0)  # for all that a device sends
-    failure_h: float | None = Field(None, gt=0)  # mean time between failures; None: never
-    recovery_s: float = Field(0.0, ge=0)  # until a replacement asks for the state
+    speed: float = Field(1.0, ge=1e-3, le=1e3)
+    upload_mbit: float | None = Field(None, ge=MBIT_MIN)  # for all that a device sends
+    failure_h: float | None = Field(None, ge=FAILURE_H_MIN)  # mean time between failures; None: never
+    recovery_s: float = Field(0.0, ge=0, le=TIME_MAX)  # until a replacement asks for the state
 
 
 class _Links(_Table):
@@ -59,7 +62,7 @@ class _Links(_Table):
     count: int | None = Field(None, ge=1, le=STAGES_MAX)  # None: all the rest
     latency_ms: float = Field(0.0, ge=0, le=TIME_MAX)
     jitter_ms: float = Field(0.0, ge=0, le=TIME_MAX)  # up to so much more, by chance
-    mbit: float | None = Field(None, gt=0)  # each way
+    mbit: float | None = Field(None, ge=MBIT_MIN)  # each way
 
 
 class NetworkFile(_Table):
