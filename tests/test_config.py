@@ -128,14 +128,21 @@ def test_arrays_are_named_in_toml_and_not_written() -> None:
         ({"emulation": {"drop": 1.0}}, "emulation.drop: "),
         ({"emulation": {"straggler": -1}}, "emulation.straggler: "),
         ({"emulation": {"straggler_for_s": 1.0}}, "A straggler that comes and goes needs both"),
-        ({"emulation": {"straggler_for_s": 3.0, "straggler_every_s": 2.0}}, "Of every 2 s a straggler cannot be slow for 3 s"),
+        (
+            {"emulation": {"straggler": 0, "straggler_for_s": 3.0, "straggler_every_s": 2.0}},
+            "Of every 2 s a straggler cannot be slow for 3 s",
+        ),
+        (
+            {"emulation": {"straggler_for_s": 1.0, "straggler_every_s": 2.0}},
+            "Which stage is the straggler? Say emulation.straggler",
+        ),
         ({"emulation": {"latency_ms": 1.0, "link_factors": (0.5,)}}, "Each of emulation.link_factors is a number from 1"),
         ({"emulation": {"link_factors": (2.0,)}}, "Links are slower by emulation.link_factors only with"),
         (
             {"hidden": (8,), "emulation": {"latency_ms": 1.0, "link_factors": (2, 2)}},
             "There are 1 links between stages, and not 2",
         ),
-        ({"emulation": {"kill_every_s": 5.0}}, "With a kill every 5 s a run needs checkpoints more often than every 10 s"),
+        ({"emulation": {"kill_every_s": 5.0}}, "With a kill every 5 s a run needs checkpoints more often than that"),
         ({"schedule": "single", "emulation": {"kill_every_s": 30.0}}, "Single has no workers"),
         ({"learning_rate": 0.1}, "There is no setting learning_rate."),
         ({"link": {"hwm": 3}}, "There is no setting link.hwm."),

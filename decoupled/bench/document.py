@@ -110,7 +110,7 @@ def _case(case: Case, warm_up: int) -> dict[str, Any]:
         "lr": case.resolved.run.lr,
         "seconds_to_target": race.Times.of(case).to_json(),
         "steady_samples_per_s": asdict(rate(case)),
-        "predicted_samples_per_s": None if case.settings is not None else _predicted(case, warm_up),
+        "predicted_samples_per_s": _predicted(case, warm_up),
         "rounds": [outcome.to_json() for outcome in case.outcomes],
     }
 

@@ -29,6 +29,8 @@ def quarter(resolved: ResolvedRun, dataset: Dataset) -> ResolvedRun:
     run, wanted = resolved.run, resolved.run.epochs * dataset.samples / QUARTER
     kept = min(max(math.ceil(wanted), run.batch), dataset.samples)
     runtime = run.runtime.model_copy(update={"evaluate_every": 0})
-    short = run.model_copy(update={"epochs": max(round(wanted / kept), 1), "faults": (), "runtime": runtime})
+    emulation = run.emulation.model_copy(update={"kill_every_s": None})
+    spared = {"faults": (), "emulation": emulation, "epochs": max(round(wanted / kept), 1), "runtime": runtime}
+    short = run.model_copy(update=spared)
     part = replace(dataset, x_train=dataset.x_train[:kept], y_train=dataset.y_train[:kept])
     return replace(resolved, run=short, dataset=part)

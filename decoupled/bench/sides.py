@@ -25,7 +25,8 @@ def under(schedule: str, run: Run, **values: Any) -> Run:
     emulation = run.emulation.model_dump()
     if schedule == "single":
         values |= {"workers": None, "stages": None, "faults": ()}
-        emulation |= {"straggler": None, "link_factors": (), "kill_every_s": None}
+        emulation |= {"straggler": None, "straggler_for_s": None, "straggler_every_s": None}
+        emulation |= {"link_factors": (), "kill_every_s": None}
     if not is_decoupled(schedule):
         values.setdefault("faults", [fault.model_dump() for fault in run.faults if fault.kind != "drop"])
         values["dni"] = run.dni.model_dump() | {"overflow": "block"}

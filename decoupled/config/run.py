@@ -132,7 +132,7 @@ class Run(Frozen):
         kill_s, save_s = self.emulation.kill_every_s, self.checkpoint.every_s
         if kill_s is not None and self.checkpoint.every is None and not 0 < save_s < kill_s:
             raise ValueError(
-                f"with a kill every {kill_s:g} s a run needs checkpoints more often than every {save_s:g} s: checkpoint.every_s"
+                f"with a kill every {kill_s:g} s a run needs checkpoints more often than that; checkpoint.every_s is {save_s:g}"
             )
         return self
 

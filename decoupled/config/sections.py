@@ -133,6 +133,8 @@ class EmulationOptions(Frozen):
     def _belong_together(self) -> "EmulationOptions":
         if (self.straggler_for_s is None) != (self.straggler_every_s is None):
             raise ValueError("a straggler that comes and goes needs both emulation.straggler_for_s and straggler_every_s")
+        if self.straggler_for_s is not None and self.straggler is None:
+            raise ValueError("which stage is the straggler? Say emulation.straggler, or leave straggler_for_s out")
         if self.straggler_for_s and self.straggler_every_s and self.straggler_for_s > self.straggler_every_s:
             raise ValueError(f"of every {self.straggler_every_s:g} s a straggler cannot be slow for {self.straggler_for_s:g} s")
         if not all(1 <= factor <= 10_000 for factor in self.link_factors):

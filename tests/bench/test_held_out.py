@@ -32,3 +32,9 @@ def test_a_try_is_a_quarter_of_the_run(epochs: int, samples: int, epochs_of_a_tr
 
     assert (short.dataset.samples, short.run.epochs, short.run.runtime.evaluate_every) == (samples, epochs_of_a_try, 0)
     assert short.dataset.test_samples == 20
+
+
+def test_nobody_is_killed_in_a_try() -> None:
+    resolved = drawn(blobs(train=200), emulation={"kill_every_s": 30.0})
+
+    assert quarter(resolved, held_out(blobs(train=200))).run.emulation.kill_every_s is None

@@ -21,6 +21,15 @@ def test_single_has_no_workers_and_the_others_those_of_the_run(trials: Trials) -
     assert {run.schedule: run.workers for _, run in trials.done} == {"single": None, "lockstep": 2, "dni": 2}
 
 
+def test_single_has_no_straggler_that_comes_and_goes() -> None:
+    at_times = {"straggler": 1, "straggler_factor": 2.0, "straggler_for_s": 1.0, "straggler_every_s": 2.0}
+
+    assert (
+        sides.under("single", Run(**SMALL | {"emulation": at_times})).emulation
+        == Run(**SMALL | {"emulation": {"straggler_factor": 2.0}}).emulation
+    )
+
+
 @pytest.mark.parametrize(("rates", "best"), [({1: 1100.0, 6: 1300.0}, 6), ({1: 1300.0, 6: 1100.0}, 1)])
 def test_single_runs_with_the_faster_of_one_thread_and_one_for_every_core(
     rates: dict[int, float], best: int, trials: Trials, monkeypatch: pytest.MonkeyPatch
