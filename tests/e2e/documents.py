@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,12 +42,13 @@ def needs_torch(text: str) -> bool:
 
 
 def users_own(folder: Path) -> None:
-    """The data that the documents' commands call the user's own."""
+    """The data that the documents' commands call the user's own, and the networks that they name."""
     rng, labels = np.random.default_rng(0), np.arange(60) % 3
     samples = {"my_data.npz": rng.standard_normal((60, 20)), "my_images.npz": rng.integers(0, 256, (60, 3, 32, 32), np.uint8)}
     for name, x in samples.items():
         np.savez(folder / name, x_train=x[:40], y_train=labels[:40], x_test=x[40:], y_test=labels[40:])
     np.save(folder / "my_inputs.npy", samples["my_data.npz"])
+    shutil.copytree(ROOT / "docs" / "networks", folder / "docs" / "networks")
 
 
 def shown_after(block: str) -> str | None:

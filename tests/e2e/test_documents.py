@@ -35,7 +35,7 @@ def alone(document: str) -> list[list[str]]:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """The same for a test: fewer epochs and workers, earlier and shorter faults, small data, any free port."""
+    """The same for a test: fewer epochs, workers and seconds, earlier and shorter faults, small data, any free port."""
     short = [re.sub(r"microbatch=(\d+)0\b", r"microbatch=\1", re.sub(r"seconds=\d+", "seconds=1", word)) for word in words]
     short = [word.replace("mnist", "digits") for word in short]
     if short[0] in ("train", "bench") and "--resume" not in short:
@@ -43,6 +43,8 @@ def shortened(words: list[str]) -> list[str]:
         short += ["--epochs", "20" if needs_four else "2"]
         if "--model" not in short:  # others have no layers of such widths
             short += ["--hidden", "16,16,16" if needs_four else "16"]
+    if short[0] == "simulate" and "--seconds" in short:
+        short[short.index("--seconds") + 1] = "5"
     if "cifar10" in short:
         short += ["--data-dir", "."]
     if "--model" in short and "--workers" not in short and "stages=" not in " ".join(short):
