@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from decoupled.schedules.actions import (
@@ -35,6 +36,7 @@ from decoupled.simulator.network import Sizes
 from decoupled.simulator.nodes import Box, Node
 
 Agenda = list[Any]  # a heap of (when, node's number), or of (when, OTHER, order, what is to be done)
+IN_FLIGHT = 1 << 14  # about as many microbatches as are under way in the largest network
 Effect = Callable[[Node, Any, float], float]  # node, action, when it begins: when it is done
 
 
@@ -53,7 +55,7 @@ class Effects:
         self._agenda, self._together, self._ends_minibatch, self._on_snapshot = agenda, together, ends_minibatch, on_snapshot
         self._activation_size, self._gradient_size = sizes.activation + sizes.header, sizes.gradient + sizes.header
         self._header = sizes.header
-        self._activations: dict[tuple[int, bool], ActivationArrived] = {}
+        self._activation = lru_cache(IN_FLIGHT)(self._made)  # the same value for every stage
         self.of: dict[type[Action], Effect] = {
             Forward: self._forward,
             Backward: self._backward,
@@ -149,13 +151,8 @@ class Effects:
         """The node tells the one above that no gradient will come any more."""
         self.send_up(node, PeerFinished(), now, self._header)
 
-    def _activation(self, m: int, is_wanted: bool) -> ActivationArrived:
-        """The same value for every stage."""
-        found = self._activations.get((m, is_wanted))
-        if found is None:
-            found = ActivationArrived(m, ends_minibatch=self._ends_minibatch(m), wants_gradient=is_wanted)
-            self._activations[m, is_wanted] = found
-        return found
+    def _made(self, m: int, is_wanted: bool) -> ActivationArrived:
+        return ActivationArrived(m, ends_minibatch=self._ends_minibatch(m), wants_gradient=is_wanted)
 
     def _grant(self, node: Node, done: float) -> None:
         assert node.schedule is not None
