@@ -94,7 +94,8 @@ class RegularKills:
     """Kills a worker every so many seconds, of one stage after the other."""
 
     def __init__(self, every_s: float | None, stages: int) -> None:
-        self._every_s, self._stages, self._seen = every_s or math.inf, stages, 0
+        self._every_s, self._stages = every_s or math.inf, stages
+        self._seen, self._kills = 0, 0
 
     def due(self, seconds: float, are_all_ready: bool) -> list[Fault]:
         """What strikes now, so many seconds after the run began. A moment at which a worker is missing passes."""
@@ -102,7 +103,10 @@ class RegularKills:
         if number <= self._seen:
             return []
         self._seen = number
-        return [Fault(kind="kill", stage=(number - 1) % self._stages)] if are_all_ready else []
+        if not are_all_ready:
+            return []
+        self._kills += 1
+        return [Fault(kind="kill", stage=(self._kills - 1) % self._stages)]
 
 
 def after_rollback(faults: Sequence[Fault], microbatch: int) -> tuple[Fault, ...]:

@@ -72,14 +72,20 @@ def test_regular_kills_strike_one_stage_after_the_other_once_each_time() -> None
     kills = RegularKills(30, stages=3)
     moments = (0, 29, 31, 45, 60, 91, 200)
 
-    assert [[fault.stage for fault in kills.due(now, True)] for now in moments] == [[], [], [0], [], [1], [2], [2]]
+    assert [[fault.stage for fault in kills.due(now, True)] for now in moments] == [[], [], [0], [], [1], [2], [0]]
 
 
 def test_a_kill_passes_while_a_worker_is_missing() -> None:
     kills = RegularKills(30, stages=3)
 
     assert [kills.due(31, False), kills.due(35, True)] == [[], []]
-    assert [fault.stage for fault in kills.due(60, True)] == [1]
+    assert [fault.stage for fault in kills.due(60, True)] == [0]
+
+
+def test_every_stage_has_its_turn_where_every_second_kill_passes() -> None:
+    kills = RegularKills(5, stages=2)
+
+    assert [fault.stage for tick in range(1, 9) for fault in kills.due(5 * tick, tick % 2 == 1)] == [0, 1, 0, 1]
 
 
 def test_without_an_interval_nobody_is_killed() -> None:
