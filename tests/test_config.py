@@ -104,6 +104,10 @@ def test_arrays_are_named_in_toml_and_not_written() -> None:
         ({"network": {"dtype": "float16"}}, "network.dtype: "),
         ({"optimiser": {"momentum": 1.0}}, "optimiser.momentum: "),
         ({"optimiser": {"momentum": 0.99}}, "Optimiser.momentum is for sgd and nadam; adam does not use it, so leave it out."),
+        (
+            {"optimiser": {"name": "nadam", "momentum": 0.99}, "args": {"optimiser": {"betas": [0.9, 0.95]}}},
+            "Args.optimiser.betas takes the place of optimiser.momentum",
+        ),
         ({"optimiser": {"name": "adamw", "momentum": 0.5}, "model": "gpt"}, "Optimiser.momentum is for sgd and nadam; adamw"),
         ({"heads": {"width": -1}}, "heads.width: "),
         ({"dni": {"stash_max": 0}}, "dni.stash_max: "),

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from decoupled import user_code
 from decoupled.config.fault import Fault
 from decoupled.config.sections import (
+    MOMENTUM,
     WHOLE_MAX,
     Arguments,
     CheckpointOptions,
@@ -101,6 +102,12 @@ class Run(Frozen):
             raise ValueError("batch norm needs batches of at least 2; raise --batch, or add --set network.batch_norm=false")
         if self.network.batch_norm and self.batch < 2 * (self.microbatches or 1):
             raise ValueError(f"batch norm needs microbatches of at least 2; {self.batch} samples make no {self.microbatches}")
+        return self
+
+    @model_validator(mode="after")
+    def _momentum_is_said_once(self) -> "Run":
+        if self.optimiser.momentum != MOMENTUM and (others := self.args.optimiser.keys() & {"betas", "momentum"}):
+            raise ValueError(f"args.optimiser.{min(others)} takes the place of optimiser.momentum; leave one of the two out")
         return self
 
     @field_validator("metrics")
