@@ -8,8 +8,8 @@ import typer
 
 from decoupled.cli.app import JsonFile, can_be_written, command, write_json
 from decoupled.config import PIPELINES
-from decoupled.console import on_paper, timeline
 from decoupled.errors import UsageError
+from decoupled.forecasts import on_paper, timeline
 from decoupled.schedules.catalogue import EXACT, NAMES, Settings, make
 from decoupled.schedules.dni import Feedback, Overflow, window_under
 from decoupled.simulator.figures import Figures, figures

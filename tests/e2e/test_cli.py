@@ -158,6 +158,16 @@ def test_simulate_draws_a_timeline_and_prints_its_figures(tmp_path: Path) -> Non
     assert forecast["timeline"][0] == {"stage": 0, "action": "F0", "start": 0.0, "end": 1.0}
 
 
+def test_simulate_draws_every_kind_of_feedback(tmp_path: Path) -> None:
+    for feedback in ("chained", "bootstrapped", "adaptive", "corrected"):
+        done = in_process(
+            "simulate", "--feedback", feedback, "--latency", "1", "--synthesize", "1", "--refine", "1", cwd=tmp_path
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert ("C correction" in done.stdout) == (feedback == "corrected")
+
+
 def test_simulate_cuts_batches_for_pipelines_alone(tmp_path: Path) -> None:
     updates = {}
     for schedule in ("gpipe", "1f1b", "2bw", "lockstep", "dni"):
