@@ -1,11 +1,13 @@
 """The schedules by name. Each is made for a place, with options of its own."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import Field
 
 from decoupled.registry import Registry
 from decoupled.schedules.backprop import Backprop
-from decoupled.schedules.dni import Dni, Feedback, Overflow
+from decoupled.schedules.dni import Dni, Feedback, Overflow, StashMax
 from decoupled.schedules.feedback import NEVER
 from decoupled.schedules.interface import Place, Schedule
 
@@ -18,6 +20,8 @@ TAKES = {  # of the settings
 }
 EXACT = ("lockstep", "gpipe", "1f1b", "async1f1b", "2bw", "single")  # every gradient is a true one, and comes back
 STALE = ("async1f1b", "2bw")  # of these the ones whose weights change while a microbatch is on its way
+
+Extra: TypeAlias = Annotated[int, Field(ge=0, le=4096)]
 
 
 def lockstep(place: Place) -> Schedule:
@@ -35,13 +39,13 @@ def one_forward_one_backward(place: Place) -> Schedule:
     return Backprop(place, ahead_max=place.stages - place.stage)
 
 
-def async1f1b(place: Place, extra: int = 0) -> Schedule:
+def async1f1b(place: Place, extra: Extra = 0) -> Schedule:
     """The same without a flush. `extra` more ahead keep the pipeline full over slow links; each adds an update of staleness."""
     ahead = _ahead(place, extra)
     return Backprop(place, ahead, minibatches_max=ahead)  # a minibatch is one microbatch
 
 
-def two_versions(place: Place, extra: int = 0) -> Schedule:
+def two_versions(place: Place, extra: Extra = 0) -> Schedule:
     """The same with an update for a minibatch of several microbatches. `extra` more ahead add nothing to the staleness."""
     return Backprop(place, _ahead(place, extra), minibatches_max=2)
 
@@ -51,7 +55,7 @@ def _ahead(place: Place, extra: int) -> int:
     return place.stages - place.stage + (0 if place.is_last else extra)
 
 
-def local(place: Place, stash_max: int = 8, overflow: Overflow = "block") -> Schedule:
+def local(place: Place, stash_max: StashMax = 8, overflow: Overflow = "block") -> Schedule:
     """dni without any feedback: each stage learns from its head alone (Belilovsky et al. 2020, arXiv 1901.08164)."""
     return Dni(place, NEVER, stash_max, "bootstrapped", overflow)
 

@@ -29,7 +29,9 @@ answered behind every gradient that will ever come for what was sent before it.
 """
 
 from collections import deque
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
 
 from decoupled.schedules.actions import (
     Action,
@@ -64,6 +66,7 @@ from decoupled.schedules.links import DownstreamLink, UpstreamLink
 
 Feedback: TypeAlias = Literal["chained", "bootstrapped", "adaptive", "corrected"]
 Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
+StashMax: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 
 
 def window_under(overflow: Overflow, window: int) -> int:
@@ -81,10 +84,10 @@ class Dni:
         self,
         place: Place,
         feedback_every: int = 1,
-        stash_max: int = 8,
+        stash_max: StashMax = 8,
         feedback: Feedback = "bootstrapped",
         overflow: Overflow = "block",
-        share: float = 1.0,
+        share: Annotated[float, Field(gt=0, le=1)] = 1.0,
     ) -> None:
         """`share` bounds how many of its microbatches a stage keeps for their gradient under adaptive and corrected feedback."""
         self._place, self._stash_max, self._overflow = place, stash_max, overflow
