@@ -13,7 +13,7 @@ from decoupled.runtime.emulation import PRODUCTS, head_products
 from decoupled.runtime.resolve import ResolvedRun
 from decoupled.runtime.wire_form import WireForm
 from decoupled.schedules.actions import Update
-from decoupled.schedules.dni import window_under
+from decoupled.schedules.links import window_under
 from decoupled.simulator.network import Costs, Device, Link, Network, Sizes
 from decoupled.simulator.timeline import Forecast, forecast
 from decoupled.telemetry.spans import KINDS, Rows

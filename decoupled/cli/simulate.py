@@ -11,7 +11,8 @@ from decoupled.config import PIPELINES
 from decoupled.errors import UsageError
 from decoupled.forecasts import on_paper, timeline
 from decoupled.schedules.catalogue import EXACT, NAMES, Settings, make
-from decoupled.schedules.dni import Feedback, Overflow, window_under
+from decoupled.schedules.feedback import Feedback
+from decoupled.schedules.links import Overflow, window_under
 from decoupled.simulator.figures import Figures, figures
 from decoupled.simulator.file import NetworkFile, read
 from decoupled.simulator.network import Costs, Link

@@ -167,7 +167,7 @@ class Run(Frozen):
         if self.emulation.straggler is not None and self.emulation.straggler >= count:
             raise ValueError(f"there is no stage {self.emulation.straggler} to slow down; the last of {count} is {count - 1}")
         if len(self.emulation.link_factors) >= count:
-            raise ValueError(f"there are {count - 1} links between stages, and not {len(self.emulation.link_factors)}")
+            raise ValueError(f"between {count} stages the links are {count - 1}, and not {len(self.emulation.link_factors)}")
         for fault in self.faults:
             last = count - 1 - (fault.kind in ("partition", "drop"))  # these are about the link to the next stage
             if fault.stage > last:

@@ -216,8 +216,8 @@ class StageExecutor:
     def _go_back(self, action: Backward, record: Record) -> list[Outgoing]:
         assert record.passed is not None, "the schedule gave this pass up before"
         match action:
-            case Backward(m, Source.TENTATIVE):
-                self._guess(m, record, record.passed)
+            case Backward(m, Source.TENTATIVE, send):
+                self._guess(m, record, record.passed, send)
                 return []
             case Backward(m, Source.CORRECTION, send):
                 return self._correct(m, record, record.passed, send)
@@ -239,10 +239,10 @@ class StageExecutor:
             return []
         return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, body={"is_true": is_true}, tensors=dx))]
 
-    def _guess(self, m: int, record: Record, passed: Pass) -> None:
+    def _guess(self, m: int, record: Record, passed: Pass, send: bool) -> None:
         """Back from the head's guess, which is kept until the correction with the inputs' gradient that follows from it."""
         record.guess = self.stage.synthesize(passed, record.targets)
-        record.guessed_dx = self.stage.backward(passed, record.guess, want_dx=not self._place.is_first, keep=True)
+        record.guessed_dx = self.stage.backward(passed, record.guess, want_dx=send, keep=True)
         self.trained.add(m)
         self._samples += len(record.targets[0])
 

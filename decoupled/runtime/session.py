@@ -19,7 +19,6 @@ from decoupled.runtime.records import Record
 from decoupled.runtime.wire_form import WireForms
 from decoupled.schedules.actions import Action, Forward
 from decoupled.schedules.catalogue import is_decoupled
-from decoupled.schedules.dni import window_under
 from decoupled.schedules.events import (
     ActivationArrived,
     Event,
@@ -31,7 +30,7 @@ from decoupled.schedules.events import (
     PeerJoined,
     PeerLost,
 )
-from decoupled.schedules.links import credits_together
+from decoupled.schedules.links import credits_together, window_under
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.spans import Spans
 from decoupled.transport.interface import Transport

@@ -10,7 +10,7 @@ class Source(Enum):
 
     TRUE = "true"  # the loss's, or the one that came back from downstream
     SYNTHETIC = "synthetic"  # the head's
-    TENTATIVE = "tentative"  # the head's, to be corrected; the input's gradient is kept for that
+    TENTATIVE = "tentative"  # the head's, to be corrected; what is to go upstream is kept until then
     CORRECTION = "correction"  # by how much the one that came back differs from the head's; what goes upstream is the whole
 
 

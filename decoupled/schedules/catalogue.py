@@ -7,9 +7,10 @@ from pydantic import Field
 
 from decoupled.registry import Registry
 from decoupled.schedules.backprop import Backprop
-from decoupled.schedules.dni import Dni, Feedback, Overflow, StashMax
-from decoupled.schedules.feedback import NEVER
+from decoupled.schedules.dni import Dni
+from decoupled.schedules.feedback import NEVER, Feedback, StashMax
 from decoupled.schedules.interface import Place, Schedule
+from decoupled.schedules.links import Overflow
 
 NAMES = ("dni", "local", "lockstep", "gpipe", "1f1b", "async1f1b", "2bw")
 TAKES = {  # of the settings

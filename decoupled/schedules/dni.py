@@ -29,9 +29,6 @@ answered behind every gradient that will ever come for what was sent before it.
 """
 
 from collections import deque
-from typing import Annotated, Literal, TypeAlias
-
-from pydantic import Field
 
 from decoupled.schedules.actions import (
     Action,
@@ -60,21 +57,9 @@ from decoupled.schedules.events import (
     PeerFinished,
     PeerLost,
 )
-from decoupled.schedules.feedback import WHILE_ROOM, EveryNth, WhileRoom
+from decoupled.schedules.feedback import WHILE_ROOM, EveryNth, Feedback, Share, StashMax, WhileRoom
 from decoupled.schedules.interface import Place
-from decoupled.schedules.links import DownstreamLink, UpstreamLink
-
-Feedback: TypeAlias = Literal["chained", "bootstrapped", "adaptive", "corrected"]
-Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
-StashMax: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
-
-
-def window_under(overflow: Overflow, window: int) -> int:
-    """How many microbatches an upstream stage may have in an inbox of `window`.
-
-    With `latest` one alone: the queue is the upstream's own, or what it passes on would be as old as the inbox is long.
-    """
-    return 1 if overflow == "latest" else window
+from decoupled.schedules.links import DownstreamLink, Overflow, UpstreamLink
 
 
 class Dni:
@@ -87,7 +72,7 @@ class Dni:
         stash_max: StashMax = 8,
         feedback: Feedback = "bootstrapped",
         overflow: Overflow = "block",
-        share: Annotated[float, Field(gt=0, le=1)] = 1.0,
+        share: Share = 1.0,
     ) -> None:
         """`share` bounds how many of its microbatches a stage keeps for their gradient under adaptive and corrected feedback."""
         self._place, self._stash_max, self._overflow = place, stash_max, overflow
@@ -97,7 +82,7 @@ class Dni:
         self._feedback = EveryNth(place, feedback_every) if self._keeps_order else WhileRoom(place, share)
         self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last, is_paced=overflow == "block")
         self._due: deque[Action] = deque()  # decided, not yet performed
-        self._stash: dict[int, None] = {}  # microbatches whose gradient is still out, oldest first
+        self._stash: dict[int, bool] = {}  # microbatches whose gradient is still out, oldest first; whether theirs goes up
         self._hopeless: set[int] = set()  # those of the stash whose output was dropped
         self._fences: deque[tuple[int, int]] = deque()  # from above: each with the newest of the stash that it waits for
 
@@ -220,17 +205,15 @@ class Dni:
         if send:
             self.downstream.spend()
         has_room = len(self._stash) < self._stash_max and not self.downstream.is_lost
-        is_kept = self._feedback.keep(m, has_room)
+        is_kept, goes_up = self._feedback.keep(m, has_room), self._feedback.goes_up(m)
         if self._place.is_last:
-            self._due += (Backward(m, Source.TRUE, send=self._feedback.goes_up(m)), Update())
+            self._due += (Backward(m, Source.TRUE, goes_up), Update())
         elif not is_kept:
-            self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m)), Update())
+            self._due += (Backward(m, Source.SYNTHETIC, goes_up), Update())
         else:
-            self._stash[m] = None
-            if self._corrects:
-                self._due += (Backward(m, Source.TENTATIVE, send=False, keep=True), Update())
-            elif self._is_bootstrapped:
-                self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m), keep=True), Update())
+            self._stash[m] = goes_up
+            if not self._postpones:
+                self._due += (Backward(m, Source.TENTATIVE if self._corrects else Source.SYNTHETIC, goes_up, keep=True), Update())
         if not send:
             self.downstream.unsent.append(m)
             if len(self.downstream.unsent) > (1 if self._overflow == "latest" else self.downstream.window):
@@ -254,11 +237,11 @@ class Dni:
 
     def _settle(self, m: int) -> None:
         """The gradient of m is here."""
-        del self._stash[m]
+        goes_up = self._stash.pop(m)
         if self._corrects:
-            self._due.append(Backward(m, Source.CORRECTION, send=self._feedback.goes_up(m), keep=True))
+            self._due.append(Backward(m, Source.CORRECTION, goes_up, keep=True))
         elif self._postpones:
-            self._due += (Backward(m, Source.TRUE, send=self._feedback.goes_up(m), keep=True), Update())
+            self._due += (Backward(m, Source.TRUE, goes_up, keep=True), Update())
         self._due.append(Refine(m))
 
     def _give_up(self, microbatches: list[int]) -> None:
@@ -267,12 +250,10 @@ class Dni:
         Where a correction was, the stage above waits in vain for its own, and finds out by a fence.
         """
         for m in microbatches:
-            del self._stash[m]
+            goes_up = self._stash.pop(m)
             self._hopeless.discard(m)
             if self._postpones:
-                self._due += (Backward(m, Source.SYNTHETIC, send=self._feedback.goes_up(m), keep=True), Update())
-            elif self._corrects:
-                self._feedback.goes_up(m)
+                self._due += (Backward(m, Source.SYNTHETIC, goes_up, keep=True), Update())
             self._due.append(Evict(m))
 
     def _give_up_hopeless(self) -> None:

@@ -1,6 +1,14 @@
 """Feedback: for which microbatches a stage keeps its pass until the true gradient comes, and for which one goes up."""
 
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
 from decoupled.schedules.interface import Place
+
+Feedback: TypeAlias = Literal["chained", "bootstrapped", "adaptive", "corrected"]
+Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+StashMax: TypeAlias = Annotated[int, Field(ge=1, le=4096)]
 
 WHILE_ROOM = ("adaptive", "corrected")  # the kinds of feedback that keep microbatches while there is room for them
 ROUNDING = 1e-9

@@ -6,7 +6,7 @@ its other end then may be another worker, or the same one with some of its inbox
 """
 
 from collections import deque
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from decoupled.schedules.events import (
     ActivationArrived,
@@ -22,6 +22,15 @@ from decoupled.schedules.events import (
 from decoupled.schedules.pace import Pace
 
 Waiting: TypeAlias = ActivationArrived | MarkerArrived | FenceArrived
+Overflow: TypeAlias = Literal["block", "drop-oldest", "latest"]
+
+
+def window_under(overflow: Overflow, window: int) -> int:
+    """How many microbatches an upstream stage may have in an inbox of `window`.
+
+    With `latest` one alone: the queue is the upstream's own, or what it passes on would be as old as the inbox is long.
+    """
+    return 1 if overflow == "latest" else window
 
 
 def credits_together(window: int) -> int:

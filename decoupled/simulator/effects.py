@@ -89,10 +89,9 @@ class Effects:
         tally.true += is_true
         if not has_returned:
             done += costs.synthesize
-        if action.source is Source.TENTATIVE and node.above is not None:
-            done += costs.input_gradient
         if action.send:
             done += costs.input_gradient
+        if action.send and action.source is not Source.TENTATIVE:
             self._send_gradient(node, m, is_true, done)
         if has_returned:
             node.use(m)

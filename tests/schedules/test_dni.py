@@ -3,7 +3,7 @@
 import pytest
 
 from decoupled.schedules.actions import Backward, Source
-from decoupled.schedules.dni import Dni, Feedback, Overflow, window_under
+from decoupled.schedules.dni import Dni
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
@@ -17,7 +17,9 @@ from decoupled.schedules.events import (
     PeerJoined,
     PeerLost,
 )
+from decoupled.schedules.feedback import Feedback
 from decoupled.schedules.interface import Place
+from decoupled.schedules.links import Overflow, window_under
 from tests.schedules.driving import arrivals, drain, tell
 
 FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)

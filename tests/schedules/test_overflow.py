@@ -3,7 +3,7 @@
 import pytest
 
 from decoupled.schedules.actions import Drop, Forward, Send
-from decoupled.schedules.dni import Dni, Feedback, Overflow
+from decoupled.schedules.dni import Dni
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
@@ -13,7 +13,9 @@ from decoupled.schedules.events import (
     PeerJoined,
     PeerLost,
 )
+from decoupled.schedules.feedback import Feedback
 from decoupled.schedules.interface import Place, Schedule
+from decoupled.schedules.links import Overflow
 from tests.schedules.driving import arrivals, drain, tell
 
 FIRST, MIDDLE, LAST = Place(0, 3), Place(1, 3), Place(2, 3)

@@ -25,7 +25,6 @@ from decoupled.schedules.actions import (
     Update,
 )
 from decoupled.schedules.catalogue import Settings, make
-from decoupled.schedules.dni import Feedback, Overflow
 from decoupled.schedules.events import (
     ActivationArrived,
     CreditGranted,
@@ -37,7 +36,9 @@ from decoupled.schedules.events import (
     PeerFinished,
     PeerJoined,
 )
+from decoupled.schedules.feedback import Feedback
 from decoupled.schedules.interface import Place, Schedule
+from decoupled.schedules.links import Overflow
 from tests.schedules.driving import named
 
 STASH_MAX, WINDOW = 3, 2

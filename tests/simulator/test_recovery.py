@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 
 from decoupled.schedules.catalogue import EXACT, Settings, make
-from decoupled.schedules.dni import Feedback, Overflow
+from decoupled.schedules.feedback import Feedback
+from decoupled.schedules.links import Overflow
 from decoupled.simulator.figures import Figures, figures
 from decoupled.simulator.network import Coordinator, Costs, Device, Link, Network, Sizes
 from decoupled.simulator.recovery import Recovery

@@ -3,8 +3,9 @@
 import pytest
 
 from decoupled.schedules.actions import Drop, EndFeed, Forward, Send, Update
-from decoupled.schedules.dni import Dni, Overflow
+from decoupled.schedules.dni import Dni
 from decoupled.schedules.interface import Place, Schedule
+from decoupled.schedules.links import Overflow
 from decoupled.simulator.network import Costs, Link
 from decoupled.simulator.simulation import Deadlock
 from decoupled.simulator.timeline import Forecast, simulate
