@@ -144,7 +144,7 @@ def test_arrays_are_named_in_toml_and_not_written() -> None:
         ({"emulation": {"link_factors": (2.0,)}}, "Links are slower by emulation.link_factors only with"),
         (
             {"hidden": (8,), "emulation": {"latency_ms": 1.0, "link_factors": (2, 2)}},
-            "There are 1 links between stages, and not 2",
+            "Between 2 stages the links are 1, and not 2",
         ),
         ({"emulation": {"kill_every_s": 5.0}}, "With a kill every 5 s a run needs checkpoints more often than that"),
         ({"schedule": "single", "emulation": {"kill_every_s": 30.0}}, "Single has no workers"),
