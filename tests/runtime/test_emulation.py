@@ -42,7 +42,7 @@ class Host:
 
 
 def slow(factor: float, **values: float) -> EmulationOptions:
-    return EmulationOptions(straggler_factor=factor, **values)
+    return EmulationOptions(straggler=0, straggler_factor=factor, **values)
 
 
 def emulated(stage: int, host: Host, **values: object) -> EmulatedStage:
