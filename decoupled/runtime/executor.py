@@ -214,49 +214,36 @@ class StageExecutor:
         return [(COORDINATOR, Message(Kind.EVALUATED, microbatch=m, body=found, tensors=errors))]
 
     def _go_back(self, action: Backward, record: Record) -> list[Outgoing]:
-        assert record.passed is not None, "the schedule gave this pass up before"
-        match action:
-            case Backward(m, Source.TENTATIVE, send):
-                self._guess(m, record, record.passed, send)
-                return []
-            case Backward(m, Source.CORRECTION, send):
-                return self._correct(m, record, record.passed, send)
-            case Backward(m, source, send, keep):
-                return self._backward(m, record, record.passed, source, send, keep)
-
-    def _backward(self, m: int, record: Record, passed: Pass, source: Source, send: bool, keep: bool) -> list[Outgoing]:
-        is_guess = source is Source.SYNTHETIC
-        is_true = not is_guess and record.is_true
+        m, source, passed = action.microbatch, action.source, record.passed
+        assert passed is not None, "the schedule gave this pass up before"
+        if source is Source.CORRECTION:
+            return self._sent_up(m, self._correct(record, passed, action.send), record.is_true)
+        is_guess, is_tentative = source is not Source.TRUE, source is Source.TENTATIVE
         gradients = self.stage.synthesize(passed, record.targets) if is_guess else self._true(record)
-        dx = self.stage.backward(passed, gradients, want_dx=send)
+        dx = self.stage.backward(passed, gradients, want_dx=action.send, keep=is_tentative)
         self.trained.add(m)
-        self.counters.true_gradients += is_true
-        self.counters.truth.add(float(is_true))
         self._samples += len(record.targets[0])
-        if not keep:
-            record.passed = None
-        if dx is None:
+        if is_tentative:
+            record.guess, record.guessed_dx = gradients, dx
             return []
-        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, body={"is_true": is_true}, tensors=dx))]
+        if not action.keep:
+            record.passed = None
+        return self._sent_up(m, dx, not is_guess and record.is_true)
 
-    def _guess(self, m: int, record: Record, passed: Pass, send: bool) -> None:
-        """Back from the head's guess, which is kept until the correction with the inputs' gradient that follows from it."""
-        record.guess = self.stage.synthesize(passed, record.targets)
-        record.guessed_dx = self.stage.backward(passed, record.guess, want_dx=send, keep=True)
-        self.trained.add(m)
-        self._samples += len(record.targets[0])
-
-    def _correct(self, m: int, record: Record, passed: Pass, send: bool) -> list[Outgoing]:
+    def _correct(self, record: Record, passed: Pass, send: bool) -> Tensors | None:
         """Back from what the guess missed. A backward pass is linear in the gradient, so the two make that of the true one."""
         assert record.guess is not None, "the schedule corrects what was not guessed"
         missing = tuple(true - guess for true, guess in zip(self._true(record), record.guess, strict=True))
         more = self.stage.backward(passed, missing, want_dx=send)
-        self.counters.true_gradients += record.is_true
-        self.counters.truth.add(float(record.is_true))
         if more is None or record.guessed_dx is None:
-            return []
-        whole = tuple(guessed + one for guessed, one in zip(record.guessed_dx, more, strict=True))
-        return [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, body={"is_true": record.is_true}, tensors=whole))]
+            return None
+        return tuple(guessed + one for guessed, one in zip(record.guessed_dx, more, strict=True))
+
+    def _sent_up(self, m: int, dx: Tensors | None, is_true: bool) -> list[Outgoing]:
+        """The inputs' gradient, where it is wanted; and whether it came of a true one is counted."""
+        self.counters.true_gradients += is_true
+        self.counters.truth.add(float(is_true))
+        return [] if dx is None else [(UPSTREAM, Message(Kind.GRADIENT, microbatch=m, body={"is_true": is_true}, tensors=dx))]
 
     def _refine(self, record: Record) -> None:
         assert record.passed is not None, "the schedule gave this pass up before"

@@ -77,7 +77,7 @@ class Dni:
         """`share` bounds how many of its microbatches a stage keeps for their gradient under adaptive and corrected feedback."""
         self._place, self._stash_max, self._overflow = place, stash_max, overflow
         self._postpones = feedback in ("chained", "adaptive")  # the updates of what it keeps
-        self._corrects, self._is_bootstrapped = feedback == "corrected", feedback == "bootstrapped"
+        self._corrects = feedback == "corrected"
         self._keeps_order = feedback not in WHILE_ROOM  # of the gradients that it sends up
         self._feedback = EveryNth(place, feedback_every) if self._keeps_order else WhileRoom(place, share)
         self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last, is_paced=overflow == "block")
@@ -266,7 +266,8 @@ class Dni:
     def _take_fence(self, m: int) -> Action | None:
         """A fence is answered behind the gradients of all that came before it; what comes after it need not wait."""
         self.upstream.take()
-        self._fences.append((m, -1 if self._is_bootstrapped else max(self._stash, default=-1)))
+        still_go_up = self._postpones or self._corrects
+        self._fences.append((m, max(self._stash, default=-1) if still_go_up else -1))
         self._answer_fences()
         return self.next_action()
 
