@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from decoupled.bench.short_runs import spared
 from decoupled.data.dataset import Dataset
 from decoupled.runtime.resolve import ResolvedRun
 
@@ -28,9 +29,6 @@ def quarter(resolved: ResolvedRun, dataset: Dataset) -> ResolvedRun:
     """
     run, wanted = resolved.run, resolved.run.epochs * dataset.samples / QUARTER
     kept = min(max(math.ceil(wanted), run.batch), dataset.samples)
-    runtime = run.runtime.model_copy(update={"evaluate_every": 0})
-    emulation = run.emulation.model_copy(update={"kill_every_s": None})
-    spared = {"faults": (), "emulation": emulation, "epochs": max(round(wanted / kept), 1), "runtime": runtime}
-    short = run.model_copy(update=spared)
+    short = spared(run, max(round(wanted / kept), 1))
     part = replace(dataset, x_train=dataset.x_train[:kept], y_train=dataset.y_train[:kept])
     return replace(resolved, run=short, dataset=part)

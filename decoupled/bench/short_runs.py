@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from decoupled import api
 from decoupled.bench import steady
 from decoupled.bench.trial import stretches, update_sizes
+from decoupled.config import Run
 from decoupled.data import batches
 from decoupled.data.dataset import Dataset
 from decoupled.data.source import DataSource
@@ -26,10 +27,14 @@ def shortened(resolved: ResolvedRun, warm_up: int, timed: int = TIMED_UPDATES) -
     run, updates = resolved.run, warm_up + timed + warm_up
     short = _first(resolved.dataset, updates * run.batch, run.batch)
     epochs = min(math.ceil(updates / batches.count(short.samples, run.batch)), run.epochs)
+    return replace(resolved, run=spared(run, epochs), dataset=short)
+
+
+def spared(run: Run, epochs: int) -> Run:
+    """The run for so many epochs, evaluated once, without faults and kills."""
     runtime = run.runtime.model_copy(update={"evaluate_every": 0})
     emulation = run.emulation.model_copy(update={"kill_every_s": None})
-    spared = {"faults": (), "emulation": emulation, "epochs": epochs, "runtime": runtime}
-    return replace(resolved, run=run.model_copy(update=spared), dataset=short)
+    return run.model_copy(update={"faults": (), "emulation": emulation, "epochs": epochs, "runtime": runtime})
 
 
 def _first(dataset: DataSource, samples: int, test_samples: int) -> DataSource:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from decoupled.nn.catalogue import OPTIMISER_NAMES
 from decoupled.nn.layers import ACTIVATIONS
 from decoupled.nn.losses import LOSSES
+from decoupled.schedules.feedback import Feedback, Share, StashMax
+from decoupled.schedules.links import Overflow
 from decoupled.wire.codec import MESSAGE_BYTES_MAX
 
 WHOLE_MAX = 2**63 - 1  # what TOML and msgpack can hold
@@ -86,10 +88,10 @@ class Arguments(Frozen):
 class DniOptions(Frozen):
     """What the decoupled schedule does with the gradients that come back, and what bounds it."""
 
-    feedback: Literal["chained", "bootstrapped", "adaptive", "corrected"] | None = None  # None: the one that suits the head
-    share: float = Field(1.0, gt=0, le=1)  # adaptive, corrected: of its microbatches that a stage keeps for their true gradient
-    stash_max: int = Field(8, ge=1, le=4096)  # microbatches whose gradient is still out
-    overflow: Literal["block", "drop-oldest", "latest"] = "block"  # when the downstream inbox is full
+    feedback: Feedback | None = None  # None: the one that suits the head
+    share: Share = 1.0  # adaptive, corrected: of its microbatches that a stage keeps for their true gradient
+    stash_max: StashMax = 8  # microbatches whose gradient is still out
+    overflow: Overflow = "block"  # when the downstream inbox is full
     late_weights: Literal["at-forward", "current"] | None = None  # of a pass that goes back late; None: the backend's usual
     patience_s: float = Field(60.0, gt=0)  # of silence from the next stage, before its gradients are given up
 
