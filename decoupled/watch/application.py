@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import anyio
 from sse_starlette import EventSourceResponse
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -27,6 +28,7 @@ from decoupled.watch.prometheus import CONTENT_TYPE, exposition
 PAGE = Path(__file__).parent / "page"
 LOOK_EVERY_S = 0.1
 PAUSE_S = 5.0
+GRACE_S = 0.5  # for a stream to end when the server does
 HEADERS = {
     b"content-security-policy": b"default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
     b"x-content-type-options": b"nosniff",
@@ -98,19 +100,24 @@ class _Server:
     async def events(self, request: Request) -> Response:
         """Server-sent events, each with all that is new. Who is slow misses moments in between, and nothing piles up."""
 
+        ending = anyio.Event()  # of the server: the last news go out, and the stream ends as it should
+
         async def updates() -> AsyncIterator[dict[str, str]]:
             history = self._follower.history
             seen: tuple[object, ...] = ()
             known = history.epochs, history.events_number, history.cells_end
-            while True:
+            is_last = False
+            while not is_last:
+                is_last = ending.is_set()
                 here = (history.number, history.events_number, self._follower.state, self._follower.failure)
                 if here != seen:
                     update = self._whole(self._follower.since(*known))
                     seen, known = here, (history.epochs, history.events_number, history.cells_end)
                     yield {"event": "now", "data": json.dumps(update, allow_nan=False)}
-                await asyncio.sleep(LOOK_EVERY_S)
+                with anyio.move_on_after(LOOK_EVERY_S):
+                    await ending.wait()
 
-        return EventSourceResponse(updates())
+        return EventSourceResponse(updates(), shutdown_event=ending, shutdown_grace_period=GRACE_S)
 
     async def fault(self, request: Request) -> Response:
         """Kills a worker, or stops it for a while. Only for this very page: other sites can send no JSON without asking first."""

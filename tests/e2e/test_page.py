@@ -42,7 +42,7 @@ def training(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("training")
     often = ["--set", "runtime.evaluate_every=40"]
     with served("train", *ENDLESS, *often, *WATCHED, "--allow-faults", "--out", "endless", cwd=folder) as url:
-        until("the run to begin", lambda: get(url)["number"] > 4)
+        until("the run to have something to show", lambda: get(url)["number"] > 4 and get(url)["evaluations"])
         yield url
 
 

@@ -59,12 +59,15 @@ def test_the_page_follows_the_run_and_ends_with_it(watched: "subprocess.Popen[st
     family = psutil.Process(watched.pid).children(recursive=True)
     assert len(family) == 5, "four workers and the page"
 
-    watched.send_signal(signal.SIGINT)
-    _, said = watched.communicate(timeout=10)
+    with urllib.request.urlopen(f"{url}/api/events", timeout=10) as stream:
+        watched.send_signal(signal.SIGINT)
+        _, said = watched.communicate(timeout=10)
+        news = stream.read()  # raises where the stream is cut off and not ended
 
     assert watched.returncode == 130
     assert is_one_sentence(said, "Interrupted"), said
     assert gone(family)
+    assert news.startswith(b"event: now")
     shown = in_process("top", "run", cwd=tmp_path)
     assert "interrupted: by Ctrl-C" in shown.stdout
 
