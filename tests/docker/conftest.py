@@ -1,6 +1,7 @@
 """Tests of containers, with the image that `scripts/test --all` builds; skipped where no Docker engine answers."""
 
 import functools
+import itertools
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.docker.compose import ROOT, Demo
+
+NUMBERS = itertools.count()  # of demos, so that what is left of one is not in the way of the next
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -30,14 +33,12 @@ def demo() -> Iterator[Callable[..., Demo]]:
     made: list[Demo] = []
 
     def make(**settings: str) -> Demo:
-        made.append(Demo(f"decoupled-test-{os.getpid()}-{len(made)}", **settings))
+        made.append(Demo(f"decoupled-test-{os.getpid()}-{next(NUMBERS)}", **settings))
         return made[-1]
 
     yield make
     for one in made:
-        one.compose("down", "--volumes", "--timeout", "5")
-        for kind in ("container", "network", "volume"):
-            assert one.docker(kind, "ls", "--quiet", "--filter", f"label=com.docker.compose.project={one.name}") == ""
+        one.take_down()
 
 
 @pytest.fixture(scope="session")
