@@ -66,7 +66,8 @@ class Demo:
         except AssertionError as error:
             if "has active endpoints" not in str(error):
                 raise
-            self.docker("volume", "rm", *self._left("volume"))
+            for volume in self._left("volume"):
+                self.docker("volume", "rm", volume)
             for network in self._left("network"):
                 assert self.inspect(network, "len .Containers") == "0"
                 with suppress(AssertionError):
