@@ -33,11 +33,6 @@ def window_under(overflow: Overflow, window: int) -> int:
     return 1 if overflow == "latest" else window
 
 
-def credits_together(window: int) -> int:
-    """How many credits go in one message. One each wakes the sender for nothing; many at once look as if the inbox ran dry."""
-    return 2 if window >= 8 else 1
-
-
 class UpstreamLink:
     """The inbox: activations, markers and fences in the order they came, each activation once, and whether more can come."""
 
@@ -81,13 +76,10 @@ class UpstreamLink:
         self.owed += isinstance(self._waiting.popleft(), ActivationArrived)
 
     def grant(self, together: int) -> CreditGranted | None:
-        """The credit that the upstream is to be told of now, if any; where nothing waits, more is wanted soon."""
-        if not self.owed:
+        """The credit that the upstream is to be told of now, if so much is owed."""
+        if self.owed < together:
             return None
-        waiting = len(self.waiting)
-        if self.owed < together and waiting:
-            return None
-        granted, self.owed = CreditGranted(self.owed, waiting), 0
+        granted, self.owed = CreditGranted(self.owed, len(self.waiting)), 0
         return granted
 
     @property

@@ -53,9 +53,11 @@ def test_a_sender_that_is_slow_itself_is_not_given_more() -> None:
     assert rounds(pace, waiting=0, in_flight=before - 1) == before
 
 
-def test_it_never_stops_a_link() -> None:
-    pace = Pace(2)
-    assert rounds(pace, waiting=50, in_flight=2, count=3) == 1
+@pytest.mark.parametrize(("window", "least"), [(2, 1), (8, 2)])
+def test_it_never_stops_a_link(window: int, least: int) -> None:
+    """An inbox of 8 tells of room for two at a time: where one alone may be on its way, nothing would be heard of it."""
+    pace = Pace(window)
+    assert rounds(pace, waiting=50, in_flight=window, count=3) == least
 
 
 def simulated(latency: float, window: int) -> Forecast:
