@@ -174,13 +174,14 @@ def _learning(benchmark: Benchmark, condition: Condition, folder: Path) -> plots
 
 def page(benchmark: Benchmark, command: str, pictures: list[Path]) -> str:
     """The benchmark in Markdown: all tables, the notes and the pictures."""
-    lines = [table(benchmark, command), *_markdown(BEHAVIOUR, behaviour(benchmark)), "", LEGEND, ""]
+    notes = [*(f"- {note}" for note in benchmark.notes), ""]
+    lines = [table(benchmark, command), *notes, *_markdown(BEHAVIOUR, behaviour(benchmark)), "", LEGEND, ""]
     lines += [f"![{path.stem}]({path.parent.name}/{path.stem}.svg)\n" for path in pictures]
     return "\n".join(lines)
 
 
 def table(benchmark: Benchmark, command: str) -> str:
-    """The command, the machine, the first table, the race to the target if there is one, and the notes in Markdown."""
+    """The command, the machine, the first table, and the race to the target if there is one, in Markdown."""
     about, plan = benchmark.machine, benchmark.plan
     where = f"{about['cores']} cores of {about['processor']}, Python {about['python']}, numpy {about['numpy']}, {about['blas']}"
     how = f"{plan.repeat} rounds, {plan.warm_up} updates at both ends of each left out; medians; load before"
@@ -195,7 +196,7 @@ def table(benchmark: Benchmark, command: str) -> str:
             *(f"- {said}" for said in race.winners(benchmark)),
             "",
         ]
-    return "\n".join([*lines, *(f"- {note}" for note in benchmark.notes), ""])
+    return "\n".join(lines)
 
 
 def without_empty(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
