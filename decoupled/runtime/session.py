@@ -30,8 +30,7 @@ from decoupled.schedules.events import (
     PeerJoined,
     PeerLost,
 )
-from decoupled.schedules.links import window_under
-from decoupled.schedules.pace import credits_together
+from decoupled.schedules.links import credits_together, window_under
 from decoupled.telemetry.counters import Counters
 from decoupled.telemetry.spans import Spans
 from decoupled.transport.interface import Transport

@@ -80,7 +80,8 @@ class Dni:
         self._corrects = feedback == "corrected"
         self._keeps_order = feedback not in WHILE_ROOM  # of the gradients that it sends up
         self._feedback = EveryNth(place, feedback_every) if self._keeps_order else WhileRoom(place, share)
-        self.upstream, self.downstream = UpstreamLink(), DownstreamLink(exists=not place.is_last, is_paced=overflow == "block")
+        is_paced = overflow == "block"
+        self.upstream, self.downstream = UpstreamLink(is_paced), DownstreamLink(exists=not place.is_last, is_paced=is_paced)
         self._due: deque[Action] = deque()  # decided, not yet performed
         self._stash: dict[int, bool] = {}  # microbatches whose gradient is still out, oldest first; whether theirs goes up
         self._hopeless: set[int] = set()  # those of the stash whose output was dropped

@@ -33,10 +33,17 @@ def window_under(overflow: Overflow, window: int) -> int:
     return 1 if overflow == "latest" else window
 
 
+def credits_together(window: int) -> int:
+    """How many credits go in one message. One each wakes the sender for nothing; many at once look as if the inbox ran dry."""
+    return 2 if window >= 8 else 1
+
+
 class UpstreamLink:
     """The inbox: activations, markers and fences in the order they came, each activation once, and whether more can come."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_paced: bool = False) -> None:
+        """With `is_paced` the upstream sends no more ahead than keeps this stage busy, and waits for credit sooner."""
+        self._is_paced = is_paced
         self.peer = ""  # the link to answer to
         self.number = (-1, -1)  # the upstream's generation, and which of its links this is
         self.owed = 0  # taken from the inbox, and the upstream does not know yet
@@ -76,10 +83,13 @@ class UpstreamLink:
         self.owed += isinstance(self._waiting.popleft(), ActivationArrived)
 
     def grant(self, together: int) -> CreditGranted | None:
-        """The credit that the upstream is to be told of now, if so much is owed."""
-        if self.owed < together:
+        """The credit that the upstream is to be told of now, if any; a paced one at once where nothing waits."""
+        if not self.owed:
             return None
-        granted, self.owed = CreditGranted(self.owed, len(self.waiting)), 0
+        waiting = len(self.waiting)
+        if self.owed < together and (waiting or not self._is_paced):
+            return None
+        granted, self.owed = CreditGranted(self.owed, waiting), 0
         return granted
 
     @property

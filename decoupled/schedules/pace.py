@@ -7,16 +7,8 @@ finds the length while running: by how many wait there when the neighbour takes 
 SPARE = 1  # wait there at the least while the pace stays as it is
 
 
-def credits_together(window: int) -> int:
-    """How many credits go in one message. One each wakes the sender for nothing; many at once look as if the inbox ran dry."""
-    return 2 if window >= 8 else 1
-
-
 class Pace:
-    """The limit: at most the window, at the least as many as credits come together, or they would be waited for in vain.
-
-    It looks at one round at a time, which is as many credits as the limit.
-    """
+    """The limit, between 1 and the window. It looks at one round at a time, which is as many credits as the limit."""
 
     def __init__(self, window: int) -> None:
         self.limit = self._window = window
@@ -35,6 +27,6 @@ class Pace:
 
     def _decide(self) -> None:
         if self._least > SPARE:  # so many were never needed
-            self.limit = max(self.limit - (self._least - SPARE), credits_together(self._window))
+            self.limit = max(self.limit - (self._least - SPARE), 1)
         elif self._least == 0 and self._was_full:  # it ran dry although all that may be sent was
             self.limit = min(self.limit + 1, self._window)

@@ -13,7 +13,7 @@ from itertools import count, pairwise
 from decoupled.schedules.actions import Action
 from decoupled.schedules.events import PeerJoined, PeerLost
 from decoupled.schedules.interface import Place, Schedule
-from decoupled.schedules.pace import credits_together
+from decoupled.schedules.links import credits_together
 from decoupled.simulator.effects import Agenda, Effects
 from decoupled.simulator.feed import Feed
 from decoupled.simulator.network import Costs, Link, Network

@@ -4,6 +4,8 @@ import pytest
 
 from decoupled.schedules.actions import Backward, Forward, Source, Update
 from decoupled.schedules.dni import Dni
+from decoupled.schedules.events import ActivationArrived
+from decoupled.schedules.links import UpstreamLink
 from decoupled.schedules.pace import SPARE, Pace
 from decoupled.simulator.network import Costs, Link
 from decoupled.simulator.timeline import Forecast, simulate
@@ -53,11 +55,20 @@ def test_a_sender_that_is_slow_itself_is_not_given_more() -> None:
     assert rounds(pace, waiting=0, in_flight=before - 1) == before
 
 
-@pytest.mark.parametrize(("window", "least"), [(2, 1), (8, 2)])
-def test_it_never_stops_a_link(window: int, least: int) -> None:
-    """An inbox of 8 tells of room for two at a time: where one alone may be on its way, nothing would be heard of it."""
-    pace = Pace(window)
-    assert rounds(pace, waiting=50, in_flight=window, count=3) == least
+def test_it_never_stops_a_link() -> None:
+    pace = Pace(2)
+    assert rounds(pace, waiting=50, in_flight=2, count=3) == 1
+
+
+@pytest.mark.parametrize(("is_paced", "told"), [(True, [1, 1, 1, 1]), (False, [2, 2])])
+def test_room_is_told_at_once_where_nothing_waits_and_otherwise_in_twos(is_paced: bool, told: list[int]) -> None:
+    link, granted = UpstreamLink(is_paced), []
+    for m in range(4):
+        link.receive(ActivationArrived(m))
+        link.take()
+        granted.append(link.grant(together=2))
+
+    assert [credit.count for credit in granted if credit is not None] == told
 
 
 def simulated(latency: float, window: int) -> Forecast:
